@@ -1,0 +1,57 @@
+"""Waiting on the broker: binary delay levels.
+
+A delay is written in binary, one routing-key word a bit. Level *k* holds a message for 2^k units when its bit is 1
+and passes it by when it is 0, so 14 queues give every delay from 250 ms to 68 minutes, exact to the unit, with no
+message waiting behind another one that waits longer. NServiceBus and Celery (on quorum queues) wait this way.
+"""
+
+from __future__ import annotations
+
+import math
+
+from stream.contract.queues import INTAKE_QUEUE
+
+UNIT_MS = 250
+LEVELS = 14
+LONGEST_S = (2**LEVELS - 1) * UNIT_MS / 1000  # 4095.75 s
+DELIVERY_EXCHANGE = "whatsapp-delay-delivery"
+
+
+def level_name(level: int) -> str:
+    """Name of a level's exchange and of its queue, e.g. `whatsapp-delay-07`."""
+    return f"whatsapp-delay-{level:02d}"
+
+
+def level_ttl_ms(level: int) -> int:
+    """How long a level holds a message, in milliseconds."""
+    return int(2**level * UNIT_MS)
+
+
+def next_exchange(level: int) -> str:
+    """Where a message goes from this level: one level down, or out to its queue from level 0."""
+    return level_name(level - 1) if level else DELIVERY_EXCHANGE
+
+
+def hold_pattern(level: int) -> str:
+    """Binding of a level's queue: its own bit is 1."""
+    return "*." * (LEVELS - 1 - level) + "1.#"
+
+
+def pass_pattern(level: int) -> str:
+    """Binding of the next exchange: its own bit is 0."""
+    return "*." * (LEVELS - 1 - level) + "0.#"
+
+
+def delivery_pattern(queue: str) -> str:
+    """Binding of a destination queue to the delivery exchange."""
+    return f"#.{queue}"
+
+
+def route(delay_s: float, destination: str = INTAKE_QUEUE) -> tuple[str, str]:
+    """Exchange and routing key that bring a message to `destination` after `delay_s` seconds.
+
+    Rounded up to the unit: a backoff is a promise of *at least*. Longer than `LONGEST_S` waits `LONGEST_S`.
+    """
+    units = min(max(1, math.ceil(delay_s * 1000 / UNIT_MS)), 2**LEVELS - 1)
+    bits = ".".join(f"{units:0{LEVELS}b}")
+    return level_name(units.bit_length() - 1), f"{bits}.{destination}"

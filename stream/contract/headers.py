@@ -1,0 +1,84 @@
+"""The headers this worker writes and reads: a message's history, and why it was dead-lettered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+# History: travels with a message through its waits, so that counts survive restarts and are the same for any number
+# of replicas.
+ATTEMPT: Final = "x-attempt"  # tries that have ended
+RETRIES: Final = "x-retries"  # error type → retries it has used, a table
+FIRST_SEEN: Final = "x-first-seen"  # ISO 8601 in UTC
+
+# Why a message was dead-lettered.
+ERROR_TYPE: Final = "x-error-type"
+ERROR_CODE: Final = "x-error-code"
+ERROR_SUBCODE: Final = "x-error-subcode"
+HTTP_STATUS: Final = "x-http-status"
+ERROR_DETAIL: Final = "x-error-detail"
+FBTRACE_ID: Final = "x-fbtrace-id"
+ATTEMPTS: Final = "x-attempts"
+FAILED_AT: Final = "x-failed-at"
+TENANT_ID: Final = "x-tenant-id"
+INTERNAL_ID: Final = "x-internal-id"
+RETRYABLE: Final = "x-retryable"
+
+# What the broker would act on if a copy carried it under its own name.
+ORIGINAL_ROUTING_KEY: Final = "x-original-routing-key"
+ORIGINAL_EXPIRATION: Final = "x-original-expiration"
+ORIGINAL_USER_ID: Final = "x-original-user-id"
+ORIGINAL_PREFIX: Final = "x-original-"
+
+# More attempts than any limit allows: whatever a publisher writes into the header, arithmetic stays small.
+MOST_ATTEMPTS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What has happened to a message so far.
+
+    Attributes:
+        first_seen: When a worker first saw it.
+        attempts: Tries that have ended.
+        retries: Error type → retries it has used.
+    """
+
+    first_seen: datetime
+    attempts: int = 0
+    retries: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, headers: Mapping[str, Any], now: datetime) -> History:
+        """Read the headers; what is missing or makes no sense counts as "not yet"."""
+        table = headers.get(RETRIES)
+        return cls(
+            first_seen=_moment(headers.get(FIRST_SEEN)) or now,
+            attempts=_count(headers.get(ATTEMPT)),
+            retries={str(key): _count(used) for key, used in table.items()} if isinstance(table, dict) else {},
+        )
+
+    def after(self, error_type: str, tries: int) -> History:
+        """The history once the present try, which counts `tries`, has ended and will be retried for `error_type`."""
+        used = {**self.retries, error_type: self.retries.get(error_type, 0) + 1}
+        return replace(self, attempts=self.attempts + tries, retries=used)
+
+    def headers(self) -> dict[str, Any]:
+        """The headers that `read` understands."""
+        return {ATTEMPT: self.attempts, RETRIES: dict(self.retries), FIRST_SEEN: self.first_seen.isoformat()}
+
+
+def _count(value: object) -> int:
+    return min(max(value, 0), MOST_ATTEMPTS) if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,183 @@
+"""The message that upstream publishes, and how its bytes become one.
+
+Decoding is strict about what delivery needs (tenant, phone number, id, payload type) and lenient about the rest:
+an optional field that nobody reads must not cost a customer a message.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, WithJsonSchema
+
+from stream.contract.identifiers import (
+    INTERNAL_ID_PATTERN,
+    PHONE_NUMBER_ID_PATTERN,
+    TENANT_ID_PATTERN,
+    InternalId,
+    PhoneNumberId,
+    TenantId,
+)
+
+
+class InvalidMessage(ValueError):  # noqa: N818 - it reads as what it is: the message is invalid
+    """The bytes are not a message of this contract.
+
+    Attributes:
+        field: The path of the field that is wrong, e.g. `metadata.tenantId`; `body` when it is not JSON at all.
+        problem: What is wrong and how to fix it, without the offending value.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+def _number_as_text(value: object) -> object:
+    """Accept an id that was serialised as a JSON integer."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _text_or_none(value: object) -> object:
+    return value if isinstance(value, str) else None
+
+
+class Metadata(BaseModel):
+    """Who sends, from which number, and how upstream calls the message."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    tenantId: Annotated[TenantId, BeforeValidator(_number_as_text)] = Field(  # noqa: N815 - the wire's name
+        pattern=TENANT_ID_PATTERN,
+        description="The tenant whose credentials send the message; at most 128 characters.",
+        examples=["acme"],
+    )
+    phoneNumberId: Annotated[PhoneNumberId, BeforeValidator(_number_as_text)] = Field(  # noqa: N815
+        pattern=PHONE_NUMBER_ID_PATTERN,
+        description="Meta's id of the sending number (not the number itself).",
+        examples=["100000001"],
+    )
+    internalId: Annotated[InternalId, BeforeValidator(_number_as_text)] = Field(  # noqa: N815
+        pattern=INTERNAL_ID_PATTERN,
+        description="Upstream's id of the message. Two payloads may share it: identity includes the payload.",
+        examples=["order-4711-confirmation"],
+    )
+    correlationId: Annotated[str | None, BeforeValidator(_text_or_none)] = Field(  # noqa: N815
+        default=None, description="Carried into events and logs."
+    )
+    # Read by nobody here, so a value of another type is kept rather than refused.
+    timestamp: Annotated[Any, WithJsonSchema({"type": ["string", "number", "null"]})] = Field(
+        default=None, description="When upstream made the message: ISO 8601, or seconds since the epoch."
+    )
+    priority: Annotated[Any, WithJsonSchema({"type": ["integer", "null"]})] = Field(
+        default=None, description="Informative; order on the queue is not changed by it."
+    )
+    retryCount: Annotated[Any, WithJsonSchema({"type": ["integer", "null"]})] = Field(  # noqa: N815
+        default=None, description="Informative; this worker counts its own retries in the header x-attempt."
+    )
+
+
+class OutboundMessage(BaseModel):
+    """One ready-made WhatsApp message, as upstream publishes it to `outbound-processed`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    metadata: Metadata
+    wabaPayload: dict[str, Any] = Field(  # noqa: N815 - the wire's name
+        description="The body of Meta's POST /{phone-number-id}/messages. It reaches Meta byte for byte as it arrived."
+    )
+    _payload_bytes: bytes = PrivateAttr(default=b"")
+
+    @property
+    def payload_bytes(self) -> bytes:
+        """The payload's own bytes, as they stood in the message body: what is sent."""
+        return self._payload_bytes
+
+    @property
+    def tenant_id(self) -> TenantId:
+        """The tenant whose credentials send it."""
+        return self.metadata.tenantId
+
+    @property
+    def phone_number_id(self) -> PhoneNumberId:
+        """Meta's id of the sending number."""
+        return self.metadata.phoneNumberId
+
+    @property
+    def internal_id(self) -> InternalId:
+        """Upstream's id; not unique alone."""
+        return self.metadata.internalId
+
+    @property
+    def payload_type(self) -> str:
+        """`wabaPayload.type`, e.g. `text`."""
+        return str(self.wabaPayload["type"])
+
+    @property
+    def recipient(self) -> str | None:
+        """Phone number, group id or business-scoped user id; `to` wins over `recipient`, as at Meta."""
+        value = self.wabaPayload.get("to") or self.wabaPayload.get("recipient")
+        return value if isinstance(value, str) else None
+
+    @property
+    def template_name(self) -> str | None:
+        """The template's name, for alerts."""
+        template = self.wabaPayload.get("template")
+        name = template.get("name") if isinstance(template, dict) else None
+        return name if isinstance(name, str) else None
+
+
+class _PayloadSlice(msgspec.Struct):
+    """Finds the payload's bytes inside the body, so that Meta gets what arrived and not a re-serialisation of it."""
+
+    wabaPayload: msgspec.Raw  # noqa: N815 - the wire's name
+
+
+_slice = msgspec.json.Decoder(_PayloadSlice)
+
+
+def decode(body: bytes) -> OutboundMessage:
+    """Turn a message body into an `OutboundMessage`.
+
+    Raises:
+        InvalidMessage: With the first field that is wrong and how to fix it.
+    """
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidMessage(
+            "body", f"is not JSON ({error.msg}, at byte {error.pos}): publish one JSON object"
+        ) from None
+    if not isinstance(content, dict):
+        raise InvalidMessage("body", "is not a JSON object: publish an object with metadata and wabaPayload")
+    try:
+        message = OutboundMessage.model_validate(content)
+    except ValidationError as error:
+        raise _explained(error) from None
+    _check_payload(message.wabaPayload)
+    message._payload_bytes = bytes(_slice.decode(body).wabaPayload)  # noqa: SLF001 - set here and nowhere else
+    return message
+
+
+def _explained(error: ValidationError) -> InvalidMessage:
+    """Name the first wrong field; the rejected value stays out, it may be anything."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    fixes = {
+        "missing": "is required: add it",
+        "string_pattern_mismatch": "has characters or a length that are not allowed: "
+        "use letters, digits and . _ : @ ~ - only, as an ASCII id",
+    }
+    return InvalidMessage(path, fixes.get(first["type"], first["msg"]))
+
+
+def _check_payload(payload: dict[str, Any]) -> None:
+    """Ask for `type` and its same-named content: what Meta adds tomorrow has both, and Meta judges the rest."""
+    kind = payload.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise InvalidMessage("wabaPayload.type", 'is required: name the kind of message, e.g. "text"')
+    if not isinstance(payload.get(kind), dict | list):
+        raise InvalidMessage(f"wabaPayload.{kind[:64]}", "is required: the object that wabaPayload.type names")

@@ -1,0 +1,23 @@
+"""The names that other services share with this worker, and the arguments they assert."""
+
+from __future__ import annotations
+
+from typing import Final
+
+INTAKE_EXCHANGE: Final = "whatsapp-exchange"
+INTAKE_QUEUE: Final = "outbound-processed"
+INTAKE_BINDING: Final = "outbound.processed.#"
+INTAKE_TTL_MS: Final = 86_400_000  # 24 h, Meta's customer service window: what waited longer is an operator's case
+
+DEAD_LETTER_EXCHANGE: Final = "whatsapp-dlx"
+DEAD_LETTER_QUEUE: Final = "outbound-failed"
+DEAD_LETTER_KEY: Final = "outbound.failed"
+
+SENT_KEY_PREFIX: Final = "outbound.sent."
+ALERT_KEY_PREFIX: Final = "outbound.alert."
+
+INTAKE_ARGUMENTS: Final = {
+    "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE,
+    "x-dead-letter-routing-key": DEAD_LETTER_KEY,
+    "x-message-ttl": INTAKE_TTL_MS,
+}

@@ -1,0 +1,1 @@
+"""Meta's Graph API: the error table, the classifier, the client and its transport."""

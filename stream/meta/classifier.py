@@ -1,0 +1,134 @@
+"""From Meta's answer, or its absence, to a row of the error table.
+
+Precedence: subcode, code, HTTP status, exception. Meta documents the code as the signal and the status as
+unreliable: throttles and token errors also arrive as HTTP 400 or 403, and some HTTP 500s never heal. The text of
+`message` and `details` is never matched: titles change and details are localised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+import orjson
+
+from stream.meta.errors import BY_CODE, BY_STATUS, BY_SUBCODE, ERROR_TABLE, ErrorRule
+from stream.meta.failure import Certainty, Failure
+
+DETAIL_LENGTH: Final = 500  # enough for every documented text, small enough for a header
+NEVER_LEFT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+
+class MetaErrorClassifier:
+    """Classifies answers and exceptions of a send. Pure: no clock but the one it is given, no I/O."""
+
+    def classify(
+        self, status: int, body: bytes, headers: Mapping[str, str] | None = None, *, now: datetime | None = None
+    ) -> Failure:
+        """Classify an answer that is not a delivery.
+
+        Args:
+            status: HTTP status.
+            body: The body as it arrived; need not be JSON.
+            headers: For `Retry-After`.
+            now: To turn a `Retry-After` date into seconds.
+        """
+        error = _error_of(body)
+        code, subcode = _integer(error.get("code")), _integer(error.get("error_subcode"))
+        return Failure(
+            rule=_rule(status, code, subcode, transient=error.get("is_transient") is True),
+            detail=_detail(status, body, error),
+            certainty=Certainty.REJECTED,
+            http_status=status,
+            code=code,
+            subcode=subcode,
+            fbtrace_id=_text(error.get("fbtrace_id")),
+            retry_after_s=_retry_after((headers or {}).get("retry-after"), now or datetime.now(UTC)),
+        )
+
+    def classify_exception(self, error: Exception) -> Failure:
+        """Classify a send that got no answer: `not_sent` when it provably never left, `unknown` otherwise."""
+        sent = not isinstance(error, NEVER_LEFT)
+        what = "no answer came" if sent else "no connection was made"
+        detail = f"{what}: {type(error).__name__}: {error}"[:DETAIL_LENGTH]
+        return Failure.of("NETWORK_ERROR", detail, Certainty.UNKNOWN if sent else Certainty.NOT_SENT)
+
+    def is_retryable(self, failure: Failure) -> bool:
+        """Whether the worker tries again by itself."""
+        return failure.rule.retryable
+
+    def is_auth_error(self, failure: Failure) -> bool:
+        """Whether the cached credentials are to blame and must be fetched anew."""
+        return failure.rule.invalidate_credentials
+
+    def is_rate_limit_error(self, failure: Failure) -> bool:
+        """Whether somebody sends too fast: the message itself is fine."""
+        return failure.rule.name in {"RATE_LIMIT", "PAIR_RATE_LIMIT"}
+
+    def is_client_error(self, failure: Failure) -> bool:
+        """Whether the same request would be refused again: the publisher or an operator must change something."""
+        return not failure.rule.retryable
+
+    def should_notify(self, failure: Failure) -> bool:
+        """Whether a person should hear of it: the row says alert or notify."""
+        return failure.rule.told
+
+
+def _error_of(body: bytes) -> dict[str, Any]:
+    """Read the `error` object of Meta's envelope; empty when there is none."""
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    error = content.get("error") if isinstance(content, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _rule(status: int, code: int | None, subcode: int | None, *, transient: bool) -> ErrorRule:
+    if code is not None:
+        if subcode is not None and (rule := BY_SUBCODE.get((code, subcode))):
+            return rule
+        if rule := BY_CODE.get(code):
+            return rule
+    # No code, or one that the table does not know: now the status may speak, and Meta's own hint.
+    if rule := BY_STATUS.get(status):
+        return rule
+    return ERROR_TABLE["META_SERVER_ERROR" if transient else "META_REJECTED"]
+
+
+def _detail(status: int, body: bytes, error: dict[str, Any]) -> str:
+    if not error:
+        return f"HTTP {status} without an error object: {body[:200].decode(errors='replace')}"
+    data = error.get("error_data")  # documented as an object, seen as a string
+    details = data.get("details") if isinstance(data, dict) else data
+    parts = [part for part in (_text(error.get("message")), _text(details)) if part]
+    return (": ".join(parts) or f"HTTP {status}")[:DETAIL_LENGTH]
+
+
+def _retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds from a `Retry-After` of either form (RFC 9110, 10.2.3); `None` when absent or unreadable."""
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,119 @@
+"""The Graph client: one POST a message, and what Meta's answer means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import httpx
+import orjson
+
+from stream import __version__
+from stream.contract.identifiers import PhoneNumberId, Wamid
+from stream.meta.classifier import MetaErrorClassifier
+from stream.meta.failure import Certainty, Failure, GraphError
+
+USER_AGENT: Final = f"whatsapp-stream/{__version__}"
+CONNECT_SHARE: Final = 0.5  # of the whole timeout: a connect that hangs is then told apart from an answer that hangs
+OK: Final = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Meta took the message. Delivery to the phone is reported by Meta's webhooks, not here."""
+
+    wamid: Wamid
+    wa_id: str | None
+    message_status: str | None
+    http_status: int
+
+
+class GraphClient:
+    """Sends payloads to `POST {base_url}/{version}/{phone_number_id}/messages`.
+
+    Args:
+        transport: Any httpx transport; it is the seam for tests (`httpx.MockTransport`).
+        base_url: `META_API_BASE_URL`.
+        version: `META_API_VERSION`, e.g. `v26.0`.
+        timeout_s: Bound on the whole exchange, in seconds.
+        classifier: Turns refusals into failures.
+    """
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        base_url: str,
+        version: str,
+        timeout_s: float,
+        classifier: MetaErrorClassifier,
+    ) -> None:
+        self._transport = transport
+        self._timeout_s = timeout_s
+        self._classifier = classifier
+        connect_s = timeout_s * CONNECT_SHARE
+        self._extensions = {"timeout": {"connect": connect_s, "pool": connect_s, "read": timeout_s, "write": timeout_s}}
+        # httpx parses a URL in about as long as the rest of the request takes: once a phone number is enough.
+        self._url = lru_cache(maxsize=4096)(
+            lambda phone_number_id: httpx.URL(f"{base_url.rstrip('/')}/{version}/{phone_number_id}/messages")
+        )
+
+    async def send(self, phone_number_id: PhoneNumberId, access_token: str, payload: bytes) -> Accepted:
+        """Send one payload, once.
+
+        Raises:
+            GraphError: With the failure, and whether the message may have been delivered all the same.
+        """
+        request = httpx.Request(
+            "POST",
+            self._url(phone_number_id),
+            content=payload,
+            headers={
+                "Authorization": f"Bearer {access_token}",
+                "Content-Type": "application/json",
+                "User-Agent": USER_AGENT,
+            },
+            extensions=self._extensions,
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._transport.handle_async_request(request)
+                body = await response.aread()
+        except (httpx.TransportError, TimeoutError) as error:
+            raise GraphError(self._classifier.classify_exception(error)) from None
+        # Meta's texts may quote the token they refuse ("Malformed access token …").
+        return self._read(response.status_code, body.replace(access_token.encode(), b"***"), response.headers)
+
+    def _read(self, status: int, body: bytes, headers: Mapping[str, str]) -> Accepted:
+        if status not in OK:
+            raise GraphError(self._classifier.classify(status, body, headers))
+        if (accepted := _accepted(status, body)) is None:
+            detail = f"HTTP {status} without messages[0].id: {body[:200].decode(errors='replace')}"
+            raise GraphError(Failure.of("INVALID_RESPONSE", detail, Certainty.UNKNOWN))
+        return accepted
+
+
+def _accepted(status: int, body: bytes) -> Accepted | None:
+    """Read a success body. `contacts` may be missing, and `wa_id` is for a recipient that is a BSUID."""
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    message = _first(content, "messages")
+    wamid, state, wa_id = message.get("id"), message.get("message_status"), _first(content, "contacts").get("wa_id")
+    if not isinstance(wamid, str) or not wamid:
+        return None
+    return Accepted(
+        wamid=Wamid(wamid),
+        wa_id=wa_id if isinstance(wa_id, str) else None,
+        message_status=state if isinstance(state, str) else None,
+        http_status=status,
+    )
+
+
+def _first(content: object, key: str) -> dict[str, Any]:
+    items = content.get(key) if isinstance(content, dict) else None
+    return items[0] if isinstance(items, list) and items and isinstance(items[0], dict) else {}

@@ -1,0 +1,172 @@
+"""The composition root: settings → clients → broker → routes. Nothing else builds anything.
+
+Run it with `faststream run stream.app:app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import httpx
+import structlog
+from faststream import FastStream
+from faststream.rabbit import Channel, RabbitBroker
+from redis.asyncio import Redis
+from yarl import URL
+
+from stream import __version__
+from stream.delivery.consumer import MessageConsumer
+from stream.delivery.decision import RetryPolicy
+from stream.delivery.inflight import InFlight
+from stream.delivery.intake import CannotStart, Intake
+from stream.delivery.processor import MessageProcessor
+from stream.delivery.publishers import declare_publishers
+from stream.delivery.settlement import Settlement
+from stream.delivery.subscriber import build_subscriber
+from stream.meta.classifier import MetaErrorClassifier
+from stream.meta.client import GraphClient
+from stream.meta.transport import build_transport
+from stream.observe.health import HealthServer
+from stream.observe.logging import configure_logging
+from stream.retry import RetryHandler
+from stream.settings import InvalidSettings, Settings, load_settings
+from stream.tenants.cache import CredentialCache
+from stream.tenants.client import TenantServiceClient
+from stream.tenants.codec import CredentialCodec
+from stream.tenants.provider import CredentialProvider
+
+HEARTBEAT_S: Final = 10  # a frozen broker is noticed within three of these; RabbitMQ's own default is 60
+RECONNECT_S: Final = 1.0
+REDIS_TIMEOUT_S: Final = 1.0  # one message a second pays this while Redis hangs; the others go on without it
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings) -> FastStream:
+    """Build the application; nothing connects before it runs."""
+    redis = Redis.from_url(
+        settings.redis_url.get_secret_value(), socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+    )
+    tenant_http = httpx.AsyncClient(transport=build_transport(settings.rabbitmq_prefetch), timeout=None)  # noqa: S113 - the client bounds each attempt
+    graph_transport = build_transport(settings.rabbitmq_prefetch)
+    classifier = MetaErrorClassifier()
+    retry = RetryHandler(
+        base_delay_s=settings.meta_api_retry_delay_ms / 1000, cap_s=settings.meta_api_retry_max_delay_ms / 1000
+    )
+    processor = MessageProcessor(
+        credentials=_credentials(settings, redis, tenant_http),
+        graph=GraphClient(
+            graph_transport,
+            base_url=settings.meta_api_base_url,
+            version=settings.meta_api_version,
+            timeout_s=settings.meta_api_timeout_ms / 1000,
+            classifier=classifier,
+        ),
+        classifier=classifier,
+        retry=retry,
+    )
+
+    broker = _broker(settings)
+    in_flight = InFlight()
+    policy = RetryPolicy(settings.meta_api_max_retries, settings.rate_limit_max_retries, retry)
+    consumer = MessageConsumer(settlement=Settlement(declare_publishers(broker)), policy=policy)
+    broker.include_router(
+        build_subscriber(
+            processor=processor,
+            consumer=consumer,
+            in_flight=in_flight,
+            prefetch=settings.rabbitmq_prefetch,
+            queue_kind=settings.rabbitmq_queue_type,
+        )
+    )
+    intake = Intake(broker, settings.rabbitmq_queue_type)
+    health = HealthServer(settings.http_host, settings.http_port, ready=lambda: intake.consuming)
+    fatal: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(**_: Any) -> AsyncIterator[None]:
+        configure_logging(settings.log_level)
+        port = await health.start()
+        log.info("starting", version=__version__, httpPort=port, prefetch=settings.rabbitmq_prefetch)
+        if not settings.credential_cache_keys:
+            log.warning("credentials_not_encrypted", fix="set CREDENTIAL_CACHE_KEYS to encrypt them in Redis")
+        try:
+            yield
+        finally:
+            await health.stop()
+            await graph_transport.aclose()
+            await tenant_http.aclose()
+            await redis.aclose()
+        if fatal:
+            raise SystemExit(fatal[0])
+
+    app = FastStream(broker, logger=None, lifespan=lifespan)
+
+    @app.on_startup
+    async def open_intake() -> None:
+        try:
+            await intake.open()
+        except CannotStart as error:
+            fatal.append(str(error))
+            app.exit()
+            # FastStream's loop sees the exit and stops; its own start must not go on meanwhile.
+            await asyncio.Event().wait()
+
+    @app.after_startup
+    async def started() -> None:
+        log.info("consuming")
+
+    @app.on_shutdown
+    async def drain() -> None:
+        await intake.stop_deliveries()
+        unfinished = await in_flight.drain(settings.shutdown_grace_ms / 1000)
+        log.info("stopped", unfinished=unfinished)
+
+    return app
+
+
+def _credentials(settings: Settings, redis: Redis, http: httpx.AsyncClient) -> CredentialProvider:
+    timeout_s = settings.tenant_service_timeout_ms / 1000
+    token = settings.tenant_service_token
+    client = TenantServiceClient(
+        http,
+        base_url=settings.tenant_service_url,
+        path=settings.tenant_credentials_path,
+        service_token=token.get_secret_value() if token else None,
+        timeout_s=timeout_s,
+        ttl_ms=settings.credential_cache_ttl_ms,
+        retry=RetryHandler(),
+    )
+    cache = CredentialCache(redis, CredentialCodec(settings.fernet_keys))
+    return CredentialProvider(cache, client, timeout_s=timeout_s)
+
+
+def _broker(settings: Settings) -> RabbitBroker:
+    url = URL(settings.rabbitmq_url.get_secret_value())
+    return RabbitBroker(
+        str(url if "heartbeat" in url.query else url.update_query(heartbeat=HEARTBEAT_S)),
+        reconnect_interval=RECONNECT_S,
+        default_channel=Channel(on_return_raises=True),
+        graceful_timeout=settings.shutdown_grace_ms / 1000,
+        app_id=None,
+        apply_types=False,  # injection costs more than the rest of FastStream; nothing here is injected
+        logger=None,
+    )
+
+
+def _app_from_environment() -> FastStream:
+    try:
+        return create_app(load_settings())
+    except InvalidSettings as error:
+        sys.exit(f"whatsapp-stream: {error}")
+
+
+def __getattr__(name: str) -> FastStream:
+    """Build `app` when it is asked for, so that importing this module needs no settings."""
+    if name == "app":
+        return _app_from_environment()
+    raise AttributeError(name)

@@ -1,0 +1,1 @@
+"""One message's journey, top-down: subscriber, processor, decision, settlement."""

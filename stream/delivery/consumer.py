@@ -1,0 +1,76 @@
+"""The consumer: one incoming message through try, decision and settlement, whatever happens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from aio_pika.abc import AbstractIncomingMessage
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from stream.contract.headers import History
+from stream.contract.messages import InvalidMessage, OutboundMessage
+from stream.delivery import report
+from stream.delivery.decision import RetryPolicy, decide
+from stream.delivery.outcome import Failed, Outcome
+from stream.delivery.settlement import Delivery, Settlement
+from stream.meta.failure import Failure
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a message that could be decoded."""
+
+    message: OutboundMessage
+    outcome: Outcome
+
+
+class MessageConsumer:
+    """Takes messages off the queue.
+
+    Args:
+        settlement: Carries out the decisions.
+        policy: How often and how long to retry.
+        now: The current time in UTC.
+    """
+
+    def __init__(
+        self, *, settlement: Settlement, policy: RetryPolicy, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._settlement = settlement
+        self._policy = policy
+        self._now = now
+
+    async def consume(self, incoming: AbstractIncomingMessage, attempt: Callable[[], Awaitable[Attempt]]) -> None:
+        """Bring one message to its end: delivered, waiting, dead-lettered, or back on the queue.
+
+        Args:
+            incoming: The broker's message, not acknowledged yet.
+            attempt: Decodes and processes it, once.
+        """
+        history = History.read(incoming.headers, self._now())
+        message, outcome = await self._attempted(attempt)
+        delivery = Delivery(incoming, message, history)
+        try:
+            await self._settlement.settle(delivery, decide(outcome, history, self._policy))
+        except (AMQPError, ChannelInvalidStateError, OSError) as error:
+            # The channel it came on is gone, and with it the right to settle: the broker delivers it again.
+            log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(message))
+        except Exception:
+            # Nothing foreseen. Trying again would loop for ever, so the broker dead-letters the original.
+            log.exception("settlement_failed", **report.identity(message))
+            await incoming.reject(requeue=False)
+
+    async def _attempted(self, attempt: Callable[[], Awaitable[Attempt]]) -> tuple[OutboundMessage | None, Outcome]:
+        try:
+            tried = await attempt()
+        except InvalidMessage as error:
+            return None, Failed(Failure.of("INVALID_MESSAGE", str(error)))
+        except Exception as error:
+            log.exception("unreadable_message")
+            return None, Failed(Failure.of("INTERNAL_ERROR", f"{type(error).__name__}: {error}"))
+        return tried.message, tried.outcome

@@ -1,0 +1,113 @@
+"""What happens next to a message: outcome and history in, a decision out. Pure: no I/O, no clock, no log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from stream.contract.headers import History
+from stream.delivery.outcome import Outcome, Sent
+from stream.meta.errors import ERROR_TABLE, Budget, RetryRule
+from stream.meta.failure import Failure
+from stream.retry import RetryHandler
+
+LONGEST_RETRY_AFTER_S: Final = 300.0  # beyond this a server's wish is an outage, and our own limits decide
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Delivered: take it off the queue."""
+
+    sent: Sent
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAfter:
+    """Wait on the broker, then try again.
+
+    Attributes:
+        failure: Why.
+        delay_s: How long, in seconds.
+        history: What the waiting copy carries.
+    """
+
+    failure: Failure
+    delay_s: float
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Give up, with the whole reason.
+
+    Attributes:
+        failure: Why.
+        attempts: Tries it took.
+        exhausted: It was worth retrying, but its retries are used up.
+    """
+
+    failure: Failure
+    attempts: int
+    exhausted: bool = False
+
+
+Decision = Acknowledge | RetryAfter | DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often each budget may be used.
+
+    Attributes:
+        failures: `META_API_MAX_RETRIES`.
+        throttles: `RATE_LIMIT_MAX_RETRIES`; also the limit for waiting on the Tenant Service.
+        backoff: Computes the delays.
+    """
+
+    failures: int
+    throttles: int
+    backoff: RetryHandler
+
+    def limit(self, budget: Budget) -> int:
+        """Retries that a message has of a budget."""
+        return self.failures if budget is Budget.FAILURE else self.throttles
+
+
+def decide(outcome: Outcome, history: History, policy: RetryPolicy) -> Decision:
+    """Decide what becomes of a message whose try has just ended."""
+    if isinstance(outcome, Sent):
+        return Acknowledge(outcome)
+    failure, attempts = outcome.failure, history.attempts + outcome.tries
+    rule = failure.rule.retry
+    if rule is None:
+        return DeadLetter(failure, attempts)
+    # An auth error was retried within the try, right after its credentials were fetched anew.
+    if failure.rule.invalidate_credentials or _spent(failure, rule, history, policy):
+        return DeadLetter(failure, attempts, exhausted=True)
+    used = _used(rule.budget, history)
+    return RetryAfter(
+        failure, _delay_s(failure, rule, used + 1, policy), history.after(failure.rule.name, outcome.tries)
+    )
+
+
+def _spent(failure: Failure, rule: RetryRule, history: History, policy: RetryPolicy) -> bool:
+    """Whether the type's own limit or its budget is used up."""
+    of_this_type = history.retries.get(failure.rule.name, 0)
+    if rule.limit is not None and of_this_type >= rule.limit:
+        return True
+    return _used(rule.budget, history) >= policy.limit(rule.budget)
+
+
+def _used(budget: Budget, history: History) -> int:
+    """Retries that the message has used of a budget, over all types that share it."""
+    return sum(
+        count
+        for name, count in history.retries.items()
+        if (row := ERROR_TABLE.get(name)) and row.retry and row.retry.budget is budget
+    )
+
+
+def _delay_s(failure: Failure, rule: RetryRule, attempt: int, policy: RetryPolicy) -> float:
+    computed = policy.backoff.calculate_backoff(attempt, base_delay_s=rule.base_s, growth=rule.growth, cap_s=rule.cap_s)
+    wish = min(failure.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)
+    return max(computed, wish)

@@ -1,0 +1,108 @@
+"""The way in: connecting, declaring, consuming, and stopping in the right order.
+
+FastStream drains before it cancels its consumer, so a stopping worker would be handed messages that it drops. And its
+start gives up on a broker that is not there yet. Both are done here instead, around FastStream's own start and stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+from aio_pika.abc import AbstractRobustConnection
+from aiormq.exceptions import AMQPConnectionError, AMQPError, ProbableAuthenticationError
+from faststream.rabbit import RabbitBroker
+from faststream.rabbit.subscriber.usecase import RabbitSubscriber
+
+from stream.contract import topology
+from stream.contract.topology import QueueKind, TopologyMismatch
+
+CONNECT_TIMEOUT_S: Final = 10.0
+LONGEST_WAIT_S: Final = 10.0  # between attempts to reach a broker that is not there yet
+CANCEL_TIMEOUT_S: Final = 2.0  # a cancel waits for the connection, which may be gone for good
+
+log = structlog.get_logger(__name__)
+
+
+class CannotStart(Exception):  # noqa: N818 - a sentence for an operator
+    """The worker cannot start and waiting would not help."""
+
+
+class Intake:
+    """The connection to RabbitMQ and the consumer on it.
+
+    Args:
+        broker: The broker with its subscriber, not started.
+        queue_kind: `RABBITMQ_QUEUE_TYPE`.
+    """
+
+    def __init__(self, broker: RabbitBroker, queue_kind: QueueKind) -> None:
+        self._broker = broker
+        self._queue_kind = queue_kind
+        self._connection: AbstractRobustConnection | None = None
+        self._stopping = False
+
+    @property
+    def consuming(self) -> bool:
+        """Whether messages arrive: connected, subscribed, and not stopping."""
+        connected = self._connection is not None and self._connection.connected.is_set()
+        return connected and not self._stopping and all(sub._consumer_tag for sub in self._subscribers())  # noqa: SLF001 - FastStream has no public way to ask
+
+    async def open(self) -> None:
+        """Connect, waiting for a broker that is not there yet, and declare the topology.
+
+        Raises:
+            CannotStart: Wrong credentials, no such vhost, or a topology that does not fit.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    self._connection = await self._broker.connect()
+                break
+            except ProbableAuthenticationError as error:
+                raise CannotStart(
+                    f"RabbitMQ refuses the login in RABBITMQ_URL: correct user and password ({error})"
+                ) from None
+            except (AMQPConnectionError, OSError, TimeoutError) as error:
+                wait_s = min(0.5 * 2**attempt, LONGEST_WAIT_S)
+                log.warning(
+                    "rabbitmq_not_there_yet", attempt=attempt, nextInS=wait_s, error=f"{type(error).__name__}: {error}"
+                )
+                await asyncio.sleep(wait_s)
+        await self._declare()
+
+    async def declare_again(self) -> None:
+        """Declare the topology after a reconnect: the broker may have come back empty."""
+        try:
+            await self._declare()
+        except (CannotStart, AMQPError, OSError) as error:
+            log.error("topology_not_declared", error=str(error))
+
+    async def stop_deliveries(self) -> None:
+        """Cancel the consumer, so that the broker gives what comes now to another replica."""
+        self._stopping = True
+        for subscriber in self._subscribers():
+            queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001 - see the module's docstring
+            if queue is None or tag is None or not await self._broker.ping(timeout=0.2):
+                continue
+            try:
+                async with asyncio.timeout(CANCEL_TIMEOUT_S):
+                    await queue.cancel(tag)
+            except (AMQPError, OSError, TimeoutError) as error:
+                log.warning("consumer_not_cancelled", error=f"{type(error).__name__}: {error}")
+            else:
+                subscriber._consumer_tag = None  # noqa: SLF001 - or FastStream's own stop would cancel it again
+
+    def _subscribers(self) -> list[RabbitSubscriber]:
+        return [subscriber for subscriber in self._broker.subscribers if isinstance(subscriber, RabbitSubscriber)]
+
+    async def _declare(self) -> None:
+        if self._connection is None:
+            return
+        try:
+            await topology.declare(self._connection, self._queue_kind)
+        except TopologyMismatch as error:
+            raise CannotStart(str(error)) from None

@@ -1,0 +1,75 @@
+"""The words that leave with a settled message: a dead letter's reason, and the two events. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from stream.contract import headers as names
+from stream.contract.events import DeliveryAlert, DeliverySent
+from stream.contract.headers import History
+from stream.contract.messages import OutboundMessage
+from stream.delivery.decision import Acknowledge, DeadLetter
+from stream.observe.redaction import without_secrets
+
+
+def reason(message: OutboundMessage | None, history: History, decision: DeadLetter, now: datetime) -> dict[str, Any]:
+    """The failure headers of a dead letter; what is not known is left out."""
+    failure = decision.failure
+    headers = {
+        names.ERROR_TYPE: failure.rule.name,
+        names.ERROR_CODE: failure.code,
+        names.ERROR_SUBCODE: failure.subcode,
+        names.HTTP_STATUS: failure.http_status,
+        names.ERROR_DETAIL: without_secrets(failure.detail),
+        names.FBTRACE_ID: failure.fbtrace_id,
+        names.ATTEMPTS: decision.attempts,
+        names.FIRST_SEEN: history.first_seen.isoformat(),
+        names.FAILED_AT: now.isoformat(),
+        names.TENANT_ID: message.tenant_id if message else None,
+        names.INTERNAL_ID: message.internal_id if message else None,
+        names.RETRYABLE: failure.rule.retryable,
+    }
+    return {name: value for name, value in headers.items() if value is not None}
+
+
+def sent(message: OutboundMessage, history: History, decision: Acknowledge, now: datetime) -> DeliverySent:
+    """The event for a message that Meta accepted."""
+    accepted = decision.sent.accepted
+    return DeliverySent(
+        tenantId=message.tenant_id,
+        internalId=message.internal_id,
+        correlationId=message.metadata.correlationId,
+        phoneNumberId=message.phone_number_id,
+        type=message.payload_type,
+        wamid=accepted.wamid,
+        waId=accepted.wa_id,
+        messageStatus=accepted.message_status,
+        attempts=history.attempts + decision.sent.sends,
+        firstSeenAt=history.first_seen.isoformat(),
+        sentAt=now.isoformat(),
+        processMs=round(decision.sent.process_s * 1000, 1),
+    )
+
+
+def alert(message: OutboundMessage, decision: DeadLetter, now: datetime) -> DeliveryAlert:
+    """The event for a failure whose row says alert or notify."""
+    failure = decision.failure
+    return DeliveryAlert(
+        tenantId=message.tenant_id,
+        internalId=message.internal_id,
+        correlationId=message.metadata.correlationId,
+        phoneNumberId=message.phone_number_id,
+        type=message.payload_type,
+        templateName=message.template_name,
+        errorType=failure.rule.name,
+        errorCode=failure.code,
+        errorSubcode=failure.subcode,
+        httpStatus=failure.http_status,
+        scope=failure.rule.scope,
+        alert=failure.rule.alert,
+        notify=failure.rule.notify,
+        meaning=failure.rule.meaning,
+        advice=failure.rule.advice,
+        failedAt=now.isoformat(),
+    )

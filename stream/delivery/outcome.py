@@ -1,0 +1,46 @@
+"""How one try at a message ended: a value that `decision` turns into what happens next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stream.meta.client import Accepted
+from stream.meta.failure import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Meta accepted the message.
+
+    Attributes:
+        accepted: Meta's answer.
+        process_s: Duration of the try, credentials included, in seconds.
+        sends: Requests made to Meta in this try: 2 after a resend with fresh credentials.
+    """
+
+    accepted: Accepted
+    process_s: float
+    sends: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The try failed; the failure says how, and whether the message may have been delivered all the same.
+
+    Attributes:
+        failure: What went wrong.
+        process_s: Duration of the try, in seconds.
+        sends: Requests made to Meta in this try.
+    """
+
+    failure: Failure
+    process_s: float = 0.0
+    sends: int = 0
+
+    @property
+    def tries(self) -> int:
+        """How much this try counts: as many requests as it made, and once if it failed before any."""
+        return max(1, self.sends)
+
+
+Outcome = Sent | Failed

@@ -1,0 +1,65 @@
+"""One log line an outcome. The level says the decision: info done, warning waiting, error dead-lettered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from stream.contract.headers import History
+from stream.contract.messages import OutboundMessage
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter
+from stream.meta.failure import Failure
+from stream.observe.redaction import masked_number
+
+log = structlog.get_logger("stream.delivery")
+
+
+def settled(message: OutboundMessage | None, history: History, decision: Decision) -> None:
+    """Log what became of a message, once it has been settled."""
+    who = identity(message)
+    match decision:
+        case Acknowledge(sent):
+            accepted = sent.accepted
+            log.info(
+                "delivered",
+                **who,
+                wamid=accepted.wamid,
+                messageStatus=accepted.message_status,
+                durationMs=round(sent.process_s * 1000, 1),
+                attempt=history.attempts + sent.sends,
+            )
+        case RetryAfter(failure, delay_s, after):
+            log.warning("waiting_for_retry", **who, **_why(failure), attempt=after.attempts, retryInS=round(delay_s, 2))
+        case DeadLetter(failure, attempts, exhausted):
+            log.error("dead_lettered", **who, **_why(failure), attempt=attempts, retriesExhausted=exhausted)
+
+
+def identity(message: OutboundMessage | None) -> dict[str, Any]:
+    """Whose message it is and what kind, without its content; the recipient's number is masked."""
+    if message is None:
+        return {}
+    who = {
+        "tenantId": message.tenant_id,
+        "internalId": message.internal_id,
+        "phoneNumberId": message.phone_number_id,
+        "type": message.payload_type[:64],
+    }
+    if message.metadata.correlationId:
+        who["correlationId"] = message.metadata.correlationId
+    if message.recipient:
+        who["recipient"] = masked_number(message.recipient)
+    return who
+
+
+def _why(failure: Failure) -> dict[str, Any]:
+    why = {
+        "errorType": failure.rule.name,
+        "code": failure.code,
+        "subcode": failure.subcode,
+        "httpStatus": failure.http_status,
+        "fbtrace_id": failure.fbtrace_id,
+        "certainty": failure.certainty,
+        "detail": failure.detail,
+    }
+    return {key: value for key, value in why.items() if value is not None}

@@ -1,0 +1,161 @@
+"""Settling: the only place that publishes and acknowledges.
+
+Publish first, confirmed, mandatory and bounded in time; acknowledge after. If the publish fails the message stays on
+the broker. Events are news, not custody: they are confirmed too, but their loss does not hold a message back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractIncomingMessage
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from faststream.rabbit.publisher import RabbitPublisher
+from pydantic import BaseModel
+
+from stream.contract import delays
+from stream.contract.headers import History
+from stream.contract.messages import OutboundMessage
+from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_KEY, SENT_KEY_PREFIX
+from stream.contract.republish import NotRepublishable, copy_of
+from stream.contract.topology import exchange
+from stream.delivery import notices, report
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter
+from stream.delivery.publishers import Publishers
+
+PUBLISH_TIMEOUT_S: Final = 5.0  # FastStream drops publish(timeout=…), and a frozen broker answers nothing for minutes
+PUBLISH_ATTEMPTS: Final = 5  # covers the moment after a reconnect when the publisher's channel is not back yet
+PUBLISH_BACKOFF_S: Final = 0.05
+RETURN_PAUSE_S: Final = 1.0  # a message that is handed back is delivered again at once: not in a hot loop
+
+log = structlog.get_logger(__name__)
+
+
+class Unconfirmed(Exception):  # noqa: N818 - a state of the broker, not a fault
+    """The broker did not confirm a publish: the original message must stay where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as it came from the broker, and what could be read of it.
+
+    Attributes:
+        incoming: The broker's message, still unacknowledged.
+        message: Its content, or `None` when the bytes are not a message.
+        history: What has happened to it before.
+    """
+
+    incoming: AbstractIncomingMessage
+    message: OutboundMessage | None
+    history: History
+
+
+class Settlement:
+    """Carries out decisions.
+
+    Args:
+        publishers: Where to publish.
+        now: The current time in UTC, for headers and events.
+        sleep: How pauses wait.
+    """
+
+    def __init__(
+        self,
+        publishers: Publishers,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._publishers = publishers
+        self._now = now
+        self._sleep = sleep
+
+    async def settle(self, delivery: Delivery, decision: Decision) -> None:
+        """Carry out a decision; afterwards the message is in exactly one place."""
+        try:
+            match decision:
+                case Acknowledge():
+                    await self._announce_sent(delivery, decision)
+                case RetryAfter():
+                    await self._wait(delivery, decision)
+                case DeadLetter():
+                    await self._dead_letter(delivery, decision)
+        except NotRepublishable as error:
+            log.error("dead_lettered_by_broker", reason=str(error), **report.identity(delivery.message))
+            await delivery.incoming.reject(requeue=False)
+        except Unconfirmed as error:
+            log.error("left_on_queue", reason=str(error), **report.identity(delivery.message))
+            await self.give_back(delivery.incoming)
+        else:
+            await delivery.incoming.ack()
+            report.settled(delivery.message, delivery.history, decision)
+
+    async def give_back(self, incoming: AbstractIncomingMessage) -> None:
+        """Hand a message back to the queue, after a pause."""
+        await self._sleep(RETURN_PAUSE_S)
+        await incoming.nack(requeue=True)
+
+    async def _wait(self, delivery: Delivery, decision: RetryAfter) -> None:
+        level, routing_key = delays.route(decision.delay_s)
+        copy = copy_of(delivery.incoming, decision.history.headers())
+        await self._confirmed(
+            lambda: self._publishers.waits.publish(copy, exchange=exchange(level), routing_key=routing_key)
+        )
+
+    async def _dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
+        reason = notices.reason(delivery.message, delivery.history, decision, self._now())
+        copy = copy_of(delivery.incoming, reason)
+        await self._confirmed(lambda: self._publishers.dead_letters.publish(copy, routing_key=DEAD_LETTER_KEY))
+        if delivery.message is not None and decision.failure.rule.told:
+            alert = notices.alert(delivery.message, decision, self._now())
+            await self._event(self._publishers.alerts, ALERT_KEY_PREFIX, delivery, delivery.message, alert)
+
+    async def _announce_sent(self, delivery: Delivery, decision: Acknowledge) -> None:
+        if delivery.message is not None:
+            sent = notices.sent(delivery.message, delivery.history, decision, self._now())
+            await self._event(self._publishers.sent, SENT_KEY_PREFIX, delivery, delivery.message, sent)
+
+    async def _event(
+        self, publisher: RabbitPublisher, prefix: str, delivery: Delivery, message: OutboundMessage, event: BaseModel
+    ) -> None:
+        body = Message(
+            event.model_dump_json(exclude_none=True).encode(),
+            content_type="application/json",
+            delivery_mode=DeliveryMode.PERSISTENT,
+            correlation_id=message.metadata.correlationId or delivery.incoming.correlation_id,
+            timestamp=self._now(),
+        )
+        routing_key = prefix + message.tenant_id
+        try:
+            await self._confirmed(lambda: publisher.publish(body, routing_key=routing_key))
+        except Unconfirmed as error:
+            log.warning("event_lost", routingKey=routing_key, reason=str(error), **report.identity(message))
+
+    async def _confirmed(self, publish: Callable[[], Awaitable[Any]]) -> None:
+        """Publish until the broker confirms, a few times.
+
+        Raises:
+            Unconfirmed: It did not.
+        """
+        for attempt in range(PUBLISH_ATTEMPTS):
+            try:
+                async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                    await publish()
+            except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
+                reason = f"{type(error).__name__}: {error}"
+            except asyncio.CancelledError:
+                # A connection that dies under a publish raises this too; only a real cancellation goes on up.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                reason = "the connection closed before the broker confirmed"
+            else:
+                return
+            await self._sleep(PUBLISH_BACKOFF_S * 2**attempt)
+        raise Unconfirmed(reason)

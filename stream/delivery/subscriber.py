@@ -1,0 +1,61 @@
+"""The FastStream subscriber of `outbound-processed`.
+
+FastStream declares, consumes and documents. What it would do around a handler (acknowledge on return, reject on error,
+inject parameters through a thread pool) is not used: a middleware brings each message through the consumer, which
+settles it explicitly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from faststream import AckPolicy, BaseMiddleware
+from faststream.rabbit import Channel, RabbitMessage, RabbitRouter
+
+from stream.contract.messages import OutboundMessage, decode
+from stream.contract.topology import INTAKE, QueueKind, intake_queue
+from stream.delivery.consumer import Attempt, MessageConsumer
+from stream.delivery.inflight import InFlight
+from stream.delivery.processor import MessageProcessor
+
+
+def build_subscriber(
+    *, processor: MessageProcessor, consumer: MessageConsumer, in_flight: InFlight, prefetch: int, queue_kind: QueueKind
+) -> RabbitRouter:
+    """A router with the one subscriber of this worker.
+
+    Args:
+        processor: Tries to deliver a message.
+        consumer: Decides and settles.
+        in_flight: Keeps tries running when their handler is cancelled.
+        prefetch: Messages in flight per replica, `RABBITMQ_PREFETCH`; this is its concurrency.
+        queue_kind: `RABBITMQ_QUEUE_TYPE`.
+    """
+
+    class Settle(BaseMiddleware[Any, Any]):
+        async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> None:
+            await in_flight.run(consumer.consume(msg.raw_message, lambda: call_next(msg)))
+
+    router = RabbitRouter(middlewares=[Settle])
+
+    @router.subscriber(
+        intake_queue(queue_kind),
+        INTAKE,
+        # A channel of its own: a publish that fails must not close the channel that consumes.
+        channel=Channel(prefetch_count=prefetch),
+        decoder=decode_message,
+        ack_policy=AckPolicy.MANUAL,
+        no_reply=True,
+        title="OutboundMessage",
+    )
+    async def deliver(message: OutboundMessage) -> Attempt:
+        """Deliver one ready-made WhatsApp message to Meta."""
+        return Attempt(message, await processor.process(message))
+
+    return router
+
+
+async def decode_message(msg: RabbitMessage) -> OutboundMessage:
+    """Decode from the bytes alone: no content type may be assumed."""
+    return decode(msg.body)

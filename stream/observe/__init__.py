@@ -1,0 +1,1 @@
+"""What the worker shows of itself: logs without secrets, and health."""

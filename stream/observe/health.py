@@ -1,0 +1,52 @@
+"""Health over HTTP: is the process alive, and may it be given work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+
+class HealthServer:
+    """Serves `/health/live` and `/health/ready` on `HTTP_HOST`:`HTTP_PORT`.
+
+    Args:
+        host: Address to listen on.
+        port: Port; 0 takes a free one.
+        ready: Whether the worker consumes; asked at each request.
+    """
+
+    def __init__(self, host: str, port: int, *, ready: Callable[[], bool]) -> None:
+        self._host = host
+        self._port = port
+        self._ready = ready
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen.
+
+        Returns:
+            The port.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        app = web.Application()
+        app.router.add_get("/health/live", self._live)
+        app.router.add_get("/health/ready", self._readiness)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _live(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def _readiness(self, _request: web.Request) -> web.Response:
+        ready = self._ready()
+        return web.json_response({"status": "ready" if ready else "not ready"}, status=200 if ready else 503)

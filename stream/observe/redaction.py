@@ -1,0 +1,67 @@
+"""Keeping secrets and phone numbers out of what people and machines read.
+
+Two layers: fields whose name says that they are secret never show their value, and text is searched for what looks
+like one. The second is a net, not a licence: code that holds a secret should not put it into text in the first place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final
+
+MASK: Final = "***"
+SHOWN_DIGITS: Final = 4
+
+_SECRET_FIELD: Final = re.compile(r"(?i)token|password|passwd|secret|authorization|api_?key|fernet|cookie")
+_SECRETS: Final = (
+    (re.compile(r"(?i)\b(bearer|basic)\s+[^\s,;\"']+"), rf"\1 {MASK}"),
+    (re.compile(r"\bEAA[A-Za-z0-9_.-]{6,}"), MASK),  # Meta's access tokens
+    (re.compile(r"\bgAAAA[A-Za-z0-9_=-]{20,}"), MASK),  # Fernet ciphertext
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*@"), rf"\1{MASK}@"),  # user and password in a URL
+    (re.compile(r"(?i)((?:access_token|token|password|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+"), rf"\1{MASK}"),
+)
+_PHONE: Final = re.compile(r"(?<![\w.-])\+?\d(?:[ -]?\d){6,14}(?![\w-])")
+
+# Identifiers that people search for: validated, never a recipient. Masking them would blind an operator.
+_PLAIN_FIELDS: Final = frozenset(
+    {"tenantId", "internalId", "correlationId", "phoneNumberId", "wamid", "fbtrace_id", "timestamp", "level", "logger"}
+)
+
+
+def without_secrets(text: str) -> str:
+    """The text with everything that looks like a secret masked."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def masked_number(number: str) -> str:
+    """A phone number of which only the last four digits are left."""
+    return MASK + number[-SHOWN_DIGITS:] if len(number) > SHOWN_DIGITS else MASK
+
+
+def without_numbers(text: str) -> str:
+    """The text with everything that looks like a phone number masked."""
+    return _PHONE.sub(lambda found: masked_number(found.group()), text)
+
+
+def redact(value: Any, field: str = "") -> Any:
+    """A copy of `value` that may be shown."""
+    if isinstance(value, str):
+        if _SECRET_FIELD.search(field):
+            return MASK
+        plain = without_secrets(value)
+        return plain if field in _PLAIN_FIELDS else without_numbers(plain)
+    if isinstance(value, Mapping):
+        return {key: redact(item, str(key)) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redact(item, field) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return redact(str(value), field)
+
+
+def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The last processor of the log chain, before rendering."""
+    return {key: redact(value, key) for key, value in event.items()}

@@ -1,0 +1,127 @@
+"""Run the stand-in world, or a part of it, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from sandbox import numbers, tenants
+from sandbox.demo import run_demo
+from sandbox.graph import GraphSimulator
+from sandbox.processes import ServerError
+from sandbox.tenants import TenantService
+from sandbox.worker import WorkerError
+from sandbox.world import World, WorldError, open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sandbox.server import SimulatedServer
+
+    Commands = argparse._SubParsersAction[Any]  # noqa: SLF001, argparse has no public name for it
+
+KEPT_REQUESTS = 100_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; Ctrl-C and SIGTERM end it cleanly."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for add in (_add_demo, _add_graph, _add_tenants, _add_up, _add_numbers):
+        add(commands)
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        return int(options.run(options) or 0)
+    except KeyboardInterrupt:
+        return 130
+    except (ServerError, WorkerError, WorldError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _add_demo(commands: Commands) -> None:
+    parser = commands.add_parser("demo", help="real message files through a real worker, and what became of each")
+    parser.add_argument("--keep", action="store_true", help="leave the servers' files and the worker's log in .sandbox")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    with open_world(keep=options.keep) as world:
+        return 0 if asyncio.run(run_demo(world)) else 1
+
+
+def _add_graph(commands: Commands) -> None:
+    parser = _add_simulator(commands, "graph", "the Graph API simulator", numbers.__doc__, port=8090)
+    parser.add_argument("--keep", type=int, default=KEPT_REQUESTS, help="how many requests to remember in full")
+    parser.set_defaults(run=lambda options: _serve(GraphSimulator(options.keep), options))
+
+
+def _add_tenants(commands: Commands) -> None:
+    parser = _add_simulator(commands, "tenants", "the Tenant Service simulator", tenants.__doc__, port=8091)
+    parser.add_argument("--required-token", help="answer 401 to any other bearer token")
+    parser.set_defaults(run=lambda options: _serve(TenantService(options.required_token), options))
+
+
+def _add_up(commands: Commands) -> None:
+    parser = commands.add_parser("up", help="everything that the worker needs, until Ctrl-C")
+    parser.add_argument("--keep", action="store_true", help="leave the servers' files in .sandbox")
+    parser.set_defaults(run=_up)
+
+
+def _add_numbers(commands: Commands) -> None:
+    parser = commands.add_parser("numbers", help="the magic numbers of the Graph API simulator")
+    parser.set_defaults(run=lambda _: print(numbers.__doc__))
+
+
+def _add_simulator(
+    commands: Commands, name: str, what: str, manual: str | None, *, port: int
+) -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=what, epilog=manual, formatter_class=raw)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=port)
+    return parser
+
+
+def _serve(server: SimulatedServer, options: argparse.Namespace) -> None:
+    async def serve() -> None:
+        await server.start(options.host, options.port)
+        print(f"listening on {server.url}", flush=True)
+        await _until_told_to_stop()
+        await server.stop()
+
+    asyncio.run(serve())
+
+
+def _up(options: argparse.Namespace) -> None:
+    with open_world(keep=options.keep) as world:
+        asyncio.run(_serve_world(world))
+
+
+async def _serve_world(world: World) -> None:
+    async with AsyncExitStack() as stack:
+        graph = await stack.enter_async_context(GraphSimulator(KEPT_REQUESTS))
+        tenant_service = await stack.enter_async_context(TenantService())
+        print(f"RabbitMQ management: {world.rabbitmq.management_url}")
+        print("Ready until Ctrl-C. For `faststream run stream.app:app`, in another shell:\n")
+        print(f"export RABBITMQ_URL={world.rabbitmq.url}")
+        print(f"export REDIS_URL={world.redis.url}")
+        print(f"export TENANT_SERVICE_URL={tenant_service.url}")
+        print(f"export META_API_BASE_URL={graph.url}", flush=True)
+        await _until_told_to_stop()
+
+
+async def _until_told_to_stop() -> None:
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    await told.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What somebody outside the worker sees of RabbitMQ: publishing, counting, collecting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import aio_pika
+
+from stream.contract import delays
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    from aio_pika.abc import AbstractIncomingMessage
+
+
+class Outside:
+    """A client of its own, beside the worker. Use as an async context manager.
+
+    Args:
+        url: `RABBITMQ_URL`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        self._connection = await aio_pika.connect(self._url)
+        self._channel = await self._connection.channel()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Disconnect."""
+        await self._connection.close()
+
+    async def publish(
+        self, body: bytes, tenant: str = "demo", *, headers: Mapping[str, Any] | None = None, **properties: Any
+    ) -> None:
+        """Publish to the intake exchange as an upstream service would, with a confirm."""
+        exchange = await self._channel.get_exchange(INTAKE_EXCHANGE, ensure=False)
+        message = aio_pika.Message(
+            body, headers=dict(headers or {}), delivery_mode=aio_pika.DeliveryMode.PERSISTENT, **properties
+        )
+        await exchange.publish(message, f"outbound.processed.{tenant}")
+
+    async def count(self, queue: str) -> int:
+        """Messages that are ready in a queue."""
+        declared = await self._channel.declare_queue(queue, passive=True)
+        return int(declared.declaration_result.message_count or 0)
+
+    async def waiting(self) -> int:
+        """Messages on the delay levels."""
+        return sum([await self.count(delays.level_name(level)) for level in range(delays.LEVELS)])
+
+    async def intake(self) -> int:
+        """Messages that nobody has taken yet."""
+        return await self.count(INTAKE_QUEUE)
+
+    async def take_dead_letters(self) -> list[AbstractIncomingMessage]:
+        """Everything in the dead-letter queue, taken off it."""
+        queue = await self._channel.get_queue(DEAD_LETTER_QUEUE, ensure=False)
+        letters = []
+        while (letter := await queue.get(no_ack=True, fail=False)) is not None:
+            letters.append(letter)
+        return letters

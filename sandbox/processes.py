@@ -1,0 +1,178 @@
+"""Server processes that never outlive their owner."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+POLL_SECONDS = 0.05
+LOG_TAIL_LINES = 15
+
+# Waits for the end of its input, which comes when its parent dies in whatever way, then ends the group it watches. The
+# kernel's own parent-death signal would be tied to the thread that started the server, and threads end earlier.
+GUARDIAN = 'read -r _; kill -s KILL -- "-$0"'
+
+
+class ServerError(RuntimeError):
+    """A server did not start; the message has the end of its log."""
+
+
+class ServerProcess:
+    """One server in a process group of its own; the group is killed when this interpreter goes, however it goes."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._server: subprocess.Popen[bytes] | None = None
+        self._guardian: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's first process is there, paused or not."""
+        return self._server is not None and self._server.poll() is None
+
+    def start(self, command: Sequence[str], env: Mapping[str, str], ready: Callable[[], bool], seconds: float) -> None:
+        """Start it and wait until `ready` says so, but not longer than that many seconds."""
+        with self.log.open("ab") as log:
+            self._server = subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        self._guardian = subprocess.Popen(
+            ["/bin/sh", "-c", GUARDIAN, str(self._server.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # not ours: whoever reads our output would wait for the guardian's end too
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        atexit.register(self.kill)
+        self._wait_until(ready, seconds)
+
+    def stop(self, seconds: float = 30) -> None:
+        """Ask it to end, and insist after that many seconds."""
+        if self._server is None:
+            return
+        self.resume()  # a stopped process does not see the request
+        with suppress(ProcessLookupError):
+            self._server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._server.wait(seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the whole group at once, without a chance to tidy up."""
+        self._signal(signal.SIGKILL)
+        if self._server is not None:
+            self._server.wait()
+            self._server = None
+        self._dismiss_guardian()
+        atexit.unregister(self.kill)
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open, nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after a pause."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._server is not None:
+            with suppress(ProcessLookupError, PermissionError):  # macOS refuses when only a zombie is left
+                os.killpg(self._server.pid, number)
+
+    def _dismiss_guardian(self) -> None:
+        if self._guardian is not None:
+            self._guardian.kill()  # before its input closes: it must not signal a group number that is free again
+            self._guardian.communicate()
+            self._guardian = None
+
+    def _wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not ready():
+            problem = "ended" if not self.running else "is not ready" if time.monotonic() > end else None
+            if problem:
+                self.kill()
+                raise ServerError(f"{self.name} {problem} after its start; the end of {self.log}:\n{self.log_tail()}")
+            time.sleep(POLL_SECONDS)
+
+    def log_tail(self) -> str:
+        """The last lines that it wrote."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+
+class PrivateServer:
+    """A server that a test may stop, kill, pause and start again on the same port and data."""
+
+    can_stop: ClassVar[Literal[True]] = True
+
+    def __init__(self, name: str, base_dir: Path) -> None:
+        base_dir.mkdir(parents=True, exist_ok=True)
+        self._dir = base_dir.resolve()
+        self._process = ServerProcess(name, self._dir / f"{name.lower()}.log")
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End it gracefully."""
+        self._process.stop()
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it at once and for good."""
+        self.kill()
+
+    def restart(self) -> None:
+        """Stop it and start it again."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open, nothing answers."""
+        self._process.pause()
+
+    def resume(self) -> None:
+        """Let it go on after a pause."""
+        self._process.resume()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:  # Ctrl-C during the start, too: `__exit__` is not called then
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 on which nothing listens now."""
+    with ExitStack() as held:  # held together, so that they differ
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def answers(port: int, question: bytes, answer: bytes) -> bool:
+    """Whether a server on 127.0.0.1 answers a question with bytes that start as expected."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        connection.sendall(question)
+        return connection.recv(1024).startswith(answer)
+    return False

@@ -1,0 +1,161 @@
+"""A private RabbitMQ: a node of its own on free ports, with every file, cookie and log in one folder."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import secrets
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from sandbox.processes import PrivateServer, ServerError, ServerProcess, answers, free_ports
+
+START_SECONDS = 90  # a busy machine with two cores needs about ten
+CTL_SECONDS = 60
+OK = 200
+
+# The programs themselves: what Debian puts on the PATH is a wrapper that changes the user when root runs it.
+BEHIND_WRAPPERS = ("/usr/lib/rabbitmq/bin", "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin")
+BESIDE_PATH = ("/opt/homebrew/sbin", "/usr/local/sbin")
+
+# Two schedulers, whatever the machine has, and Erlang's distribution on the loopback interface only.
+ERLANG_ARGUMENTS = "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}"
+
+
+class PrivateRabbitMQ(PrivateServer):
+    """A RabbitMQ node; its durable queues and persistent messages survive every kind of end."""
+
+    def __init__(self, base_dir: Path) -> None:
+        super().__init__("RabbitMQ", base_dir)
+        self.port, self.management_port, self._distribution_port, self._epmd_port = free_ports(4)
+        self.username = "sandbox"
+        self.password = secrets.token_urlsafe(12)
+        self._script = find_script("rabbitmq-server")
+        self._epmd = ServerProcess("epmd", self._dir / "epmd.log")
+        self._write_configuration()
+
+    @staticmethod
+    def installed() -> bool:
+        """Whether this machine has the program."""
+        return find_script("rabbitmq-server") is not None
+
+    @property
+    def url(self) -> str:
+        """The AMQP URL, with the vhost /whatsapp."""
+        return f"amqp://{self.username}:{self.password}@127.0.0.1:{self.port}/%2Fwhatsapp"
+
+    @property
+    def management_url(self) -> str:
+        """Where the management API listens; it takes the same user and password."""
+        return f"http://127.0.0.1:{self.management_port}"
+
+    def start(self) -> None:
+        """Start it and wait until AMQP and the vhost are there."""
+        if self._script is None:
+            raise ServerError("there is no rabbitmq-server on this machine")
+        if not self._epmd.running:
+            self._start_epmd()
+        self._process.start([str(self._script)], self._environment(), self._is_ready, START_SECONDS)
+
+    def stop(self) -> None:
+        """End it gracefully, and the port mapper that belongs to it."""
+        super().stop()
+        self._epmd.kill()
+
+    def close(self) -> None:
+        """End everything at once: a graceful stop takes six seconds, which nobody needs at the end."""
+        super().close()
+        self._epmd.kill()
+
+    def ctl(self, *arguments: str) -> str:
+        """Run rabbitmqctl against this node and return what it printed."""
+        if self._script is None:
+            raise ServerError("there is no rabbitmqctl on this machine")
+        command = [str(self._script.with_name("rabbitmqctl")), "--silent", *arguments]
+        done = subprocess.run(
+            command, env=self._environment(), capture_output=True, text=True, timeout=CTL_SECONDS, check=False
+        )
+        if done.returncode != 0:
+            raise ServerError(f"rabbitmqctl {arguments[0]} failed: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def _start_epmd(self) -> None:
+        # Erlang would start one itself, as a daemon that stays behind on a port that every other node shares.
+        epmd = find_epmd()
+        command = [epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+        names_request = b"\x00\x01n"
+        port = self._epmd_port.to_bytes(4, "big")
+        self._epmd.start(command, os.environ, lambda: answers(self._epmd_port, names_request, port), START_SECONDS)
+
+    def _write_configuration(self) -> None:
+        (self._dir / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        (self._dir / "empty.conf").write_text("")
+        configuration = self._dir / "rabbitmq.conf"
+        configuration.touch(mode=0o600)  # it has the password in it
+        configuration.write_text(
+            f"listeners.tcp.local = 127.0.0.1:{self.port}\n"
+            "management.tcp.ip = 127.0.0.1\n"
+            f"management.tcp.port = {self.management_port}\n"
+            "default_vhost = /whatsapp\n"
+            f"default_user = {self.username}\n"
+            f"default_pass = {self.password}\n"
+            "vm_memory_high_watermark.absolute = 1GB\n"
+            "disk_free_limit.absolute = 50MB\n"
+        )
+
+    def _environment(self) -> dict[str, str]:
+        here = self._dir
+        # A RabbitMQ setting of the user's own must not reach into the private node.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")}
+        return inherited | {
+            "HOME": str(here),  # for the Erlang cookie
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "RABBITMQ_NODENAME": f"sandbox-{os.getpid()}@localhost",
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            # By default rabbitmqctl listens 10,000 ports higher, which may be beyond the last one.
+            "RABBITMQ_CTL_DIST_PORT_MIN": "0",
+            "RABBITMQ_CTL_DIST_PORT_MAX": "0",
+            "RABBITMQ_CONFIG_FILE": str(here / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(here / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": str(here / "empty.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(here / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(here / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(here / "log"),
+            "RABBITMQ_PID_FILE": str(here / "rabbitmq.pid"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(here / "generated"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
+        }
+
+    def _is_ready(self) -> bool:
+        connection_start = b"\x01\x00\x00"  # a method frame on channel 0, the server's first word in AMQP
+        return answers(self.port, b"AMQP\x00\x00\x09\x01", connection_start) and self._has_vhost()
+
+    def _has_vhost(self) -> bool:
+        credentials = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        connection = http.client.HTTPConnection("127.0.0.1", self.management_port, timeout=2)
+        with suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/api/vhosts/%2Fwhatsapp", headers={"Authorization": f"Basic {credentials}"})
+            return connection.getresponse().status == OK
+        return False
+
+
+def find_script(name: str) -> Path | None:
+    """A RabbitMQ program of this machine that runs as whoever calls it."""
+    behind = [path for pattern in BEHIND_WRAPPERS for path in Path("/").glob(pattern.lstrip("/"))]
+    found = shutil.which(name)
+    beside = [Path(folder) for folder in BESIDE_PATH]
+    candidates = [*(folder / name for folder in behind), *([Path(found)] if found else []), *(f / name for f in beside)]
+    return next((path for path in candidates if path.exists()), None)
+
+
+def find_epmd() -> str:
+    """Erlang's port mapper; it is on the PATH or beside Erlang's own programs."""
+    if found := shutil.which("epmd"):
+        return found
+    ask = 'io:format("~s", [code:root_dir()]), halt().'
+    root = subprocess.run(["erl", "-noshell", "-eval", ask], capture_output=True, text=True, check=True).stdout
+    return next(str(path) for path in Path(root).glob("erts-*/bin/epmd"))

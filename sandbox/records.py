@@ -1,0 +1,82 @@
+"""What reached the Graph API simulator, and how often the same message was taken."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.numbers import digits
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One request, exactly as it arrived, and what became of it."""
+
+    received_at: float  # monotonic, to compare with each other
+    received_wall: float  # seconds since the epoch, to compare with logs
+    version: str
+    phone_number_id: str
+    token: str = field(repr=False)  # for tests in this process only; it leaves no other way
+    user_agent: str
+    body: bytes
+    digest: str
+    payload: dict[str, Any] | None
+    recipient: str
+    outcome: str
+    wamid: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The record without its token."""
+        return {
+            "received_at": self.received_wall,
+            "version": self.version,
+            "phone_number_id": self.phone_number_id,
+            "user_agent": self.user_agent,
+            "payload": self.payload,
+            "outcome": self.outcome,
+            "wamid": self.wamid,
+        }
+
+
+class Records:
+    """The newest requests in full, and exact counts of all of them."""
+
+    def __init__(self, keep: int | None = None) -> None:
+        self.requests: deque[Recorded] = deque(maxlen=keep)
+        self._outcomes: Counter[str] = Counter()
+        # One short digest for each accepted message stays for good: without it "twice" would be a guess.
+        self._accepted: Counter[tuple[str, str]] = Counter()
+
+    def add(self, request: Recorded) -> None:
+        """Note a request."""
+        self.requests.append(request)
+        self._outcomes[request.outcome] += 1
+        if request.wamid is not None:
+            self._accepted[request.phone_number_id, request.digest] += 1
+
+    def by_recipient(self, to: str) -> list[Recorded]:
+        """The requests for one recipient, oldest first."""
+        return [request for request in self.requests if request.recipient == digits(to)]
+
+    def twice(self) -> dict[tuple[str, str], int]:
+        """The messages (phone number id, digest of the body) that were accepted more than once, and how often."""
+        return {message: count for message, count in self._accepted.items() if count > 1}
+
+    def summary(self) -> dict[str, Any]:
+        """The counts of everything since the start or the last reset."""
+        errors = {name.removeprefix("error "): n for name, n in self._outcomes.items() if name.startswith("error ")}
+        return {
+            "requests": self._outcomes.total(),
+            "accepted": self._accepted.total(),
+            "accepted_distinct": len(self._accepted),
+            "twice": len(self.twice()),
+            "outcomes": dict(self._outcomes),
+            "errors": errors,
+        }
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.requests.clear()
+        self._outcomes.clear()
+        self._accepted.clear()

@@ -1,0 +1,77 @@
+"""`stream`: what an operator does from the shell.
+
+    stream cache clear                 forget every tenant's credentials
+    stream cache invalidate TENANT     forget one tenant's credentials
+
+Needs `REDIS_URL` alone: the commands work while the rest is down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from redis.asyncio import Redis
+
+from stream.contract.identifiers import TENANT_ID_PATTERN, TenantId
+from stream.tenants.cache import CacheUnavailable, CredentialCache
+from stream.tenants.codec import CredentialCodec
+
+DEFAULT_REDIS_URL: Final = "redis://localhost:6379/0"
+TIMEOUT_S: Final = 5.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0 done, 1 could not be done; argparse exits with 2 for words it does not know.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        print(asyncio.run(_cache(options)))
+    except CacheUnavailable as error:
+        print(f"Redis cannot be reached: {error or 'check REDIS_URL'}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="stream", description="Operate whatsapp-stream.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    cache = commands.add_parser("cache", help="the credential cache, shared by all replicas")
+    actions = cache.add_subparsers(required=True, dest="action", metavar="action")
+    actions.add_parser("clear", help="forget every tenant's credentials")
+    invalidate = actions.add_parser("invalidate", help="forget one tenant's credentials")
+    invalidate.add_argument("tenant", type=_tenant)
+    return parser
+
+
+def _tenant(value: str) -> TenantId:
+    if not re.fullmatch(TENANT_ID_PATTERN, value):
+        raise argparse.ArgumentTypeError("not a tenant id: letters, digits and . _ : @ ~ - only")
+    return TenantId(value)
+
+
+async def _cache(options: argparse.Namespace) -> str:
+    redis = Redis.from_url(os.environ.get("REDIS_URL", DEFAULT_REDIS_URL), socket_timeout=TIMEOUT_S)
+    try:
+        # Removing an entry needs no key to read it with.
+        cache = CredentialCache(redis, CredentialCodec([]))
+        if options.action == "clear":
+            removed = await cache.clear()
+            return f"removed the credentials of {removed} tenant{'' if removed == 1 else 's'}"
+        if await cache.invalidate(options.tenant):
+            return f"removed the credentials of {options.tenant}"
+        return f"no credentials of {options.tenant} are cached"
+    finally:
+        await redis.aclose()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from stream.contract.identifiers import TENANT_ID_PATTERN, TenantId
 from stream.tenants.cache import CacheUnavailable, CredentialCache
@@ -35,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         print(asyncio.run(_cache(options)))
-    except CacheUnavailable as error:
-        print(f"Redis cannot be reached: {error or 'check REDIS_URL'}", file=sys.stderr)
+    except (RedisError, OSError, CacheUnavailable) as error:
+        print(f"Redis cannot be reached: {error}; check REDIS_URL", file=sys.stderr)
         return 1
     return 0
 
@@ -61,6 +62,7 @@ def _tenant(value: str) -> TenantId:
 async def _cache(options: argparse.Namespace) -> str:
     redis = Redis.from_url(os.environ.get("REDIS_URL", DEFAULT_REDIS_URL), socket_timeout=TIMEOUT_S)
     try:
+        await redis.ping()  # the cache itself goes on without Redis; an operator wants to know
         # Removing an entry needs no key to read it with.
         cache = CredentialCache(redis, CredentialCodec([]))
         if options.action == "clear":

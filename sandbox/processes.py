@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 15
+REAP_SECONDS = 2
 
 # Waits for the end of its input, which comes when its parent dies in whatever way, then ends the group it watches. The
 # kernel's own parent-death signal would be tied to the thread that started the server, and threads end earlier.
@@ -72,7 +73,7 @@ class ServerProcess:
         """End the whole group at once, without a chance to tidy up."""
         self._signal(signal.SIGKILL)
         if self._server is not None:
-            self._server.wait()
+            _reap(self._server)
             self._server = None
         self._dismiss_guardian()
         atexit.unregister(self.kill)
@@ -93,7 +94,9 @@ class ServerProcess:
     def _dismiss_guardian(self) -> None:
         if self._guardian is not None:
             self._guardian.kill()  # before its input closes: it must not signal a group number that is free again
-            self._guardian.communicate()
+            if self._guardian.stdin is not None:
+                self._guardian.stdin.close()
+            _reap(self._guardian)
             self._guardian = None
 
     def _wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
@@ -108,6 +111,12 @@ class ServerProcess:
     def log_tail(self) -> str:
         """The last lines that it wrote."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+
+def _reap(killed: subprocess.Popen[bytes]) -> None:
+    # Bounded, because Ctrl-C inside Popen.poll() can leave the lock taken that a wait without an end would wait for.
+    with suppress(subprocess.TimeoutExpired):
+        killed.wait(REAP_SECONDS)
 
 
 class PrivateServer:

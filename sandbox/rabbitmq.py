@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import subprocess
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from sandbox.processes import PrivateServer, ServerError, ServerProcess, answers, free_ports
@@ -137,7 +137,7 @@ class PrivateRabbitMQ(PrivateServer):
     def _has_vhost(self) -> bool:
         credentials = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
         connection = http.client.HTTPConnection("127.0.0.1", self.management_port, timeout=2)
-        with suppress(OSError, http.client.HTTPException):
+        with suppress(OSError, http.client.HTTPException), closing(connection):
             connection.request("GET", "/api/vhosts/%2Fwhatsapp", headers={"Authorization": f"Basic {credentials}"})
             return connection.getresponse().status == OK
         return False

@@ -76,8 +76,11 @@ class WorkerProcess:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=1) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's OK
-        except (urllib.error.URLError, OSError):
-            return False
+        except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection
+        except OSError:
+            pass
+        return False
 
     def stop(self, seconds: float = 40.0) -> int:
         """SIGTERM, as a deploy does it.

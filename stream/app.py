@@ -83,7 +83,8 @@ def create_app(settings: Settings) -> FastStream:
             queue_kind=settings.rabbitmq_queue_type,
         )
     )
-    intake = Intake(broker, settings.rabbitmq_queue_type)
+    vhost = URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
+    intake = Intake(broker, vhost=vhost, queue_kind=settings.rabbitmq_queue_type)
     health = HealthServer(settings.http_host, settings.http_port, ready=lambda: intake.consuming)
     fatal: list[str] = []
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 from aio_pika.abc import AbstractRobustConnection
-from aiormq.exceptions import AMQPConnectionError, AMQPError, ProbableAuthenticationError
+from aiormq.exceptions import AMQPConnectionError, AMQPError, InvalidFrameError, ProbableAuthenticationError
 from faststream.rabbit import RabbitBroker
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
@@ -34,11 +34,13 @@ class Intake:
 
     Args:
         broker: The broker with its subscriber, not started.
+        vhost: The vhost of its URL, for messages to an operator.
         queue_kind: `RABBITMQ_QUEUE_TYPE`.
     """
 
-    def __init__(self, broker: RabbitBroker, queue_kind: QueueKind) -> None:
+    def __init__(self, broker: RabbitBroker, *, vhost: str, queue_kind: QueueKind) -> None:
         self._broker = broker
+        self._vhost = vhost
         self._queue_kind = queue_kind
         self._connection: AbstractRobustConnection | None = None
         self._stopping = False
@@ -56,21 +58,25 @@ class Intake:
             CannotStart: Wrong credentials, no such vhost, or a topology that does not fit.
         """
         attempt = 0
-        while True:
+        while self._connection is None:
             attempt += 1
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     self._connection = await self._broker.connect()
-                break
-            except ProbableAuthenticationError as error:
+            except ProbableAuthenticationError:
                 raise CannotStart(
-                    f"RabbitMQ refuses the login in RABBITMQ_URL: correct user and password ({error})"
+                    "RabbitMQ refuses the login in RABBITMQ_URL: correct the user and the password"
+                ) from None
+            except InvalidFrameError:
+                # RabbitMQ answers the opening of a vhost by closing the connection; aiormq does not show its reason.
+                raise CannotStart(
+                    f"RabbitMQ refuses the vhost '{self._vhost}' of RABBITMQ_URL: create it, or give the user access "
+                    "(the vhost /whatsapp is written %2Fwhatsapp)"
                 ) from None
             except (AMQPConnectionError, OSError, TimeoutError) as error:
                 wait_s = min(0.5 * 2**attempt, LONGEST_WAIT_S)
-                log.warning(
-                    "rabbitmq_not_there_yet", attempt=attempt, nextInS=wait_s, error=f"{type(error).__name__}: {error}"
-                )
+                reason = f"{type(error).__name__}: {error}"
+                log.warning("rabbitmq_not_there_yet", attempt=attempt, nextInS=wait_s, error=reason)
                 await asyncio.sleep(wait_s)
         await self._declare()
 

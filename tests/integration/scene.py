@@ -1,0 +1,228 @@
+"""A stage for one vhost: publish, start and stop workers, and wait for what must happen."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import aio_pika
+import httpx
+import orjson
+from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
+
+from sandbox.broker import Outside
+from sandbox.graph import GraphSimulator
+from sandbox.records import Recorded
+from sandbox.tenants import TenantService
+from sandbox.worker import WorkerProcess
+from sandbox.world import World
+from stream.contract import topology
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
+from stream.contract.topology import QueueKind
+
+POLL_S = 0.02
+_numbers = itertools.count(1)
+
+
+def number(prefix: str = "1650555") -> str:
+    """A recipient that no other test has; a prefix of `sandbox.numbers` scripts what happens."""
+    return f"{prefix}{next(_numbers):05d}"
+
+
+def unique(name: str) -> str:
+    """A tenant or id that no other test has."""
+    return f"{name}-{next(_numbers)}"
+
+
+def text_message(to: str, tenant: str, internal_id: str, body: str = "Hello") -> dict[str, Any]:
+    """A message as upstream makes it."""
+    return {
+        "metadata": {"tenantId": tenant, "phoneNumberId": "100000001", "internalId": internal_id},
+        "wabaPayload": {
+            "messaging_product": "whatsapp",
+            "recipient_type": "individual",
+            "to": to,
+            "type": "text",
+            "text": {"body": body},
+        },
+    }
+
+
+class Scene:
+    """Use `Scene.on` or `Scene.on_new_vhost`."""
+
+    def __init__(
+        self, world: World, settings: Mapping[str, str], graph: GraphSimulator, tenants: TenantService, url: str
+    ) -> None:
+        self.world = world
+        self.graph = graph
+        self.tenants = tenants
+        self.url = url
+        self.settings = {**settings, "RABBITMQ_URL": url}
+        self.workers: list[WorkerProcess] = []
+        self.letters: list[AbstractIncomingMessage] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.outside = Outside(url)
+        self._connection: AbstractRobustConnection
+
+    @classmethod
+    @asynccontextmanager
+    async def on(
+        cls, world: World, settings: Mapping[str, str], graph: GraphSimulator, tenants: TenantService, url: str
+    ) -> AsyncIterator[Self]:
+        """A stage on an existing vhost."""
+        stage = cls(world, settings, graph, tenants, url)
+        async with stage.outside:
+            stage._connection = await aio_pika.connect_robust(url)
+            try:
+                yield stage
+            finally:
+                await stage._connection.close()
+                for worker in stage.workers:
+                    await asyncio.to_thread(worker.kill)
+
+    @classmethod
+    @asynccontextmanager
+    async def on_new_vhost(
+        cls, world: World, settings: Mapping[str, str], graph: GraphSimulator, tenants: TenantService
+    ) -> AsyncIterator[Self]:
+        """A stage on a vhost that is made for it and removed again."""
+        name = unique("stage")
+        path = f"/api/vhosts/{quote(name, safe='')}"
+        async with management(world) as api:
+            (await api.put(path)).raise_for_status()
+            everything = {"configure": ".*", "write": ".*", "read": ".*"}
+            user = quote(world.rabbitmq.username, safe="")
+            (await api.put(f"/api/permissions/{quote(name, safe='')}/{user}", json=everything)).raise_for_status()
+            try:
+                url = urlunsplit(urlsplit(world.rabbitmq.url)._replace(path=f"/{name}"))
+                async with cls.on(world, settings, graph, tenants, url) as stage:
+                    yield stage
+            finally:
+                await api.delete(path)
+
+    async def declare(self, kind: QueueKind = "classic") -> None:
+        """Declare the topology without a worker."""
+        await topology.declare(self._connection, kind)
+
+    async def start_worker(self, name: str = "worker", *, wait: bool = True, **settings: str) -> WorkerProcess:
+        """Start a replica."""
+        log = self.world.base_dir / f"{unique(name)}.log"
+        worker = WorkerProcess({**self.settings, **settings}, log)
+        self.workers.append(worker)
+        await asyncio.to_thread(worker.start, wait=wait)
+        return worker
+
+    async def stop_worker(self, worker: WorkerProcess) -> int:
+        """SIGTERM and wait; returns the exit code."""
+        return await asyncio.to_thread(worker.stop)
+
+    async def watch(self) -> None:
+        """Collect dead letters and events from now on."""
+        channel = await self._connection.channel()
+        letters = await channel.get_queue(DEAD_LETTER_QUEUE)
+        await letters.consume(self._take_letter, no_ack=True)
+        news = await channel.declare_queue(exclusive=True)
+        for pattern in ("outbound.sent.#", "outbound.alert.#"):
+            await news.bind(INTAKE_EXCHANGE, pattern)
+        await news.consume(self._take_event, no_ack=True)
+
+    async def _take_letter(self, letter: AbstractIncomingMessage) -> None:
+        self.letters.append(letter)
+
+    async def _take_event(self, event: AbstractIncomingMessage) -> None:
+        self.events.append((event.routing_key or "", orjson.loads(event.body)))
+
+    async def publish(
+        self,
+        to: str,
+        tenant: str = "acme",
+        *,
+        internal_id: str | None = None,
+        payload: dict[str, Any] | None = None,
+        headers: Mapping[str, Any] | None = None,
+        **properties: Any,
+    ) -> str:
+        """Publish a text message, or another payload; returns its internal id."""
+        internal_id = internal_id or unique("id")
+        message = text_message(to, tenant, internal_id)
+        if payload is not None:
+            message["wabaPayload"] = payload
+        await self.outside.publish(orjson.dumps(message), tenant, headers=headers, **properties)
+        return internal_id
+
+    async def until(self, condition: Callable[[], object], seconds: float = 10.0, what: str = "") -> None:
+        """Wait for a condition, at most `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                tails = "\n".join(worker.tail(5) for worker in self.workers)
+                raise AssertionError(f"not within {seconds:g} s: {what or condition}\n{tails}")
+            await asyncio.sleep(POLL_S)
+
+    async def accepted(self, to: str, seconds: float = 10.0) -> Recorded:
+        """The request that the Graph simulator took for a recipient."""
+        await self.until(lambda: self.taken(to), seconds, f"a message for {to} accepted")
+        return self.taken(to)[0]
+
+    def taken(self, to: str) -> list[Recorded]:
+        """Requests for a recipient that the Graph simulator took."""
+        return [request for request in self.graph.by_recipient(to) if request.wamid is not None]
+
+    async def letter(self, internal_id: str, seconds: float = 10.0) -> AbstractIncomingMessage:
+        """The dead letter of a message, found by its own content."""
+        await self.until(lambda: self.letters_of(internal_id), seconds, f"a dead letter of {internal_id}")
+        return self.letters_of(internal_id)[0]
+
+    def letters_of(self, internal_id: str) -> list[AbstractIncomingMessage]:
+        """Dead letters whose body names this internal id."""
+        return [letter for letter in self.letters if f'"{internal_id}"'.encode() in letter.body]
+
+    async def event(self, routing_key: str, internal_id: str, seconds: float = 10.0) -> dict[str, Any]:
+        """An event of a message."""
+
+        def found() -> list[dict[str, Any]]:
+            return [body for key, body in self.events if key == routing_key and body["internalId"] == internal_id]
+
+        await self.until(found, seconds, f"{routing_key} for {internal_id}")
+        return found()[0]
+
+    async def logged(self, worker: WorkerProcess, event: str, seconds: float = 10.0, **fields: Any) -> dict[str, Any]:
+        """A log line of a worker."""
+
+        def found() -> list[dict[str, Any]]:
+            lines = (line for line in worker.lines() if line.get("event") == event)
+            return [line for line in lines if all(line.get(key) == value for key, value in fields.items())]
+
+        await self.until(found, seconds, f"{event} {fields} in the log")
+        return found()[0]
+
+    async def settled(self, seconds: float = 10.0) -> None:
+        """Wait until nothing is on the intake queue, and nothing waits."""
+        await self.settled_to(waiting=0, seconds=seconds)
+
+    async def settled_to(self, waiting: int, seconds: float = 10.0) -> None:
+        """Wait until the intake queue is empty and this many messages wait on the delay levels."""
+        deadline = time.monotonic() + seconds
+        while (left := (await self.outside.intake(), await self.outside.waiting())) != (0, waiting):
+            assert time.monotonic() < deadline, f"on the queue, waiting: {left}"
+            await asyncio.sleep(POLL_S)
+
+
+@asynccontextmanager
+async def management(world: World) -> AsyncIterator[httpx.AsyncClient]:
+    """RabbitMQ's management API."""
+    auth = (world.rabbitmq.username, world.rabbitmq.password)
+    async with httpx.AsyncClient(base_url=world.rabbitmq.management_url, auth=auth, timeout=10) as client:
+        yield client
+
+
+def log_of(path: Path) -> list[dict[str, Any]]:
+    """A log file's JSON lines."""
+    return [orjson.loads(line) for line in path.read_bytes().splitlines() if line.startswith(b"{")]

@@ -1,0 +1,134 @@
+"""Retries: counted in headers, waited for on the broker."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from tests.integration.scene import Scene, number, unique
+
+
+async def test_a_500_on_every_try_means_four_sends_and_growing_waits(scene: Scene) -> None:
+    to = number("99939500")
+    internal_id = await scene.publish(to)
+    letter = await scene.letter(internal_id, seconds=20)
+    arrivals = scene.graph.arrivals(to)
+    gaps = [later - earlier for earlier, later in pairwise(arrivals)]
+    assert len(arrivals) == 4
+    for gap, least in zip(gaps, (1, 2, 4), strict=True):
+        assert least <= gap < least + 1 + 0.75, gaps  # one second of jitter, one unit of the delay levels, and the way
+    assert letter.headers["x-error-type"] == "META_SERVER_ERROR"
+    assert letter.headers["x-attempts"] == 4
+    assert letter.headers["x-http-status"] == 500
+    assert letter.headers["x-retryable"] is True
+
+
+async def test_two_500s_then_success_is_delivered_on_the_third_send(scene: Scene) -> None:
+    to = number("99932500")
+    internal_id = await scene.publish(to)
+    event = await scene.event("outbound.sent.acme", internal_id, seconds=15)
+    assert event["attempts"] == 3
+    assert len(scene.taken(to)) == 1
+
+
+async def test_a_network_error_is_retried(scene: Scene) -> None:
+    to = number("999510")  # the connection is reset once, before Meta takes the message
+    await scene.publish(to)
+    await scene.accepted(to)
+    assert len(scene.graph.by_recipient(to)) == 2
+
+
+async def test_a_message_that_waits_keeps_its_content_and_arrives_once(scene: Scene) -> None:
+    to, payload = number("99931503"), {"messaging_product": "whatsapp", "type": "text", "text": {"body": "ü \u2603"}}
+    payload["to"] = to
+    await scene.publish(to, payload=payload)
+    request = await scene.accepted(to)
+    assert request.payload == payload
+    assert len(scene.taken(to)) == 1
+
+
+async def test_waiting_messages_hold_no_prefetch_slot_and_delay_nobody(stage: Scene) -> None:
+    await stage.start_worker(RABBITMQ_PREFETCH="2", META_API_RETRY_DELAY_MS="30000")
+    failing = [number("99931500") for _ in range(8)]
+    for to in failing:
+        await stage.publish(to)
+    healthy = number()
+    await stage.publish(healthy)
+    await stage.accepted(healthy, seconds=5)
+    await stage.until(lambda: all(stage.graph.by_recipient(to) for to in failing))
+    await stage.settled_to(waiting=8)
+
+
+async def test_a_short_wait_passes_a_long_one(stage: Scene) -> None:
+    await stage.start_worker(META_API_RETRY_DELAY_MS="1")
+    long_wait, short_wait = number("999210131057"), number("99931500")  # 15 s for maintenance, about 1 s for a 500
+    await stage.publish(long_wait)
+    await stage.until(lambda: stage.graph.by_recipient(long_wait))
+    await stage.publish(short_wait)
+    await stage.accepted(short_wait, seconds=5)
+    assert not stage.taken(long_wait)
+
+
+async def test_the_count_survives_a_restart_of_the_worker(stage: Scene) -> None:
+    first = await stage.start_worker()
+    await stage.watch()
+    to = number("99939500")
+    internal_id = await stage.publish(to)
+    await stage.until(lambda: len(stage.graph.arrivals(to)) == 2)
+    await stage.stop_worker(first)
+    await stage.start_worker()
+    letter = await stage.letter(internal_id, seconds=20)
+    assert letter.headers["x-attempts"] == 4
+    assert len(stage.graph.arrivals(to)) == 4
+
+
+async def test_the_number_of_retries_is_a_setting(stage: Scene) -> None:
+    await stage.start_worker(META_API_MAX_RETRIES="1")
+    await stage.watch()
+    to = number("99939500")
+    letter = await stage.letter(await stage.publish(to))
+    assert letter.headers["x-attempts"] == 2
+
+
+async def test_throttling_waits_its_own_base_delay_and_uses_up_no_retry(stage: Scene) -> None:
+    await stage.start_worker(META_API_MAX_RETRIES="0")
+    to = number("99967")  # HTTP 400 carrying 130429 once
+    await stage.publish(to)
+    await stage.accepted(to, seconds=15)
+    first, second = stage.graph.arrivals(to)
+    assert 10 <= second - first < 12
+
+
+async def test_the_pair_limit_waits_for_that_recipient_only(scene: Scene) -> None:
+    limited, other = number("999220131056"), number()
+    await scene.publish(limited)
+    await scene.publish(other)
+    await scene.accepted(other)
+    await scene.accepted(limited, seconds=15)
+    first, second, third = scene.graph.arrivals(limited)
+    assert 1 <= second - first < 2.75
+    assert 4 <= third - second < 5.75
+
+
+@pytest.mark.parametrize(
+    ("code", "error_type"), [("2388005", "MEDIA_DOWNLOAD_FAILED"), ("0131053", "MEDIA_DOWNLOAD_FAILED")]
+)
+async def test_a_media_download_is_retried_once(scene: Scene, code: str, error_type: str) -> None:
+    to = number("9991" + code)
+    letter = await scene.letter(await scene.publish(to))
+    assert letter.headers["x-error-type"] == error_type
+    assert len(scene.graph.by_recipient(to)) == 2
+
+
+async def test_a_tenant_service_that_is_down_makes_messages_wait_and_then_they_are_delivered(scene: Scene) -> None:
+    tenant, to = unique("unlucky"), number()
+    scene.tenants.fail_with(503)
+    try:
+        internal_id = await scene.publish(to, tenant)
+        line = await scene.logged(scene.workers[0], "waiting_for_retry", seconds=15, internalId=internal_id)
+        assert line["errorType"] == "TENANT_SERVICE_UNAVAILABLE"
+        assert scene.tenants.fetches[tenant] == 3
+    finally:
+        scene.tenants.fail_with(None)
+    await scene.accepted(to)

@@ -1,0 +1,90 @@
+"""The topology: exactly the contract, safe to declare again, loud when it does not fit."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import aio_pika
+import pytest
+from aio_pika.abc import Arguments
+
+from stream.contract import delays
+from stream.contract.queues import INTAKE_ARGUMENTS
+from tests.integration.scene import Scene, management, number
+
+
+async def test_the_worker_declares_the_contract(scene: Scene) -> None:
+    async with management(scene.world) as api:
+        queues = {queue["name"]: queue for queue in (await api.get("/api/queues/%2Fwhatsapp")).json()}
+        exchanges = {each["name"]: each for each in (await api.get("/api/exchanges/%2Fwhatsapp")).json()}
+        bindings = (await api.get("/api/bindings/%2Fwhatsapp")).json()
+    intake = queues["outbound-processed"]
+    assert intake["durable"]
+    assert intake["arguments"] == {
+        "x-dead-letter-exchange": "whatsapp-dlx",
+        "x-dead-letter-routing-key": "outbound.failed",
+        "x-message-ttl": 86_400_000,
+        "x-queue-type": "classic",
+    }
+    assert queues["outbound-failed"]["durable"]
+    for name in ("whatsapp-exchange", "whatsapp-dlx"):
+        assert (exchanges[name]["type"], exchanges[name]["durable"]) == ("topic", True)
+    bound = {(each["source"], each["destination"], each["routing_key"]) for each in bindings}
+    assert ("whatsapp-exchange", "outbound-processed", "outbound.processed.#") in bound
+    assert ("whatsapp-dlx", "outbound-failed", "outbound.failed") in bound
+    for level in range(delays.LEVELS):
+        assert queues[f"whatsapp-delay-{level:02d}"]["arguments"]["x-message-ttl"] == 250 * 2**level
+
+
+async def test_another_service_may_assert_the_intake_queue_without_a_queue_type(scene: Scene) -> None:
+    connection = await aio_pika.connect(scene.url)
+    async with connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("outbound-processed", durable=True, arguments=cast("Arguments", INTAKE_ARGUMENTS))
+        assert queue.name == "outbound-processed"
+        await channel.declare_exchange("whatsapp-exchange", "topic", durable=True)
+
+
+async def test_a_second_start_finds_everything_and_changes_nothing(stage: Scene) -> None:
+    for _ in range(2):
+        worker = await stage.start_worker()
+        assert await stage.stop_worker(worker) == 0
+
+
+@pytest.mark.parametrize(
+    ("queue", "arguments", "named"),
+    [
+        ("outbound-processed", {**INTAKE_ARGUMENTS, "x-message-ttl": 1000}, ("x-message-ttl", "1000", "86400000")),
+        ("outbound-failed", {"x-max-length": 5}, ("x-max-length", "5", "none")),
+        ("whatsapp-delay-03", {"x-message-ttl": 1}, ("x-message-ttl", "1", "2000")),
+    ],
+)
+async def test_a_queue_with_other_arguments_stops_the_start_with_one_sentence(
+    stage: Scene, queue: str, arguments: dict[str, Any], named: tuple[str, ...]
+) -> None:
+    channel = await stage._connection.channel()
+    await channel.declare_queue(queue, durable=True, arguments=arguments)
+    worker = await stage.start_worker(wait=False)
+    await stage.until(lambda: worker.process.poll() is not None)
+    last = worker.tail(1)
+    assert worker.process.returncode == 1
+    assert "Traceback" not in worker.log.read_text()
+    for word in (f"queue '{queue}'", *named, "delete"):
+        assert word in last
+    assert last.count("\n") == 0
+
+
+async def test_quorum_queues_deliver_and_retry(stage: Scene) -> None:
+    await stage.start_worker(RABBITMQ_QUEUE_TYPE="quorum")
+    await stage.watch()
+    to, retried = number(), number("99931500")
+    await stage.publish(to)
+    await stage.publish(retried)
+    letter = await stage.letter(await stage.publish(number("99910131047")))
+    assert letter.headers["x-error-type"] == "WINDOW_EXPIRED"
+    await stage.accepted(to)
+    await stage.accepted(retried)
+    async with management(stage.world) as api:
+        vhost = stage.url.rsplit("/", 1)[1]
+        queues = (await api.get(f"/api/queues/{vhost}")).json()
+    assert {queue["type"] for queue in queues if not queue["exclusive"]} == {"quorum"}

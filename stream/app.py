@@ -6,16 +6,18 @@ Run it with `faststream run stream.app:app`.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
 import structlog
 from faststream import FastStream
 from faststream.rabbit import Channel, RabbitBroker
-from redis.asyncio import Redis
 from yarl import URL
 
 from stream import __version__
@@ -23,6 +25,7 @@ from stream.delivery.consumer import MessageConsumer
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.inflight import InFlight
 from stream.delivery.intake import CannotStart, Intake
+from stream.delivery.ledger import SentLedger
 from stream.delivery.processor import MessageProcessor
 from stream.delivery.publishers import declare_publishers
 from stream.delivery.settlement import Settlement
@@ -32,43 +35,99 @@ from stream.meta.client import GraphClient
 from stream.meta.transport import build_transport
 from stream.observe.health import HealthServer
 from stream.observe.logging import configure_logging
+from stream.redis_link import RedisLink, connect
 from stream.retry import RetryHandler
 from stream.settings import InvalidSettings, Settings, load_settings
 from stream.tenants.cache import CredentialCache
 from stream.tenants.client import TenantServiceClient
 from stream.tenants.codec import CredentialCodec
-from stream.tenants.provider import CredentialProvider
+from stream.tenants.provider import PATIENCE_S, CredentialProvider
 
 HEARTBEAT_S: Final = 10  # a frozen broker is noticed within three of these; RabbitMQ's own default is 60
 RECONNECT_S: Final = 1.0
-REDIS_TIMEOUT_S: Final = 1.0  # one message a second pays this while Redis hangs; the others go on without it
+LEASE_MARGIN_S: Final = 5.0  # a claim outlives the longest send by this, so that only a dead replica lets it end
+STOP_ALLOWANCE_S: Final = 5.0  # for FastStream's own wait, after ours: by then nothing runs any more
+STUCK_ALLOWANCE_S: Final = 60.0  # a try has its bound, a publish too; what is older than both is stuck for good
+BOUND_MARGIN_S: Final = 10.0  # a try takes at most two sends and two waits for credentials, and this
 
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """Everything that was built, for the life cycle to start and stop."""
+
+    broker: RabbitBroker
+    intake: Intake
+    in_flight: InFlight
+    health: HealthServer
+    redis: RedisLink
+    graph_http: httpx.AsyncBaseTransport
+    tenant_http: httpx.AsyncClient
+    bound_s: float
+
+
 def create_app(settings: Settings) -> FastStream:
     """Build the application; nothing connects before it runs."""
-    redis = Redis.from_url(
-        settings.redis_url.get_secret_value(), socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
-    )
+    worker = _build(settings)
+    cannot_go_on: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(**_: Any) -> AsyncIterator[None]:
+        configure_logging(settings.log_level)
+        port = await worker.health.start()
+        log.info("starting", version=__version__, httpPort=port, prefetch=settings.rabbitmq_prefetch)
+        if not settings.credential_cache_keys:
+            log.warning("credentials_not_encrypted", fix="set CREDENTIAL_CACHE_KEYS to encrypt them in Redis")
+        watchdog = asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s))
+        try:
+            yield
+        finally:
+            watchdog.cancel()
+            await worker.health.stop()
+            await worker.graph_http.aclose()
+            await worker.tenant_http.aclose()
+            await worker.redis.redis.aclose()
+        if cannot_go_on:
+            raise SystemExit(cannot_go_on[0])
+
+    app = FastStream(worker.broker, logger=None, lifespan=lifespan)
+
+    @app.on_startup
+    async def open_intake() -> None:
+        try:
+            await worker.intake.open()
+        except CannotStart as error:
+            cannot_go_on.append(str(error))
+            app.exit()
+            # FastStream's loop sees the exit and stops; its own start must not go on meanwhile.
+            await asyncio.Event().wait()
+
+    @app.after_startup
+    async def started() -> None:
+        log.info("consuming")
+
+    @app.on_shutdown
+    async def drain() -> None:
+        await worker.intake.stop_deliveries()
+        drained = await worker.in_flight.drain(settings.shutdown_grace_ms / 1000)
+        log.info("stopped", finished=drained.finished, returned=drained.returned, unknown=drained.unknown)
+        if drained.unknown:
+            cannot_go_on.append(f"{drained.unknown} tries were cut off after SHUTDOWN_GRACE_MS: outcome unknown")
+
+    return app
+
+
+def _build(settings: Settings) -> _Worker:
+    redis = RedisLink(connect(settings.redis_url.get_secret_value()))
     tenant_http = httpx.AsyncClient(transport=build_transport(settings.rabbitmq_prefetch), timeout=None)  # noqa: S113 - the client bounds each attempt
-    graph_transport = build_transport(settings.rabbitmq_prefetch)
-    classifier = MetaErrorClassifier()
+    graph_http = build_transport(settings.rabbitmq_prefetch)
     retry = RetryHandler(
         base_delay_s=settings.meta_api_retry_delay_ms / 1000, cap_s=settings.meta_api_retry_max_delay_ms / 1000
     )
-    processor = MessageProcessor(
-        credentials=_credentials(settings, redis, tenant_http),
-        graph=GraphClient(
-            graph_transport,
-            base_url=settings.meta_api_base_url,
-            version=settings.meta_api_version,
-            timeout_s=settings.meta_api_timeout_ms / 1000,
-            classifier=classifier,
-        ),
-        classifier=classifier,
-        retry=retry,
-    )
+    bound_s = 2 * (settings.meta_api_timeout_ms / 1000 + PATIENCE_S) + BOUND_MARGIN_S
+    credentials = _credentials(settings, redis, tenant_http)
+    processor = _processor(settings, redis, graph_http, credentials, retry=retry, bound_s=bound_s)
 
     broker = _broker(settings)
     in_flight = InFlight()
@@ -85,52 +144,49 @@ def create_app(settings: Settings) -> FastStream:
     )
     vhost = URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
     intake = Intake(broker, vhost=vhost, queue_kind=settings.rabbitmq_queue_type)
-    health = HealthServer(settings.http_host, settings.http_port, ready=lambda: intake.consuming)
-    fatal: list[str] = []
-
-    @asynccontextmanager
-    async def lifespan(**_: Any) -> AsyncIterator[None]:
-        configure_logging(settings.log_level)
-        port = await health.start()
-        log.info("starting", version=__version__, httpPort=port, prefetch=settings.rabbitmq_prefetch)
-        if not settings.credential_cache_keys:
-            log.warning("credentials_not_encrypted", fix="set CREDENTIAL_CACHE_KEYS to encrypt them in Redis")
-        try:
-            yield
-        finally:
-            await health.stop()
-            await graph_transport.aclose()
-            await tenant_http.aclose()
-            await redis.aclose()
-        if fatal:
-            raise SystemExit(fatal[0])
-
-    app = FastStream(broker, logger=None, lifespan=lifespan)
-
-    @app.on_startup
-    async def open_intake() -> None:
-        try:
-            await intake.open()
-        except CannotStart as error:
-            fatal.append(str(error))
-            app.exit()
-            # FastStream's loop sees the exit and stops; its own start must not go on meanwhile.
-            await asyncio.Event().wait()
-
-    @app.after_startup
-    async def started() -> None:
-        log.info("consuming")
-
-    @app.on_shutdown
-    async def drain() -> None:
-        await intake.stop_deliveries()
-        unfinished = await in_flight.drain(settings.shutdown_grace_ms / 1000)
-        log.info("stopped", unfinished=unfinished)
-
-    return app
+    health = HealthServer(
+        settings.http_host,
+        settings.http_port,
+        ready=lambda: intake.consuming,
+        alive=lambda: in_flight.oldest_s() < bound_s + STUCK_ALLOWANCE_S,
+    )
+    return _Worker(broker, intake, in_flight, health, redis, graph_http, tenant_http, bound_s)
 
 
-def _credentials(settings: Settings, redis: Redis, http: httpx.AsyncClient) -> CredentialProvider:
+def _processor(
+    settings: Settings,
+    redis: RedisLink,
+    graph_http: httpx.AsyncBaseTransport,
+    credentials: CredentialProvider,
+    *,
+    retry: RetryHandler,
+    bound_s: float,
+) -> MessageProcessor:
+    timeout_s = settings.meta_api_timeout_ms / 1000
+    classifier = MetaErrorClassifier()
+    return MessageProcessor(
+        credentials=credentials,
+        ledger=SentLedger(
+            redis,
+            replica=f"{socket.gethostname()}:{os.getpid()}",
+            lease_s=timeout_s + LEASE_MARGIN_S,
+            ttl_ms=settings.sent_ledger_ttl_ms,
+        ),
+        graph=GraphClient(
+            graph_http,
+            base_url=settings.meta_api_base_url,
+            version=settings.meta_api_version,
+            timeout_s=timeout_s,
+            classifier=classifier,
+        ),
+        classifier=classifier,
+        retry=retry,
+        on_unknown=settings.on_unknown_outcome,
+        bound_s=bound_s,
+    )
+
+
+def _credentials(settings: Settings, redis: RedisLink, http: httpx.AsyncClient) -> CredentialProvider:
     timeout_s = settings.tenant_service_timeout_ms / 1000
     token = settings.tenant_service_token
     client = TenantServiceClient(
@@ -152,7 +208,7 @@ def _broker(settings: Settings) -> RabbitBroker:
         str(url if "heartbeat" in url.query else url.update_query(heartbeat=HEARTBEAT_S)),
         reconnect_interval=RECONNECT_S,
         default_channel=Channel(on_return_raises=True),
-        graceful_timeout=settings.shutdown_grace_ms / 1000,
+        graceful_timeout=STOP_ALLOWANCE_S,
         app_id=None,
         apply_types=False,  # injection costs more than the rest of FastStream; nothing here is injected
         logger=None,

@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     credential_cache_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(), description="comma-separated Fernet keys; the first encrypts, all decrypt"
     )
+    on_unknown_outcome: Literal["retry", "dead-letter"] = Field(
+        default="retry", description="after a send without an answer: send again, or leave it to an operator"
+    )
+    sent_ledger_ttl_ms: Annotated[int, Field(ge=1_000)] = Field(
+        default=172_800_000, description="how long a sent message is remembered; above the queue's 24 h"
+    )
     shutdown_grace_ms: Milliseconds = Field(default=15_000, description="how long a stop waits for sends in flight")
     http_host: str = Field(default="0.0.0.0", description="address of the health endpoints")  # noqa: S104 - in a container
     http_port: int = Field(

@@ -21,10 +21,13 @@ class DeliverySent(BaseModel):
         default=None, description="accepted, held_for_quality_assessment or paused; Meta sends it for paced templates."
     )
     attempts: int = Field(description="Sends it took, the first included.")
+    possiblySentTwice: bool = Field(  # noqa: N815
+        default=False, description="An earlier send of this message got no answer and may have been delivered too."
+    )
     firstSeenAt: str = Field(description="When this worker first saw the message, ISO 8601 in UTC.")  # noqa: N815
     sentAt: str = Field(description="When Meta's answer arrived, ISO 8601 in UTC.")  # noqa: N815
-    processMs: float = Field(  # noqa: N815
-        description="Duration of the last try, credentials included, in milliseconds."
+    processMs: float | None = Field(  # noqa: N815
+        default=None, description="Duration of the last try, credentials included, in milliseconds."
     )
 
 

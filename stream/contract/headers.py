@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 # History: travels with a message through its waits, so that counts survive restarts and are the same for any number
 # of replicas.
 ATTEMPT: Final = "x-attempt"  # tries that have ended
 RETRIES: Final = "x-retries"  # error type → retries it has used, a table
 FIRST_SEEN: Final = "x-first-seen"  # ISO 8601 in UTC
+
+UNKNOWN_OUTCOMES: Final = "x-unknown-outcomes"  # sends without an answer: each may have been delivered
+
+# Instructions that a publisher or the replay tool may give.
+RESEND: Final = "x-resend"  # any text, new for each resend: send although an earlier copy was sent
+ON_UNKNOWN_OUTCOME: Final = "x-on-unknown-outcome"  # retry | dead-letter, instead of the worker's setting
 
 # Why a message was dead-lettered.
 ERROR_TYPE: Final = "x-error-type"
@@ -44,11 +50,13 @@ class History:
         first_seen: When a worker first saw it.
         attempts: Tries that have ended.
         retries: Error type → retries it has used.
+        unknown: Sends that ended without an answer.
     """
 
     first_seen: datetime
     attempts: int = 0
     retries: Mapping[str, int] = field(default_factory=dict)
+    unknown: int = 0
 
     @classmethod
     def read(cls, headers: Mapping[str, Any], now: datetime) -> History:
@@ -58,16 +66,43 @@ class History:
             first_seen=_moment(headers.get(FIRST_SEEN)) or now,
             attempts=_count(headers.get(ATTEMPT)),
             retries={str(key): _count(used) for key, used in table.items()} if isinstance(table, dict) else {},
+            unknown=_count(headers.get(UNKNOWN_OUTCOMES)),
         )
 
-    def after(self, error_type: str, tries: int) -> History:
+    def after(self, error_type: str, tries: int, *, unknown: bool = False) -> History:
         """The history once the present try, which counts `tries`, has ended and will be retried for `error_type`."""
         used = {**self.retries, error_type: self.retries.get(error_type, 0) + 1}
-        return replace(self, attempts=self.attempts + tries, retries=used)
+        return replace(self, attempts=self.attempts + tries, retries=used, unknown=self.unknown + unknown)
 
     def headers(self) -> dict[str, Any]:
         """The headers that `read` understands."""
-        return {ATTEMPT: self.attempts, RETRIES: dict(self.retries), FIRST_SEEN: self.first_seen.isoformat()}
+        headers = {ATTEMPT: self.attempts, RETRIES: dict(self.retries), FIRST_SEEN: self.first_seen.isoformat()}
+        return {**headers, UNKNOWN_OUTCOMES: self.unknown} if self.unknown else headers
+
+
+OnUnknown = Literal["retry", "dead-letter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """What a message's headers ask for.
+
+    Attributes:
+        resend: Names an explicit resend: it is sent once more although an earlier copy was sent.
+        on_unknown: Overrides `ON_UNKNOWN_OUTCOME` for this message.
+    """
+
+    resend: str | None = None
+    on_unknown: OnUnknown | None = None
+
+    @classmethod
+    def read(cls, headers: Mapping[str, Any]) -> Instructions:
+        """Read the headers; a value that makes no sense asks for nothing."""
+        resend, on_unknown = headers.get(RESEND), headers.get(ON_UNKNOWN_OUTCOME)
+        return cls(
+            resend=resend[:256] if isinstance(resend, str) and resend else None,
+            on_unknown=on_unknown if on_unknown in {"retry", "dead-letter"} else None,
+        )
 
 
 def _count(value: object) -> int:

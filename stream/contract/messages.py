@@ -6,12 +6,14 @@ an optional field that nobody reads must not cost a customer a message.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 import msgspec
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, WithJsonSchema
 
+from stream.contract.headers import Instructions
 from stream.contract.identifiers import (
     INTERNAL_ID_PATTERN,
     PHONE_NUMBER_ID_PATTERN,
@@ -20,6 +22,8 @@ from stream.contract.identifiers import (
     PhoneNumberId,
     TenantId,
 )
+
+NO_INSTRUCTIONS: Final = Instructions()
 
 
 class InvalidMessage(ValueError):  # noqa: N818 - it reads as what it is: the message is invalid
@@ -90,11 +94,17 @@ class OutboundMessage(BaseModel):
         description="The body of Meta's POST /{phone-number-id}/messages. It reaches Meta byte for byte as it arrived."
     )
     _payload_bytes: bytes = PrivateAttr(default=b"")
+    _instructions: Instructions = PrivateAttr(default=NO_INSTRUCTIONS)
 
     @property
     def payload_bytes(self) -> bytes:
         """The payload's own bytes, as they stood in the message body: what is sent."""
         return self._payload_bytes
+
+    @property
+    def instructions(self) -> Instructions:
+        """What the message's headers ask for."""
+        return self._instructions
 
     @property
     def tenant_id(self) -> TenantId:
@@ -139,8 +149,8 @@ class _PayloadSlice(msgspec.Struct):
 _slice = msgspec.json.Decoder(_PayloadSlice)
 
 
-def decode(body: bytes) -> OutboundMessage:
-    """Turn a message body into an `OutboundMessage`.
+def decode(body: bytes, headers: Mapping[str, Any] | None = None) -> OutboundMessage:
+    """Turn a message body, and the instructions in its headers, into an `OutboundMessage`.
 
     Raises:
         InvalidMessage: With the first field that is wrong and how to fix it.
@@ -158,7 +168,9 @@ def decode(body: bytes) -> OutboundMessage:
     except ValidationError as error:
         raise _explained(error) from None
     _check_payload(message.wabaPayload)
-    message._payload_bytes = bytes(_slice.decode(body).wabaPayload)  # noqa: SLF001 - set here and nowhere else
+    message._payload_bytes = bytes(_slice.decode(body).wabaPayload)  # noqa: SLF001 - both are set here and nowhere else
+    if headers:
+        message._instructions = Instructions.read(headers)  # noqa: SLF001
     return message
 
 

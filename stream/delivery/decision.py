@@ -6,19 +6,35 @@ from dataclasses import dataclass
 from typing import Final
 
 from stream.contract.headers import History
-from stream.delivery.outcome import Outcome, Sent
+from stream.delivery.outcome import Busy, Duplicate, Outcome, Sent
 from stream.meta.errors import ERROR_TABLE, Budget, RetryRule
-from stream.meta.failure import Failure
+from stream.meta.failure import Certainty, Failure
 from stream.retry import RetryHandler
 
 LONGEST_RETRY_AFTER_S: Final = 300.0  # beyond this a server's wish is an outage, and our own limits decide
 
 
+LONGEST_BUSY_WAIT_S: Final = 2.0  # a send usually ends long before its lease does
+
+
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """Delivered: take it off the queue."""
+    """Delivered, now or before: take it off the queue."""
 
-    sent: Sent
+    outcome: Sent | Duplicate
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForOther:
+    """Another try is sending it: look again later, with the history as it is.
+
+    Attributes:
+        delay_s: How long, in seconds.
+        history: What the waiting copy carries.
+    """
+
+    delay_s: float
+    history: History
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +67,7 @@ class DeadLetter:
     exhausted: bool = False
 
 
-Decision = Acknowledge | RetryAfter | DeadLetter
+Decision = Acknowledge | WaitForOther | RetryAfter | DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +91,10 @@ class RetryPolicy:
 
 def decide(outcome: Outcome, history: History, policy: RetryPolicy) -> Decision:
     """Decide what becomes of a message whose try has just ended."""
-    if isinstance(outcome, Sent):
+    if isinstance(outcome, Sent | Duplicate):
         return Acknowledge(outcome)
+    if isinstance(outcome, Busy):
+        return WaitForOther(min(outcome.left_s, LONGEST_BUSY_WAIT_S), history)
     failure, attempts = outcome.failure, history.attempts + outcome.tries
     rule = failure.rule.retry
     if rule is None:
@@ -85,9 +103,9 @@ def decide(outcome: Outcome, history: History, policy: RetryPolicy) -> Decision:
     if failure.rule.invalidate_credentials or _spent(failure, rule, history, policy):
         return DeadLetter(failure, attempts, exhausted=True)
     used = _used(rule.budget, history)
-    return RetryAfter(
-        failure, _delay_s(failure, rule, used + 1, policy), history.after(failure.rule.name, outcome.tries)
-    )
+    unknown = failure.certainty is Certainty.UNKNOWN
+    after = history.after(failure.rule.name, outcome.tries, unknown=unknown)
+    return RetryAfter(failure, _delay_s(failure, rule, used + 1, policy), after)
 
 
 def _spent(failure: Failure, rule: RetryRule, history: History, policy: RetryPolicy) -> bool:

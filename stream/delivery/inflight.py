@@ -8,33 +8,109 @@ watches.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from stream.contract.messages import OutboundMessage
+from stream.delivery import report
+
+WATCH_EVERY_S: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Running:
+    started: float
+    message: OutboundMessage | None = None
+    reported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a stop found in flight.
+
+    Attributes:
+        finished: Tries that ended in time.
+        returned: Messages that were not started; the broker gives them to another replica.
+        unknown: Tries that had to be cut off.
+    """
+
+    finished: int
+    returned: int
+    unknown: int
 
 
 class InFlight:
-    """The tries that are running."""
+    """The tries that are running.
 
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+    Args:
+        monotonic: Seconds.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._running: dict[asyncio.Task[None], _Running] = {}
+        self._draining = False
+        self._returned = 0
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._running)
 
-    async def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` to its end, even if the caller is cancelled meanwhile."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def run(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` to its end, even if the caller is cancelled meanwhile; start nothing while draining."""
+        if self._draining:
+            self._returned += 1  # not acknowledged: it goes back to the queue when the channel closes
+            return
+
+        async def whole() -> None:
+            await work()
+
+        task = asyncio.create_task(whole())
+        self._running[task] = _Running(self._monotonic())
+        task.add_done_callback(self._ended)
         await asyncio.shield(task)
 
-    async def drain(self, timeout_s: float) -> int:
-        """Wait until everything has ended, at most `timeout_s` seconds.
+    def describe(self, message: OutboundMessage) -> None:
+        """Say which message the calling task is about, for the watchdog."""
+        task = asyncio.current_task()
+        if task is not None and (running := self._running.get(task)):
+            running.message = message
 
-        Returns:
-            How many were still running then.
-        """
-        if not self._tasks:
-            return 0
-        _, running = await asyncio.wait(self._tasks, timeout=timeout_s)
-        return len(running)
+    def oldest_s(self) -> float:
+        """Age of the oldest try, in seconds; 0 when there is none."""
+        now = self._monotonic()
+        return max((now - running.started for running in self._running.values()), default=0.0)
+
+    async def watch(self, limit_s: float) -> None:
+        """Log each try that takes longer than `limit_s` seconds, once, for ever."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            now = self._monotonic()
+            for running in self._running.values():
+                if now - running.started > limit_s and not running.reported:
+                    running.reported = True
+                    log.error("stuck", seconds=round(now - running.started, 1), **report.identity(running.message))
+
+    async def drain(self, timeout_s: float) -> Drained:
+        """Start nothing more, wait for what runs, and cut off what has not ended after `timeout_s` seconds."""
+        self._draining = True
+        running = set(self._running)
+        late: set[asyncio.Task[None]] = set()
+        if running:
+            _, late = await asyncio.wait(running, timeout=timeout_s)
+        for task in late:
+            log.error("cut_off", **report.identity(self._running[task].message))
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1.0)
+        return Drained(finished=len(running) - len(late), returned=self._returned, unknown=len(late))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("unexpected_error", exc_info=error)

@@ -78,10 +78,17 @@ class Intake:
                 reason = f"{type(error).__name__}: {error}"
                 log.warning("rabbitmq_not_there_yet", attempt=attempt, nextInS=wait_s, error=reason)
                 await asyncio.sleep(wait_s)
+        self._connection.close_callbacks.add(self._lost)
+        self._connection.reconnect_callbacks.add(self._reconnected)
         await self._declare()
 
-    async def declare_again(self) -> None:
-        """Declare the topology after a reconnect: the broker may have come back empty."""
+    def _lost(self, _connection: object, error: BaseException | None) -> None:
+        if not self._stopping:
+            log.warning("rabbitmq_lost", error=f"{type(error).__name__}: {error}")
+
+    async def _reconnected(self, _connection: object) -> None:
+        """Declare the topology again: the broker may have come back empty."""
+        log.warning("rabbitmq_back")
         try:
             await self._declare()
         except (CannotStart, AMQPError, OSError) as error:

@@ -9,7 +9,9 @@ from stream.contract import headers as names
 from stream.contract.events import DeliveryAlert, DeliverySent
 from stream.contract.headers import History
 from stream.contract.messages import OutboundMessage
-from stream.delivery.decision import Acknowledge, DeadLetter
+from stream.delivery.decision import DeadLetter
+from stream.delivery.outcome import Duplicate, Sent
+from stream.meta.failure import Certainty
 from stream.observe.redaction import without_secrets
 
 
@@ -29,13 +31,14 @@ def reason(message: OutboundMessage | None, history: History, decision: DeadLett
         names.TENANT_ID: message.tenant_id if message else None,
         names.INTERNAL_ID: message.internal_id if message else None,
         names.RETRYABLE: failure.rule.retryable,
+        names.UNKNOWN_OUTCOMES: history.unknown + (failure.certainty is Certainty.UNKNOWN) or None,
     }
     return {name: value for name, value in headers.items() if value is not None}
 
 
-def sent(message: OutboundMessage, history: History, decision: Acknowledge, now: datetime) -> DeliverySent:
-    """The event for a message that Meta accepted."""
-    accepted = decision.sent.accepted
+def sent(message: OutboundMessage, history: History, outcome: Sent | Duplicate, now: datetime) -> DeliverySent:
+    """The event for a message that Meta accepted, now or before."""
+    accepted = outcome.first if isinstance(outcome, Duplicate) else outcome.accepted
     return DeliverySent(
         tenantId=message.tenant_id,
         internalId=message.internal_id,
@@ -45,10 +48,11 @@ def sent(message: OutboundMessage, history: History, decision: Acknowledge, now:
         wamid=accepted.wamid,
         waId=accepted.wa_id,
         messageStatus=accepted.message_status,
-        attempts=history.attempts + decision.sent.sends,
+        attempts=history.attempts + (1 if isinstance(outcome, Duplicate) else outcome.sends),
+        possiblySentTwice=history.unknown > 0 or (isinstance(outcome, Sent) and outcome.after_unknown),
         firstSeenAt=history.first_seen.isoformat(),
         sentAt=now.isoformat(),
-        processMs=round(decision.sent.process_s * 1000, 1),
+        processMs=None if isinstance(outcome, Duplicate) else round(outcome.process_s * 1000, 1),
     )
 
 

@@ -16,11 +16,35 @@ class Sent:
         accepted: Meta's answer.
         process_s: Duration of the try, credentials included, in seconds.
         sends: Requests made to Meta in this try: 2 after a resend with fresh credentials.
+        after_unknown: An earlier send of it may have been delivered too.
     """
 
     accepted: Accepted
     process_s: float
     sends: int = 1
+    after_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The message was sent before, by this copy or another one; nothing was sent now.
+
+    Attributes:
+        first: What Meta answered to the first one.
+    """
+
+    first: Accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Another try is sending the message now; nothing was sent.
+
+    Attributes:
+        left_s: When that try's lease ends, in seconds from now.
+    """
+
+    left_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +67,4 @@ class Failed:
         return max(1, self.sends)
 
 
-Outcome = Sent | Failed
+Outcome = Sent | Duplicate | Busy | Failed

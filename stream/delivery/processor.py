@@ -1,23 +1,30 @@
-"""The story of one try: route, credentials, send, outcome."""
+"""The story of one try: route, claim, credentials, send, outcome."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
+from stream.contract.headers import OnUnknown
 from stream.contract.messages import InvalidMessage, OutboundMessage
 from stream.delivery import report
-from stream.delivery.outcome import Failed, Outcome, Sent
+from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
+from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
 from stream.delivery.routes import route_for
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
+from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Certainty, Failure, GraphError
 from stream.retry import RetryHandler
+from stream.tenants.cache import entry_key
 from stream.tenants.credentials import (
     CredentialError,
+    Credentials,
     CredentialsInvalid,
     CredentialsSuspended,
     TenantNotFound,
@@ -36,11 +43,43 @@ _CREDENTIAL_FAILURES: dict[type[CredentialError], str] = {
 
 
 @dataclass(slots=True)
-class _Sends:
-    """The requests of one try: how many, and the token of the last one."""
+class _Try:
+    """One try, while it lasts.
 
-    count: int = 0
+    Attributes:
+        message: What is to be sent.
+        key: Its place in the ledger.
+        owner: This try's name there.
+        send_again: Whether a message in doubt may be sent again.
+        sends: Requests made to Meta.
+        token: The token of the last one.
+        claimed: The ledger says `sending` for this try.
+        in_request: A request may have left, and its answer has not come.
+        after_unknown: An earlier send may have been delivered too.
+    """
+
+    message: OutboundMessage
+    key: str
+    owner: str
+    send_again: bool
+    sends: int = 0
     token: str = field(default="", repr=False)
+    claimed: bool = False
+    in_request: bool = False
+    after_unknown: bool = False
+
+    @property
+    def certainty(self) -> Certainty:
+        """What is known when the try breaks off here."""
+        return Certainty.UNKNOWN if self.in_request else Certainty.NOT_SENT
+
+
+class _Ended(Exception):  # noqa: N818 - not an error: the try needs no send
+    """The ledger says that nothing is to be sent now."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
 
 
 class MessageProcessor:
@@ -48,9 +87,12 @@ class MessageProcessor:
 
     Args:
         credentials: Where a tenant's credentials come from.
+        ledger: What has been sent before.
         graph: Meta.
         classifier: Says whether a refusal is the credentials' fault.
         retry: Runs the one immediate resend after fresh credentials.
+        on_unknown: `ON_UNKNOWN_OUTCOME`.
+        bound_s: How long a try may take in all, in seconds.
         monotonic: Seconds, for durations.
     """
 
@@ -58,52 +100,130 @@ class MessageProcessor:
         self,
         *,
         credentials: CredentialProvider,
+        ledger: SentLedger,
         graph: GraphClient,
         classifier: MetaErrorClassifier,
         retry: RetryHandler,
+        on_unknown: OnUnknown,
+        bound_s: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._credentials = credentials
+        self._ledger = ledger
         self._graph = graph
         self._classifier = classifier
         self._retry = retry
+        self._on_unknown = on_unknown
+        self._bound_s = bound_s
         self._monotonic = monotonic
 
     async def process(self, message: OutboundMessage) -> Outcome:
         """Deliver the message, or say why not. Raises nothing: what nobody foresaw is an outcome too."""
         started = self._monotonic()
-        sends = _Sends()
+        send_again = (message.instructions.on_unknown or self._on_unknown) == "retry"
+        current = _Try(message, self._ledger.key(message), uuid.uuid4().hex, send_again)
         try:
-            route_for(message)
-            accepted = await self._send_with_fresh_credentials(message, sends)
-        except InvalidMessage as error:
-            failure = Failure.of("INVALID_MESSAGE", str(error))
-        except CredentialError as error:
-            failure = Failure.of(_CREDENTIAL_FAILURES[type(error)], str(error))
-        except GraphError as error:
-            failure = error.failure
-        except Exception as error:
-            log.exception("unexpected_error", **report.identity(message))
-            failure = Failure.of("INTERNAL_ERROR", f"{type(error).__name__}: {error}", Certainty.UNKNOWN)
+            async with asyncio.timeout(self._bound_s):
+                route_for(message)
+                accepted = await self._send(current)
+        except _Ended as ended:
+            return ended.outcome
+        except Exception as error:  # noqa: BLE001 - logged and classified there; a try ends in an outcome
+            failure = self._failure(error, current)
         else:
-            return Sent(accepted, self._monotonic() - started, sends.count)
-        return Failed(failure, self._monotonic() - started, sends.count)
+            await self._ledger.record_sent(current.key, accepted)
+            return Sent(accepted, self._monotonic() - started, current.sends, current.after_unknown)
+        await self._give_up_claim(current, failure)
+        return Failed(failure, self._monotonic() - started, current.sends)
 
-    async def _send_with_fresh_credentials(self, message: OutboundMessage, sends: _Sends) -> Accepted:
+    async def _send(self, current: _Try) -> Accepted:
         """Send; if Meta refuses the credentials, fetch them anew and send once more, at once."""
+        message = current.message
 
         async def send() -> Accepted:
-            credentials = await self._credentials.get(message.tenant_id)
-            sends.count, sends.token = sends.count + 1, credentials.access_token
-            return await self._graph.send(message.phone_number_id, credentials.access_token, message.payload_bytes)
+            credentials = await self._admit(current)
+            current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
+            try:
+                return await self._graph.send(message.phone_number_id, credentials.access_token, message.payload_bytes)
+            except GraphError:
+                current.in_request = False
+                raise
 
         async def refresh(error: BaseException, _attempt: int) -> None:
             log.warning("credentials_refused", tenantId=message.tenant_id, error=str(error))
-            await self._credentials.forget(message.tenant_id, sends.token)
+            await self._credentials.forget(message.tenant_id, current.token)
 
         return await self._retry.execute_with_retry(
             send, max_retries=1, base_delay_s=0, classifier=self._refused_credentials, on_retry=refresh
         )
+
+    async def _admit(self, current: _Try) -> Credentials:
+        """Claim the message and get its tenant's credentials: one call to Redis, unless they must be fetched.
+
+        Raises:
+            _Ended: It was sent before, is being sent, or must not be sent again.
+            CredentialError: No credentials.
+        """
+        tenant_id = current.message.tenant_id
+        credentials = self._take(await self._claim(current, need_credentials=True), current)
+        if credentials is None:
+            credentials = await self._credentials.get(tenant_id)
+            self._take(await self._claim(current, need_credentials=False), current)
+        return credentials
+
+    async def _claim(self, current: _Try, *, need_credentials: bool) -> Claim:
+        return await self._ledger.claim(
+            current.key,
+            current.owner,
+            entry_key(current.message.tenant_id),
+            send_again=current.send_again,
+            need_credentials=need_credentials,
+        )
+
+    def _take(self, claim: Claim, current: _Try) -> Credentials | None:
+        match claim:
+            case NoCredentials():
+                return None
+            case AlreadySent(first):
+                raise _Ended(Duplicate(first))
+            case BeingSent(left_s):
+                raise _Ended(Busy(left_s))
+            case InDoubt(replica):
+                detail = f"replica {replica} sent it and no answer is known"
+                raise _Ended(Failed(Failure.of("OUTCOME_UNKNOWN", detail, Certainty.UNKNOWN)))
+            case Granted(entry, after_unknown):
+                current.claimed = True
+                if after_unknown is not None:
+                    current.after_unknown = True
+                    who = report.identity(current.message)
+                    log.warning("sending_again_after_unknown_outcome", firstReplica=after_unknown, **who)
+                return self._credentials.read(current.message.tenant_id, entry) if entry else None
+
+    def _failure(self, error: Exception, current: _Try) -> Failure:
+        """What an exception means for the message."""
+        match error:
+            case InvalidMessage():
+                failure = Failure.of("INVALID_MESSAGE", str(error))
+            case CredentialError():
+                failure = Failure.of(_CREDENTIAL_FAILURES[type(error)], str(error))
+            case GraphError():
+                failure = error.failure
+            case TimeoutError():
+                failure = Failure.of("INTERNAL_ERROR", f"not finished within {self._bound_s:g} s", current.certainty)
+            case _:
+                log.error("unexpected_error", exc_info=error, **report.identity(current.message))
+                failure = Failure.of("INTERNAL_ERROR", f"{type(error).__name__}: {error}", current.certainty)
+        if failure.certainty is Certainty.UNKNOWN and failure.rule.retryable and not current.send_again:
+            return replace(failure, rule=ERROR_TABLE["OUTCOME_UNKNOWN"])
+        return failure
+
+    async def _give_up_claim(self, current: _Try, failure: Failure) -> None:
+        if not current.claimed:
+            return
+        if failure.certainty is Certainty.UNKNOWN:
+            await self._ledger.record_unknown(current.key, current.owner)
+        else:
+            await self._ledger.release(current.key, current.owner)
 
     def _refused_credentials(self, error: BaseException) -> bool:
         return isinstance(error, GraphError) and self._classifier.is_auth_error(error.failure)

@@ -8,7 +8,8 @@ import structlog
 
 from stream.contract.headers import History
 from stream.contract.messages import OutboundMessage
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.failure import Failure
 from stream.observe.redaction import masked_number
 
@@ -19,7 +20,7 @@ def settled(message: OutboundMessage | None, history: History, decision: Decisio
     """Log what became of a message, once it has been settled."""
     who = identity(message)
     match decision:
-        case Acknowledge(sent):
+        case Acknowledge(Sent() as sent):
             accepted = sent.accepted
             log.info(
                 "delivered",
@@ -29,6 +30,10 @@ def settled(message: OutboundMessage | None, history: History, decision: Decisio
                 durationMs=round(sent.process_s * 1000, 1),
                 attempt=history.attempts + sent.sends,
             )
+        case Acknowledge(Duplicate(first)):
+            log.info("duplicate", **who, firstWamid=first.wamid)
+        case WaitForOther(delay_s):
+            log.warning("waiting_for_other_send", **who, retryInS=round(delay_s, 2))
         case RetryAfter(failure, delay_s, after):
             log.warning("waiting_for_retry", **who, **_why(failure), attempt=after.attempts, retryInS=round(delay_s, 2))
         case DeadLetter(failure, attempts, exhausted):

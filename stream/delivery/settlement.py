@@ -26,7 +26,8 @@ from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_KEY, SENT_KEY_P
 from stream.contract.republish import NotRepublishable, copy_of
 from stream.contract.topology import exchange
 from stream.delivery import notices, report
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.outcome import Sent
 from stream.delivery.publishers import Publishers
 
 PUBLISH_TIMEOUT_S: Final = 5.0  # FastStream drops publish(timeout=…), and a frozen broker answers nothing for minutes
@@ -77,13 +78,20 @@ class Settlement:
         self._sleep = sleep
 
     async def settle(self, delivery: Delivery, decision: Decision) -> None:
-        """Carry out a decision; afterwards the message is in exactly one place."""
+        """Carry out a decision; afterwards the message is in exactly one place.
+
+        Raises:
+            ChannelInvalidStateError: The channel that it came on is closed: the broker delivers it again.
+        """
+        if delivery.incoming.channel.is_closed:
+            # The broker has put the message back already. A copy published now would be a second one.
+            raise ChannelInvalidStateError("the message came on a channel that is closed")
         try:
             match decision:
                 case Acknowledge():
                     await self._announce_sent(delivery, decision)
-                case RetryAfter():
-                    await self._wait(delivery, decision)
+                case WaitForOther(delay_s, history) | RetryAfter(_, delay_s, history):
+                    await self._wait(delivery, delay_s, history)
                 case DeadLetter():
                     await self._dead_letter(delivery, decision)
         except NotRepublishable as error:
@@ -101,9 +109,9 @@ class Settlement:
         await self._sleep(RETURN_PAUSE_S)
         await incoming.nack(requeue=True)
 
-    async def _wait(self, delivery: Delivery, decision: RetryAfter) -> None:
-        level, routing_key = delays.route(decision.delay_s)
-        copy = copy_of(delivery.incoming, decision.history.headers())
+    async def _wait(self, delivery: Delivery, delay_s: float, history: History) -> None:
+        level, routing_key = delays.route(delay_s)
+        copy = copy_of(delivery.incoming, history.headers())
         await self._confirmed(
             lambda: self._publishers.waits.publish(copy, exchange=exchange(level), routing_key=routing_key)
         )
@@ -117,8 +125,11 @@ class Settlement:
             await self._event(self._publishers.alerts, ALERT_KEY_PREFIX, delivery, delivery.message, alert)
 
     async def _announce_sent(self, delivery: Delivery, decision: Acknowledge) -> None:
-        if delivery.message is not None:
-            sent = notices.sent(delivery.message, delivery.history, decision, self._now())
+        # A duplicate was announced when it was sent, unless that replica ended in between: then the broker, which never
+        # got its acknowledgement, marks this one as redelivered. So events come at least once, never not at all.
+        news = isinstance(decision.outcome, Sent) or delivery.incoming.redelivered
+        if delivery.message is not None and news:
+            sent = notices.sent(delivery.message, delivery.history, decision.outcome, self._now())
             await self._event(self._publishers.sent, SENT_KEY_PREFIX, delivery, delivery.message, sent)
 
     async def _event(

@@ -35,7 +35,7 @@ def build_subscriber(
 
     class Settle(BaseMiddleware[Any, Any]):
         async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> None:
-            await in_flight.run(consumer.consume(msg.raw_message, lambda: call_next(msg)))
+            await in_flight.run(lambda: consumer.consume(msg.raw_message, lambda: call_next(msg)))
 
     router = RabbitRouter(middlewares=[Settle])
 
@@ -51,11 +51,12 @@ def build_subscriber(
     )
     async def deliver(message: OutboundMessage) -> Attempt:
         """Deliver one ready-made WhatsApp message to Meta."""
+        in_flight.describe(message)
         return Attempt(message, await processor.process(message))
 
     return router
 
 
 async def decode_message(msg: RabbitMessage) -> OutboundMessage:
-    """Decode from the bytes alone: no content type may be assumed."""
-    return decode(msg.body)
+    """Decode from the bytes: no content type may be assumed."""
+    return decode(msg.body, msg.headers)

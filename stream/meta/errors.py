@@ -103,6 +103,13 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         alert=True,
     ),
     ErrorRule(
+        "OUTCOME_UNKNOWN",
+        Scope.MESSAGE,
+        "A request left and no answer came, or the replica died in it: the message may have been delivered.",
+        "Look for the message in Meta's webhooks; resend it with the header x-resend only if it is not there.",
+        alert=True,
+    ),
+    ErrorRule(
         "API_ENDPOINT_INVALID",
         Scope.PLATFORM,
         "Meta does not know the path or version that was called.",

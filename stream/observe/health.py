@@ -14,12 +14,14 @@ class HealthServer:
         host: Address to listen on.
         port: Port; 0 takes a free one.
         ready: Whether the worker consumes; asked at each request.
+        alive: Whether it makes progress; a process that does not should be started anew.
     """
 
-    def __init__(self, host: str, port: int, *, ready: Callable[[], bool]) -> None:
+    def __init__(self, host: str, port: int, *, ready: Callable[[], bool], alive: Callable[[], bool]) -> None:
         self._host = host
         self._port = port
         self._ready = ready
+        self._alive = alive
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -45,7 +47,8 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _live(self, _request: web.Request) -> web.Response:
-        return web.json_response({"status": "alive"})
+        alive = self._alive()
+        return web.json_response({"status": "alive" if alive else "stuck"}, status=200 if alive else 503)
 
     async def _readiness(self, _request: web.Request) -> web.Response:
         ready = self._ready()

@@ -16,15 +16,14 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from stream.contract.identifiers import TENANT_ID_PATTERN, TenantId
-from stream.tenants.cache import CacheUnavailable, CredentialCache
+from stream.redis_link import RedisAway, RedisLink, connect
+from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec
 
 DEFAULT_REDIS_URL: Final = "redis://localhost:6379/0"
-TIMEOUT_S: Final = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         print(asyncio.run(_cache(options)))
-    except (RedisError, OSError, CacheUnavailable) as error:
+    except (RedisError, OSError, RedisAway) as error:
         print(f"Redis cannot be reached: {error}; check REDIS_URL", file=sys.stderr)
         return 1
     return 0
@@ -60,11 +59,11 @@ def _tenant(value: str) -> TenantId:
 
 
 async def _cache(options: argparse.Namespace) -> str:
-    redis = Redis.from_url(os.environ.get("REDIS_URL", DEFAULT_REDIS_URL), socket_timeout=TIMEOUT_S)
+    redis = connect(os.environ.get("REDIS_URL", DEFAULT_REDIS_URL))
     try:
         await redis.ping()  # the cache itself goes on without Redis; an operator wants to know
         # Removing an entry needs no key to read it with.
-        cache = CredentialCache(redis, CredentialCodec([]))
+        cache = CredentialCache(RedisLink(redis), CredentialCodec([]))
         if options.action == "clear":
             removed = await cache.clear()
             return f"removed the credentials of {removed} tenant{'' if removed == 1 else 's'}"

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from stream.contract.identifiers import TenantId
 from stream.operations.cli import main as stream_command
-from stream.tenants.cache import KEY_PREFIX
+from stream.tenants.cache import KEY_PREFIX, entry_key
 from tests.integration.scene import Scene, number, unique
 
 
@@ -57,11 +58,11 @@ async def test_the_entry_has_redis_own_ttl_and_no_readable_token(scene: Scene, r
     tenant, to = unique("at-rest"), number()
     await scene.publish(to, tenant)
     token = (await scene.accepted(to)).token
-    entry = await redis.get(KEY_PREFIX + tenant)
+    entry = await redis.get(entry_key(TenantId(tenant)))
     assert entry is not None
     assert token.encode() not in entry
     assert tenant.encode() not in entry
-    assert 890_000 < await redis.pttl(KEY_PREFIX + tenant) <= 900_000
+    assert 890_000 < await redis.pttl(entry_key(TenantId(tenant))) <= 900_000
 
 
 async def test_a_refused_token_is_dropped_fetched_anew_and_the_message_resent(scene: Scene) -> None:
@@ -78,7 +79,7 @@ async def test_a_refused_token_is_dropped_fetched_anew_and_the_message_resent(sc
 
 async def test_an_entry_that_cannot_be_read_is_a_miss(scene: Scene, redis: Redis) -> None:
     tenant, to = unique("damaged"), number()
-    await redis.set(KEY_PREFIX + tenant, b"gAAAAA-not-ours")
+    await redis.set(entry_key(TenantId(tenant)), b"gAAAAA-not-ours")
     await scene.publish(to, tenant)
     await scene.accepted(to)
     assert scene.tenants.fetches[tenant] == 1
@@ -136,7 +137,7 @@ async def test_an_operator_forgets_one_tenant_or_all(
     await scene.publish(to, tenant)
     await scene.accepted(to)
     assert await asyncio.to_thread(stream_command, ["cache", "invalidate", tenant]) == 0
-    assert await redis.exists(KEY_PREFIX + tenant) == 0
+    assert await redis.exists(entry_key(TenantId(tenant))) == 0
     await scene.publish(number(), tenant)
     await scene.until(lambda: scene.tenants.fetches[tenant] == 2)
     assert await asyncio.to_thread(stream_command, ["cache", "clear"]) == 0

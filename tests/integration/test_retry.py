@@ -128,7 +128,7 @@ async def test_a_tenant_service_that_is_down_makes_messages_wait_and_then_they_a
         internal_id = await scene.publish(to, tenant)
         line = await scene.logged(scene.workers[0], "waiting_for_retry", seconds=15, internalId=internal_id)
         assert line["errorType"] == "TENANT_SERVICE_UNAVAILABLE"
-        assert scene.tenants.fetches[tenant] == 3
+        await scene.until(lambda: scene.tenants.fetches[tenant] == 3)
     finally:
         scene.tenants.fail_with(None)
     await scene.accepted(to)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import aio_pika
 import pytest
-from aio_pika.abc import Arguments
 
 from stream.contract import delays
 from stream.contract.queues import INTAKE_ARGUMENTS
@@ -40,7 +39,8 @@ async def test_another_service_may_assert_the_intake_queue_without_a_queue_type(
     connection = await aio_pika.connect(scene.url)
     async with connection:
         channel = await connection.channel()
-        queue = await channel.declare_queue("outbound-processed", durable=True, arguments=cast("Arguments", INTAKE_ARGUMENTS))
+        arguments: Any = INTAKE_ARGUMENTS
+        queue = await channel.declare_queue("outbound-processed", durable=True, arguments=arguments)
         assert queue.name == "outbound-processed"
         await channel.declare_exchange("whatsapp-exchange", "topic", durable=True)
 

@@ -1,0 +1,206 @@
+"""The sent-once ledger: what is known of each message at Meta, in Redis, shared by all replicas.
+
+Meta has no idempotency key, brokers deliver again and replicas die. So each message is claimed in one atomic call just
+before its request leaves, and its end is written in one call after:
+
+    (nothing) ──claim──▶ sending ──accepted──▶ sent          a later copy is a duplicate
+                            │  └───refused, or never left──▶ (nothing)      a retry may claim it again
+                            └──────no answer, or the lease ended──▶ unknown  ON_UNKNOWN_OUTCOME decides
+
+A lease that has ended means that a replica died between the request and its answer. That is `unknown`, not free.
+The claim also reads the tenant's cached credentials, and claims only if they are there: one round trip, and a message
+that must wait for a fetch is not "sending" meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from stream.contract.messages import OutboundMessage
+from stream.meta.client import Accepted
+from stream.redis_link import RedisAway, RedisLink
+
+KEY_PREFIX: Final = "whatsapp-stream:ledger:"
+
+_CLAIM: Final = """
+local entry = redis.call('GET', KEYS[2])
+if not entry and ARGV[6] == '1' then return {'no_credentials'} end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local held = redis.call('HMGET', KEYS[1], 'state', 'owner', 'lease', 'replica')
+local state, by = held[1], held[4]
+if state == 'sent' then return {'sent', entry, redis.call('HGET', KEYS[1], 'answer')} end
+if state == 'sending' and held[2] == ARGV[1] then state = false end
+if state == 'sending' then
+    local left = tonumber(held[3]) - now
+    if left > 0 then return {'busy', entry, left} end
+    state = 'unknown'
+end
+if state == 'unknown' and ARGV[5] ~= '1' then return {'unknown', entry, by} end
+redis.call('HSET', KEYS[1], 'state', 'sending', 'owner', ARGV[1], 'replica', ARGV[2], 'since', now,
+    'lease', now + tonumber(ARGV[3]))
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+if state == 'unknown' then return {'again', entry, by} end
+return {'claimed', entry}
+"""
+
+_SENT: Final = """
+redis.call('HSET', KEYS[1], 'state', 'sent', 'answer', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+# Both only while the claim is still this try's own: after its lease, another replica may hold the message.
+_RELEASE: Final = (
+    "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+)
+_DOUBT: Final = (
+    "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then "
+    "return redis.call('HSET', KEYS[1], 'state', 'unknown') end return 0"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The message may be sent now.
+
+    Attributes:
+        entry: The tenant's cached credentials, as they stand in Redis; `None` when there are none.
+        after_unknown: An earlier send of it may have been delivered; the replica that made it, if known.
+    """
+
+    entry: bytes | None
+    after_unknown: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoCredentials:
+    """Nothing was claimed: the tenant's credentials are not cached."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadySent:
+    """Meta has accepted the message before.
+
+    Attributes:
+        first: What Meta answered then.
+    """
+
+    first: Accepted
+
+
+@dataclass(frozen=True, slots=True)
+class BeingSent:
+    """Another try is sending it now.
+
+    Attributes:
+        left_s: When its lease ends, in seconds from now.
+    """
+
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """An earlier send may have been delivered, and it must not be sent again.
+
+    Attributes:
+        replica: Which replica made that send.
+    """
+
+    replica: str
+
+
+Claim = Granted | NoCredentials | AlreadySent | BeingSent | InDoubt
+
+
+def identity(message: OutboundMessage) -> str:
+    """What makes two messages the same: tenant, internal id, content of the payload, and the resend it belongs to."""
+    payload = orjson.dumps(message.wabaPayload, option=orjson.OPT_SORT_KEYS)
+    parts = (message.tenant_id, message.internal_id, message.instructions.resend or "")
+    return hashlib.sha256("\0".join(parts).encode() + b"\0" + payload).hexdigest()
+
+
+class SentLedger:
+    """Claims messages and records their ends.
+
+    Args:
+        link: Redis, which may be away: then every claim is granted, and nothing is recorded.
+        replica: This process's name.
+        lease_s: How long a send may take, in seconds; longer than the longest one.
+        ttl_ms: How long an end is remembered, in milliseconds.
+    """
+
+    def __init__(self, link: RedisLink, *, replica: str, lease_s: float, ttl_ms: int) -> None:
+        self._link = link
+        self._replica = replica
+        self._lease_ms = int(lease_s * 1000)
+        self._ttl_ms = ttl_ms
+        self._claim = link.redis.register_script(_CLAIM)
+        self._sent = link.redis.register_script(_SENT)
+        self._release = link.redis.register_script(_RELEASE)
+        self._doubt = link.redis.register_script(_DOUBT)
+
+    def key(self, message: OutboundMessage) -> str:
+        """Where Redis keeps the message's state; the braces keep a tenant's keys together on a Redis Cluster."""
+        return f"{KEY_PREFIX}{{{message.tenant_id}}}:{identity(message)}"
+
+    async def claim(
+        self, key: str, owner: str, credentials_key: str, *, send_again: bool, need_credentials: bool
+    ) -> Claim:
+        """Claim a message for one try, and read its tenant's credentials on the way.
+
+        Args:
+            key: The message, from `key`.
+            owner: This try; claiming twice with the same owner renews the lease.
+            credentials_key: What to read.
+            send_again: Whether a message in doubt may be sent again.
+            need_credentials: Claim nothing if there are no credentials.
+        """
+        flags = ("1" if send_again else "0", "1" if need_credentials else "0")
+        arguments = (owner, self._replica, self._lease_ms, self._ttl_ms, *flags)
+        try:
+            answer = await self._link.ask(self._claim, keys=(key, credentials_key), args=arguments)
+        except RedisAway:
+            return NoCredentials() if need_credentials else Granted(entry=None)
+        return _read(answer)
+
+    async def record_sent(self, key: str, accepted: Accepted) -> None:
+        """Remember that Meta accepted it."""
+        answer = orjson.dumps([accepted.wamid, accepted.wa_id, accepted.message_status, accepted.http_status])
+        await self._write(self._sent, key, answer, self._ttl_ms)
+
+    async def record_unknown(self, key: str, owner: str) -> None:
+        """Remember that it may have been delivered."""
+        await self._write(self._doubt, key, owner)
+
+    async def release(self, key: str, owner: str) -> None:
+        """Give it back: it was certainly not delivered."""
+        await self._write(self._release, key, owner)
+
+    async def _write(self, script: Any, key: str, *arguments: Any) -> None:
+        try:
+            await self._link.ask(script, keys=(key,), args=arguments)
+        except RedisAway:
+            return  # said once by the link; the lease, if there was a claim, ends in `unknown`
+
+
+def _read(answer: list[Any]) -> Claim:
+    verdict, rest = answer[0], answer[1:]
+    match verdict:
+        case b"no_credentials":
+            return NoCredentials()
+        case b"sent":
+            return AlreadySent(Accepted(*orjson.loads(rest[1])))
+        case b"busy":
+            return BeingSent(left_s=rest[1] / 1000)
+        case b"unknown":
+            return InDoubt(replica=rest[1].decode())
+        case b"again":
+            return Granted(entry=rest[0], after_unknown=rest[1].decode())
+        case _:
+            return Granted(entry=rest[0])

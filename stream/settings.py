@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least level logged")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _trim(cls, value: object) -> object:
+        """A value from a mounted file ends with a line break."""
+        return value.strip() if isinstance(value, str) else value
+
     @field_validator("credential_cache_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: object) -> object:
@@ -157,6 +163,10 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _check_url(value: str, schemes: tuple[str, ...]) -> None:
-    parts = urlsplit(value)
-    if parts.scheme not in schemes or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its text may quote the value, password included
+        usable = False
+    if not usable:
         raise ValueError(f"must be a URL like {schemes[0]}://host:port/…, with scheme {' or '.join(schemes)}")

@@ -101,7 +101,7 @@ class Instructions:
         resend, on_unknown = headers.get(RESEND), headers.get(ON_UNKNOWN_OUTCOME)
         return cls(
             resend=resend[:256] if isinstance(resend, str) and resend else None,
-            on_unknown=on_unknown if on_unknown in {"retry", "dead-letter"} else None,
+            on_unknown=on_unknown if on_unknown in ("retry", "dead-letter") else None,
         )
 
 

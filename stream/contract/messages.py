@@ -6,6 +6,7 @@ an optional field that nobody reads must not cost a customer a message.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -94,12 +95,33 @@ class OutboundMessage(BaseModel):
         description="The body of Meta's POST /{phone-number-id}/messages. It reaches Meta byte for byte as it arrived."
     )
     _payload_bytes: bytes = PrivateAttr(default=b"")
+    _payload_digest: bytes = PrivateAttr(default=b"")
     _instructions: Instructions = PrivateAttr(default=NO_INSTRUCTIONS)
+
+    def arrived_as(self, body: bytes, headers: Mapping[str, Any]) -> None:
+        """Remember what the content alone does not say: the payload's own bytes, and the headers' instructions.
+
+        Raises:
+            InvalidMessage: The body is nested too deeply to be read again.
+        """
+        try:
+            content = orjson.dumps(self.wabaPayload, option=orjson.OPT_SORT_KEYS)
+            self._payload_bytes = bytes(_slice.decode(body).wabaPayload)
+        except (orjson.JSONEncodeError, RecursionError):
+            raise InvalidMessage("body", "is nested more deeply than any message needs: flatten it") from None
+        self._payload_digest = hashlib.sha256(content).digest()
+        if headers:
+            self._instructions = Instructions.read(headers)
 
     @property
     def payload_bytes(self) -> bytes:
         """The payload's own bytes, as they stood in the message body: what is sent."""
         return self._payload_bytes
+
+    @property
+    def payload_digest(self) -> bytes:
+        """SHA-256 of the payload's content; white space and the order of keys do not change it."""
+        return self._payload_digest
 
     @property
     def instructions(self) -> Instructions:
@@ -168,9 +190,7 @@ def decode(body: bytes, headers: Mapping[str, Any] | None = None) -> OutboundMes
     except ValidationError as error:
         raise _explained(error) from None
     _check_payload(message.wabaPayload)
-    message._payload_bytes = bytes(_slice.decode(body).wabaPayload)  # noqa: SLF001 - both are set here and nowhere else
-    if headers:
-        message._instructions = Instructions.read(headers)  # noqa: SLF001
+    message.arrived_as(body, headers or {})
     return message
 
 

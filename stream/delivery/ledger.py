@@ -120,9 +120,8 @@ Claim = Granted | NoCredentials | AlreadySent | BeingSent | InDoubt
 
 def identity(message: OutboundMessage) -> str:
     """What makes two messages the same: tenant, internal id, content of the payload, and the resend it belongs to."""
-    payload = orjson.dumps(message.wabaPayload, option=orjson.OPT_SORT_KEYS)
     parts = (message.tenant_id, message.internal_id, message.instructions.resend or "")
-    return hashlib.sha256("\0".join(parts).encode() + b"\0" + payload).hexdigest()
+    return hashlib.sha256("\0".join(parts).encode() + b"\0" + message.payload_digest).hexdigest()
 
 
 class SentLedger:

@@ -33,6 +33,7 @@ from stream.delivery.publishers import Publishers
 PUBLISH_TIMEOUT_S: Final = 5.0  # FastStream drops publish(timeout=…), and a frozen broker answers nothing for minutes
 PUBLISH_ATTEMPTS: Final = 5  # covers the moment after a reconnect when the publisher's channel is not back yet
 PUBLISH_BACKOFF_S: Final = 0.05
+SHORT_STRING: Final = 255
 RETURN_PAUSE_S: Final = 1.0  # a message that is handed back is delivered again at once: not in a hot loop
 
 log = structlog.get_logger(__name__)
@@ -40,6 +41,11 @@ log = structlog.get_logger(__name__)
 
 class Unconfirmed(Exception):  # noqa: N818 - a state of the broker, not a fault
     """The broker did not confirm a publish: the original message must stay where it is."""
+
+
+def _short(text: str | None) -> str | None:
+    """The text, if AMQP can carry it as a property: at most 255 bytes."""
+    return text if text is not None and len(text.encode()) <= SHORT_STRING else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ class Settlement:
             event.model_dump_json(exclude_none=True).encode(),
             content_type="application/json",
             delivery_mode=DeliveryMode.PERSISTENT,
-            correlation_id=message.metadata.correlationId or delivery.incoming.correlation_id,
+            correlation_id=_short(message.metadata.correlationId) or delivery.incoming.correlation_id,
             timestamp=self._now(),
         )
         routing_key = prefix + message.tenant_id

@@ -16,9 +16,8 @@ import httpx
 import orjson
 
 from stream.meta.errors import BY_CODE, BY_STATUS, BY_SUBCODE, ERROR_TABLE, ErrorRule
-from stream.meta.failure import Certainty, Failure
+from stream.meta.failure import DETAIL_LENGTH, Certainty, Failure
 
-DETAIL_LENGTH: Final = 500  # enough for every documented text, small enough for a header
 NEVER_LEFT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -59,7 +58,7 @@ class MetaErrorClassifier:
         """Classify a send that got no answer: `not_sent` when it provably never left, `unknown` otherwise."""
         sent = not isinstance(error, NEVER_LEFT)
         what = "no answer came" if sent else "no connection was made"
-        detail = f"{what}: {type(error).__name__}: {error}"[:DETAIL_LENGTH]
+        detail = f"{what}: {type(error).__name__}: {error}"
         return Failure.of("NETWORK_ERROR", detail, Certainty.UNKNOWN if sent else Certainty.NOT_SENT)
 
     def is_retryable(self, failure: Failure) -> bool:
@@ -122,7 +121,7 @@ def _retry_after(value: str | None, now: datetime) -> float | None:
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -82,7 +82,7 @@ class GraphClient:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._transport.handle_async_request(request)
                 body = await response.aread()
-        except (httpx.TransportError, TimeoutError) as error:
+        except (httpx.RequestError, TimeoutError) as error:
             raise GraphError(self._classifier.classify_exception(error)) from None
         # Meta's texts may quote the token they refuse ("Malformed access token …").
         return self._read(response.status_code, body.replace(access_token.encode(), b"***"), response.headers)

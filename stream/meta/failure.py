@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from stream.meta.errors import ERROR_TABLE, ErrorRule
+
+DETAIL_LENGTH: Final = 500  # enough for every documented text, small enough for a header
 
 
 class Certainty(StrEnum):
@@ -43,7 +46,7 @@ class Failure:
     @classmethod
     def of(cls, name: str, detail: str, certainty: Certainty = Certainty.NOT_SENT) -> Failure:
         """A failure that did not come from Meta, by the name of its row."""
-        return cls(ERROR_TABLE[name], detail, certainty)
+        return cls(ERROR_TABLE[name], detail[:DETAIL_LENGTH], certainty)
 
 
 class GraphError(Exception):

@@ -39,9 +39,11 @@ class HonestTransport(AiohttpTransport):
             if isinstance(error, httpx.ConnectTimeout) and not isinstance(cause, _NEVER_LEFT):
                 raise httpx.ReadError(str(error) or type(cause).__name__, request=request) from cause
             raise
+        except aiohttp.ClientError as error:  # e.g. an answer that is not HTTP; httpx-aiohttp lets it through
+            raise httpx.ReadError(f"{type(error).__name__}: {error}", request=request) from error
         try:
             await response.aread()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise httpx.ReadError(f"the answer broke off: {error}", request=request) from error
         return response
 

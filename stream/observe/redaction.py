@@ -48,9 +48,9 @@ def without_numbers(text: str) -> str:
 
 def redact(value: Any, field: str = "") -> Any:
     """A copy of `value` that may be shown."""
+    if value is not None and _SECRET_FIELD.search(field):
+        return MASK
     if isinstance(value, str):
-        if _SECRET_FIELD.search(field):
-            return MASK
         plain = without_secrets(value)
         return plain if field in _PLAIN_FIELDS else without_numbers(plain)
     if isinstance(value, Mapping):

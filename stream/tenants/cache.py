@@ -91,7 +91,8 @@ class CredentialCache:
             Whether an entry was removed.
         """
         known = self._remembered.get(tenant_id)
-        if known is not None and failed_token in {None, known.credentials.access_token}:
+        forgotten = known is not None and failed_token in {None, known.credentials.access_token}
+        if forgotten:
             del self._remembered[tenant_id]
         key = entry_key(tenant_id)
         try:
@@ -103,7 +104,7 @@ class CredentialCache:
                 return False
             return bool(await self._link.ask(self._link.redis.eval, _DELETE_IF_EQUAL, 1, key, entry))
         except RedisAway:
-            return known is not None
+            return forgotten
 
     async def has(self, tenant_id: TenantId) -> bool:
         """Whether usable credentials are cached."""
@@ -123,10 +124,12 @@ class CredentialCache:
             RedisAway: Redis cannot be reached.
         """
         self._remembered.clear()
-        removed = 0
-        async for key in self._link.redis.scan_iter(match=KEY_PREFIX + "*", count=1000):
-            removed += int(await self._link.ask(self._link.redis.unlink, key))
-        return removed
+
+        async def unlink_all() -> int:
+            redis = self._link.redis
+            return sum([await redis.unlink(key) async for key in redis.scan_iter(match=KEY_PREFIX + "*", count=1000)])
+
+        return int(await self._link.ask(unlink_all))
 
     async def lease(self, tenant_id: TenantId, owner: str, ttl_ms: int) -> bool:
         """Try to become the one replica that fetches this tenant's credentials.

@@ -98,7 +98,7 @@ class TenantServiceClient:
                 response = await self._http.get(url, headers=self._headers)
         except TimeoutError:
             raise TenantServiceUnavailable(f"no answer within {self._timeout_s:g} s") from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise TenantServiceUnavailable(f"{type(error).__name__}: {error}") from None
         if refusal := _refusal(response.status_code):
             raise refusal
@@ -109,7 +109,8 @@ class TenantServiceClient:
         answer = _object(body)
         nested = answer.get("credentials")
         fields: dict[str, Any] = {**answer, **nested} if isinstance(nested, dict) else answer
-        if (state := answer.get("status")) in BLOCKED_STATES:
+        state = answer.get("status")
+        if isinstance(state, str) and state in BLOCKED_STATES:
             raise CredentialsSuspended(f"the Tenant Service says status {state}")
         return Credentials(
             tenant_id=tenant_id,

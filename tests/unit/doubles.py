@@ -1,0 +1,148 @@
+"""Stand-ins that several unit tests share: plain classes, each with one thing to say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from fnmatch import fnmatchcase
+from types import SimpleNamespace
+from typing import Any, cast
+
+import orjson
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.message import IncomingMessage
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from stream.contract.messages import OutboundMessage, decode
+from stream.redis_link import RedisLink
+from stream.tenants.cache import CredentialCache
+from stream.tenants.codec import CredentialCodec
+
+
+class Clock:
+    """Time that only passes when a test says so."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Sleeps:
+    """A sleep that takes no time and notes what was asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        await asyncio.sleep(0)
+
+
+class FakeRedis:
+    """The few commands that the credential cache uses, in memory; it can be away."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.entries: dict[str, tuple[bytes, float | None]] = {}
+        self.away: Exception | None = None
+        self.asked = 0
+        self._clock = clock
+
+    def go_away(self) -> None:
+        self.away = RedisConnectionError("Error 111 connecting to localhost:6379")
+
+    def come_back(self) -> None:
+        self.away = None
+
+    def value(self, key: str) -> bytes | None:
+        value, ends = self.entries.get(key, (None, None))
+        return None if ends is not None and self._clock() >= ends else value
+
+    async def get(self, key: str) -> bytes | None:
+        await self._command()
+        return self.value(key)
+
+    async def set(self, key: str, value: bytes | str, *, px: int | None = None, nx: bool = False) -> bool | None:
+        await self._command()
+        if nx and self.value(key) is not None:
+            return None
+        ends = None if px is None else self._clock() + px / 1000
+        self.entries[key] = (value.encode() if isinstance(value, str) else value, ends)
+        return True
+
+    async def delete(self, key: str | bytes) -> int:
+        await self._command()
+        name = key.decode() if isinstance(key, bytes) else key
+        return int(self.entries.pop(name, None) is not None)
+
+    unlink = delete
+
+    async def eval(self, script: str, keys: int, key: str, value: bytes | str) -> int:
+        """The one script: delete a key if it holds this value."""
+        await self._command()
+        assert (keys, "DEL" in script) == (1, True)
+        wanted = value.encode() if isinstance(value, str) else value
+        return int(self.value(key) == wanted and self.entries.pop(key, None) is not None)
+
+    async def scan_iter(self, *, match: str, count: int) -> AsyncIterator[bytes]:
+        assert count
+        await self._command()
+        for key in list(self.entries):
+            if fnmatchcase(key, match):
+                yield key.encode()
+
+    async def _command(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(0)  # where a real command would let other tasks run
+        if self.away is not None:
+            raise self.away
+
+
+def credential_cache(redis: FakeRedis, clock: Clock, codec: CredentialCodec | None = None) -> CredentialCache:
+    """The cache of one replica."""
+    return CredentialCache(RedisLink(cast("Redis", redis), clock=clock), codec or CredentialCodec([]), clock=clock)
+
+
+def message(kind: str = "text", content: object = None, **metadata: Any) -> OutboundMessage:
+    """A message of acme's to one person."""
+    payload = {"to": "+16505551234", "type": kind, kind: {"body": "Hello"} if content is None else content}
+    who = {"tenantId": "acme", "phoneNumberId": "100000001", "internalId": "order-4711", **metadata}
+    return decode(orjson.dumps({"metadata": who, "wabaPayload": payload}))
+
+
+class Channel:
+    """The channel of an incoming message: notes how the message was settled."""
+
+    is_closed = False
+    connection = SimpleNamespace(basic_nack=True)
+
+    def __init__(self, story: list[str]) -> None:
+        self._story = story
+
+    async def basic_ack(self, *_: Any, **__: Any) -> None:
+        self._story.append("acked")
+
+    async def basic_nack(self, *_: Any, requeue: bool = True, **__: Any) -> None:
+        self._story.append(f"nacked requeue={requeue}")
+
+    async def basic_reject(self, *_: Any, requeue: bool = True, **__: Any) -> None:
+        self._story.append(f"rejected requeue={requeue}")
+
+
+def incoming(
+    body: bytes = b"{}",
+    *,
+    routing_key: str = "outbound.processed.acme",
+    story: list[str] | None = None,
+    **properties: Any,
+) -> AbstractIncomingMessage:
+    """A message as aio-pika hands it over, with AMQP properties by pamqp's names."""
+    header = ContentHeader(body_size=len(body), properties=Basic.Properties(**properties))
+    delivery = Basic.Deliver("consumer", 1, redelivered=False, exchange="whatsapp-exchange", routing_key=routing_key)
+    channel = cast("AbstractChannel", Channel([] if story is None else story))
+    return IncomingMessage(DeliveredMessage(delivery, header, body, channel))

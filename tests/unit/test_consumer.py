@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import structlog
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from stream.contract.identifiers import Wamid
+from stream.contract.messages import InvalidMessage
+from stream.delivery.consumer import Attempt, MessageConsumer
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, RetryPolicy
+from stream.delivery.outcome import Failed, Outcome, Sent
+from stream.delivery.settlement import Delivery, Settlement
+from stream.meta.client import Accepted
+from stream.meta.failure import Failure
+from stream.retry import RetryHandler
+from tests.unit.doubles import incoming, message
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+SENT = Sent(Accepted(Wamid("wamid.A"), None, None, 200), 0.1)
+BUSY = Failed(Failure.of("META_SERVER_ERROR", "busy"), sends=1)
+
+
+class FakeSettlement(Settlement):
+    """Notes what it should settle, or raises."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.settled: list[tuple[Delivery, Decision]] = []
+
+    async def settle(self, delivery: Delivery, decision: Decision) -> None:
+        if self.error is not None:
+            raise self.error
+        self.settled.append((delivery, decision))
+
+
+class World:
+    """A consumer and one message whose attempt ends as the test says."""
+
+    def __init__(self, outcome: Outcome | Exception, *, settle_error: Exception | None = None) -> None:
+        self.story: list[str] = []
+        self.settlement = FakeSettlement(settle_error)
+        self._outcome = outcome
+
+    async def consume(self, **properties: Any) -> list[str]:
+        policy = RetryPolicy(failures=3, throttles=10, backoff=RetryHandler(draw=lambda: 0.0))
+        consumer = MessageConsumer(settlement=self.settlement, policy=policy, now=lambda: NOW)
+        with structlog.testing.capture_logs() as lines:
+            await consumer.consume(incoming(story=self.story, **properties), self._attempt)
+        return [line["event"] for line in lines]
+
+    async def _attempt(self) -> Attempt:
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return Attempt(message(), self._outcome)
+
+    @property
+    def settled(self) -> tuple[Delivery, Decision]:
+        (settled,) = self.settlement.settled
+        return settled
+
+
+async def test_an_outcome_is_decided_and_settled() -> None:
+    world = World(SENT)
+    await world.consume()
+    delivery, decision = world.settled
+    assert decision == Acknowledge(SENT)
+    assert delivery.message is not None
+    assert delivery.history.first_seen == NOW
+
+
+async def test_the_history_in_the_headers_counts() -> None:
+    world = World(BUSY)
+    await world.consume(headers={"x-attempt": 2, "x-retries": {"META_SERVER_ERROR": 2}})
+    _, decision = world.settled
+    assert isinstance(decision, RetryAfter)
+    assert (decision.delay_s, decision.history.attempts) == (4, 3)
+
+
+async def test_bytes_that_are_no_message_are_dead_lettered_with_the_field() -> None:
+    world = World(InvalidMessage("metadata.tenantId", "is required"))
+    await world.consume()
+    delivery, decision = world.settled
+    assert delivery.message is None
+    assert decision == DeadLetter(Failure.of("INVALID_MESSAGE", "metadata.tenantId: is required"), 1)
+
+
+async def test_an_attempt_that_breaks_is_an_internal_error_and_is_settled_too() -> None:
+    world = World(RuntimeError("boom"))
+    await world.consume()
+    _, decision = world.settled
+    assert isinstance(decision, RetryAfter)
+    assert decision.failure.rule.name == "INTERNAL_ERROR"
+
+
+@pytest.mark.parametrize(
+    "error", [AMQPError("closed"), ChannelInvalidStateError("closed"), ConnectionResetError()], ids=repr
+)
+async def test_a_message_whose_channel_is_gone_is_left_to_the_broker(error: Exception) -> None:
+    world = World(SENT, settle_error=error)
+    assert await world.consume() == ["not_settled"]
+    assert world.story == []
+
+
+async def test_a_message_that_cannot_be_settled_never_loops() -> None:
+    world = World(SENT, settle_error=TypeError("unforeseen"))
+    assert await world.consume() == ["settlement_failed"]
+    assert world.story == ["rejected requeue=False"]

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from stream.contract.identifiers import TenantId
+from stream.tenants.cache import LEASE_PREFIX
+from stream.tenants.client import TenantServiceClient
+from stream.tenants.credentials import CredentialError, Credentials, TenantNotFound, TenantServiceUnavailable
+from stream.tenants.provider import CredentialProvider
+from tests.unit.doubles import Clock, FakeRedis, credential_cache
+
+ACME, OTHER = TenantId("acme"), TenantId("other")
+
+
+class FakeClient(TenantServiceClient):
+    """A Tenant Service that answers when it is let, and counts."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.let = asyncio.Event()
+        self.let.set()
+        self.asked: list[str] = []
+        self.error: CredentialError | None = None
+
+    async def fetch(self, tenant_id: TenantId) -> Credentials:
+        self.asked.append(tenant_id)
+        number = len(self.asked)
+        await self.let.wait()
+        if self.error is not None:
+            raise self.error
+        return Credentials(tenant_id, f"token-{number}", cached_at=self.clock.now, ttl_ms=900_000)
+
+
+class World:
+    """One Redis, one Tenant Service, any number of replicas."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.redis = FakeRedis(self.clock)
+        self.client = FakeClient(self.clock)
+
+    def replica(self, patience_s: float = 5) -> CredentialProvider:
+        cache = credential_cache(self.redis, self.clock)
+        return CredentialProvider(cache, self.client, timeout_s=5, patience_s=patience_s)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("stream.tenants.provider.POLL_S", 0)
+    with structlog.testing.capture_logs():
+        yield
+
+
+async def turns(count: int = 50) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_fetch_serves_until_it_is_forgotten(world: World) -> None:
+    provider = world.replica()
+    assert [(await provider.get(ACME)).access_token for _ in range(3)] == ["token-1"] * 3
+    await provider.forget(ACME, "token-1")
+    assert (await provider.get(ACME)).access_token == "token-2"
+
+
+async def test_forgetting_a_token_that_was_replaced_keeps_the_new_one(world: World) -> None:
+    provider = world.replica()
+    await provider.get(ACME)
+    await provider.forget(ACME, "token-0")
+    assert (await provider.get(ACME)).access_token == "token-1"
+
+
+async def test_concurrent_callers_of_a_tenant_share_one_fetch(world: World) -> None:
+    provider = world.replica()
+    tokens = await asyncio.gather(*(provider.get(ACME) for _ in range(100)))
+    assert {credentials.access_token for credentials in tokens} == {"token-1"}
+    assert world.client.asked == ["acme"]
+
+
+async def test_two_tenants_are_fetched_apart(world: World) -> None:
+    provider = world.replica()
+    first, second = await asyncio.gather(provider.get(ACME), provider.get(OTHER))
+    assert sorted(world.client.asked) == ["acme", "other"]
+    assert (first.tenant_id, second.tenant_id) == (ACME, OTHER)
+
+
+@pytest.mark.parametrize("cancelled", [0, 1, 2])
+async def test_a_caller_that_is_cancelled_takes_the_fetch_from_nobody(world: World, cancelled: int) -> None:
+    provider = world.replica()
+    world.client.let.clear()
+    callers = [asyncio.create_task(provider.get(ACME)) for _ in range(3)]
+    await turns()
+    callers.pop(cancelled).cancel()
+    await turns()
+    world.client.let.set()
+    tokens = await asyncio.gather(*callers)
+    assert [credentials.access_token for credentials in tokens] == ["token-1"] * 2
+    assert world.client.asked == ["acme"]
+
+
+async def test_a_fetch_that_nobody_waits_for_any_more_still_fills_the_cache(world: World) -> None:
+    provider = world.replica()
+    world.client.let.clear()
+    caller = asyncio.create_task(provider.get(ACME))
+    await turns()
+    caller.cancel()
+    await turns()
+    world.client.let.set()
+    await turns()
+    assert (await world.replica().get(ACME)).access_token == "token-1"
+    assert world.client.asked == ["acme"]
+
+
+@pytest.mark.parametrize("error", [TenantNotFound("404"), TenantServiceUnavailable("503")], ids=repr)
+async def test_a_failure_is_shared_by_all_that_waited_and_by_nobody_later(world: World, error: CredentialError) -> None:
+    provider = world.replica()
+    world.client.error = error
+    failures = await asyncio.gather(*(provider.get(ACME) for _ in range(10)), return_exceptions=True)
+    assert failures == [error] * 10
+    assert world.client.asked == ["acme"]
+    world.client.error = None
+    assert (await provider.get(ACME)).access_token == "token-2"
+
+
+async def test_one_replica_fetches_and_the_others_take_what_it_stored(world: World) -> None:
+    world.client.let.clear()
+    replicas = [asyncio.create_task(world.replica().get(ACME)) for _ in range(5)]
+    await turns()
+    assert world.client.asked == ["acme"]
+    world.client.let.set()
+    tokens = await asyncio.gather(*replicas)
+    assert {credentials.access_token for credentials in tokens} == {"token-1"}
+    assert world.client.asked == ["acme"]
+
+
+async def test_the_lease_is_given_back_after_success_and_after_failure(world: World) -> None:
+    await world.replica().get(ACME)
+    world.client.error = TenantNotFound("404")
+    with pytest.raises(TenantNotFound):
+        await world.replica().get(OTHER)
+    assert not [key for key in world.redis.entries if key.startswith(LEASE_PREFIX)]
+
+
+async def test_when_the_leader_fails_the_next_replica_tries_for_itself(world: World) -> None:
+    world.client.let.clear()
+    world.client.error = TenantServiceUnavailable("503")
+    replicas = [asyncio.create_task(world.replica().get(ACME)) for _ in range(3)]
+    await turns()
+    world.client.let.set()
+    failures = await asyncio.gather(*replicas, return_exceptions=True)
+    assert [type(failure) for failure in failures] == [TenantServiceUnavailable] * 3
+    assert len(world.client.asked) == 3
+
+
+async def test_a_leader_that_died_delays_the_others_no_longer_than_its_lease(world: World) -> None:
+    dead = credential_cache(world.redis, world.clock)
+    await dead.lease(ACME, "dead", 21_000)
+    waiting = asyncio.create_task(world.replica().get(ACME))
+    await turns()
+    assert not waiting.done()
+    world.clock.now += 21
+    assert (await waiting).access_token == "token-1"
+
+
+async def test_without_redis_each_replica_fetches_once_and_remembers(world: World) -> None:
+    world.redis.go_away()
+    provider = world.replica()
+    tokens = await asyncio.gather(*(provider.get(ACME) for _ in range(10)))
+    assert {credentials.access_token for credentials in tokens} == {"token-1"}
+    assert (await provider.get(ACME)).access_token == "token-1"
+    assert world.client.asked == ["acme"]
+
+
+async def test_redis_that_goes_away_while_a_fetch_is_waited_for_does_not_hang_anybody(world: World) -> None:
+    dead = credential_cache(world.redis, world.clock)
+    await dead.lease(ACME, "dead", 60_000)
+    waiting = asyncio.create_task(world.replica().get(ACME))
+    await turns()
+    world.redis.go_away()
+    assert (await waiting).access_token == "token-1"
+
+
+async def test_a_message_waits_only_a_moment_and_the_fetch_goes_on_without_it(world: World) -> None:
+    provider = world.replica(patience_s=0.01)
+    world.client.let.clear()
+    with pytest.raises(TenantServiceUnavailable):
+        await provider.get(ACME)
+    world.client.let.set()
+    await turns()
+    assert (await provider.get(ACME)).access_token == "token-1"
+    assert world.client.asked == ["acme"]
+
+
+async def test_while_the_service_is_slow_one_fetch_finds_out_and_the_others_wait_on_the_broker(world: World) -> None:
+    provider = world.replica(patience_s=0.01)
+    world.client.let.clear()
+    for tenant in (ACME, OTHER, ACME):
+        with pytest.raises(TenantServiceUnavailable):
+            await provider.get(tenant)
+    assert world.client.asked == ["acme"]
+    world.client.let.set()
+    await turns()
+    assert (await provider.get(OTHER)).tenant_id == OTHER

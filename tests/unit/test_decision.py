@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from stream.contract.headers import History
+from stream.contract.identifiers import Wamid
+from stream.delivery.decision import Acknowledge, DeadLetter, RetryAfter, RetryPolicy, WaitForOther, decide
+from stream.delivery.outcome import Busy, Duplicate, Failed, Sent
+from stream.meta.client import Accepted
+from stream.meta.errors import ROWS, Budget, ErrorRule
+from stream.meta.failure import Failure
+from stream.retry import RetryHandler
+
+FIRST_SEEN = datetime(2026, 11, 23, 12, tzinfo=UTC)
+POLICY = RetryPolicy(failures=3, throttles=10, backoff=RetryHandler(draw=lambda: 0.0))
+GIVE_UP = "dead letter"
+
+
+def decided(
+    name: str, retries: Mapping[str, int] | None = None, *, policy: RetryPolicy = POLICY, sends: int = 1, **failure: Any
+) -> RetryAfter | DeadLetter:
+    history = History(FIRST_SEEN, sum((retries or {}).values()), retries or {})
+    decision = decide(Failed(replace(Failure.of(name, "detail"), **failure), sends=sends), history, policy)
+    assert isinstance(decision, RetryAfter | DeadLetter)
+    return decision
+
+
+def course(name: str, *, policy: RetryPolicy = POLICY, **failure: Any) -> list[float | str]:
+    """What happens to a message that fails in the same way every time: its waits, then how it ends."""
+    waits: list[float | str] = []
+    retries: Mapping[str, int] = {}
+    while isinstance(decision := decided(name, retries, policy=policy, **failure), RetryAfter):
+        waits.append(decision.delay_s)
+        retries = decision.history.retries
+    return [*waits, GIVE_UP]
+
+
+def test_a_sent_message_is_acknowledged() -> None:
+    sent = Sent(Accepted(Wamid("wamid.A"), None, None, 200), process_s=0.1)
+    assert decide(sent, History(FIRST_SEEN, 3, {"META_SERVER_ERROR": 3}), POLICY) == Acknowledge(sent)
+
+
+def test_a_message_that_was_sent_before_is_acknowledged() -> None:
+    duplicate = Duplicate(Accepted(Wamid("wamid.A"), None, None, 200))
+    assert decide(duplicate, History(FIRST_SEEN), POLICY) == Acknowledge(duplicate)
+
+
+@pytest.mark.parametrize(("left_s", "delay_s"), [(0.3, 0.3), (2.0, 2.0), (30.0, 2.0)])
+def test_a_message_that_is_being_sent_waits_a_moment_and_uses_up_nothing(left_s: float, delay_s: float) -> None:
+    history = History(FIRST_SEEN, 3, {"META_SERVER_ERROR": 3})
+    assert decide(Busy(left_s), history, POLICY) == WaitForOther(delay_s, history)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("META_SERVER_ERROR", [1, 2, 4, GIVE_UP]),
+        ("NETWORK_ERROR", [1, 2, 4, GIVE_UP]),
+        ("INTERNAL_ERROR", [1, 2, 4, GIVE_UP]),
+        ("RATE_LIMIT", [10, 20, 40, 60, 60, 60, 60, 60, 60, 60, GIVE_UP]),
+        ("PAIR_RATE_LIMIT", [1, 4, 16, 64, 256, 300, 300, 300, 300, 300, GIVE_UP]),
+        ("ACCOUNT_MAINTENANCE", [15, 30, 60, 60, 60, 60, 60, 60, 60, 60, GIVE_UP]),
+        ("TENANT_SERVICE_UNAVAILABLE", [1, 2, 4, 8, 16, 60, 60, 60, 60, 60, GIVE_UP]),
+        ("MEDIA_DOWNLOAD_FAILED", [1, GIVE_UP]),
+        ("TEMPLATE_SYNCING", [600, 600, GIVE_UP]),
+        ("AUTH_ERROR", [GIVE_UP]),
+        ("PERMISSION_DENIED", [GIVE_UP]),
+        ("INVALID_RESPONSE", [GIVE_UP]),
+        ("INVALID_MESSAGE", [GIVE_UP]),
+        ("TENANT_NOT_FOUND", [GIVE_UP]),
+        ("CREDENTIALS_SUSPENDED", [GIVE_UP]),
+        ("CREDENTIALS_INVALID", [GIVE_UP]),
+        ("WINDOW_EXPIRED", [GIVE_UP]),
+    ],
+)
+def test_a_type_has_its_course(name: str, expected: list[float | str]) -> None:
+    assert course(name) == expected
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.retry is None], ids=lambda row: row.name)
+def test_what_cannot_be_retried_is_given_up_at_once_and_is_not_exhausted(row: ErrorRule) -> None:
+    assert decided(row.name) == DeadLetter(Failure.of(row.name, "detail"), attempts=1, exhausted=False)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_course_ends(row: ErrorRule) -> None:
+    assert len(course(row.name)) <= 11
+
+
+@pytest.mark.parametrize("name", ["RATE_LIMIT", "PAIR_RATE_LIMIT", "TENANT_SERVICE_UNAVAILABLE"])
+def test_throttles_and_the_tenant_service_do_not_use_up_the_retries_for_failures(name: str) -> None:
+    decision = decided("META_SERVER_ERROR", {name: 10})
+    assert isinstance(decision, RetryAfter)
+    assert decision.delay_s == 1
+
+
+def test_failures_do_not_use_up_the_retries_for_throttles() -> None:
+    decision = decided("RATE_LIMIT", {"META_SERVER_ERROR": 3})
+    assert isinstance(decision, RetryAfter)
+    assert decision.delay_s == 10
+
+
+def test_types_of_one_budget_share_it() -> None:
+    spent = decided("META_SERVER_ERROR", {"NETWORK_ERROR": 2, "MEDIA_DOWNLOAD_FAILED": 1})
+    assert isinstance(spent, DeadLetter)
+    assert spent.exhausted
+    assert isinstance(decided("RATE_LIMIT", {"PAIR_RATE_LIMIT": 9, "ACCOUNT_MAINTENANCE": 1}), DeadLetter)
+
+
+def test_a_type_with_a_limit_of_its_own_still_needs_room_in_its_budget() -> None:
+    assert isinstance(decided("MEDIA_DOWNLOAD_FAILED", {"META_SERVER_ERROR": 3}), DeadLetter)
+
+
+def test_a_type_that_is_no_longer_in_the_table_counts_for_nothing() -> None:
+    assert isinstance(decided("META_SERVER_ERROR", {"RETIRED_ERROR": 99}), RetryAfter)
+
+
+@pytest.mark.parametrize(
+    ("failures", "throttles", "name", "retries"),
+    [
+        (0, 10, "META_SERVER_ERROR", 0),
+        (5, 10, "META_SERVER_ERROR", 5),
+        (3, 0, "RATE_LIMIT", 0),
+        (3, 2, "RATE_LIMIT", 2),
+    ],
+)
+def test_the_limits_are_settings(failures: int, throttles: int, name: str, retries: int) -> None:
+    policy = replace(POLICY, failures=failures, throttles=throttles)
+    assert len(course(name, policy=policy)) == retries + 1
+
+
+def test_each_budget_has_its_limit() -> None:
+    assert [POLICY.limit(budget) for budget in (Budget.FAILURE, Budget.THROTTLE, Budget.TENANT_SERVICE)] == [3, 10, 10]
+
+
+def test_the_first_delay_is_a_setting_where_the_type_has_none_of_its_own() -> None:
+    policy = replace(POLICY, backoff=RetryHandler(base_delay_s=3, draw=lambda: 0.0))
+    assert course("META_SERVER_ERROR", policy=policy) == [3, 6, 12, GIVE_UP]
+    assert course("RATE_LIMIT", policy=policy)[:2] == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "delay_s"), [(None, 10), (0.0, 10), (5.0, 10), (45.0, 45), (300.0, 300), (86_400.0, 300)]
+)
+def test_metas_retry_after_is_kept_between_the_computed_delay_and_five_minutes(
+    retry_after_s: float | None, delay_s: float
+) -> None:
+    decision = decided("RATE_LIMIT", retry_after_s=retry_after_s)
+    assert isinstance(decision, RetryAfter)
+    assert decision.delay_s == delay_s
+
+
+def test_a_retry_after_does_not_save_what_cannot_be_retried() -> None:
+    assert isinstance(decided("WINDOW_EXPIRED", retry_after_s=5.0), DeadLetter)
+
+
+def test_a_waiting_message_carries_its_history() -> None:
+    decision = decided("META_SERVER_ERROR", {"RATE_LIMIT": 2})
+    assert isinstance(decision, RetryAfter)
+    assert decision.history == History(FIRST_SEEN, 3, {"RATE_LIMIT": 2, "META_SERVER_ERROR": 1})
+
+
+@pytest.mark.parametrize(("sends", "attempts"), [(0, 4), (1, 4), (2, 5)])
+def test_attempts_count_requests_and_at_least_one_a_try(sends: int, attempts: int) -> None:
+    retries = {"META_SERVER_ERROR": 3}
+    given_up = decided("META_SERVER_ERROR", retries, sends=sends)
+    assert isinstance(given_up, DeadLetter)
+    assert given_up.attempts == attempts
+
+
+def test_a_refused_token_is_exhausted_because_the_try_itself_has_sent_twice() -> None:
+    decision = decided("AUTH_ERROR", sends=2)
+    assert decision == DeadLetter(Failure.of("AUTH_ERROR", "detail"), attempts=2, exhausted=True)

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.contract.messages import InvalidMessage, OutboundMessage, decode
+
+METADATA: dict[str, Any] = {"tenantId": "acme", "phoneNumberId": "100000001", "internalId": "order-4711"}
+PAYLOAD: dict[str, Any] = {"to": "+16505551234", "type": "text", "text": {"body": "Hello"}}
+
+
+def body(metadata: object = METADATA, payload: object = PAYLOAD, **more: object) -> bytes:
+    return orjson.dumps({"metadata": metadata, "wabaPayload": payload, **more})
+
+
+def refused(raw: bytes) -> InvalidMessage:
+    with pytest.raises(InvalidMessage) as caught:
+        decode(raw)
+    return caught.value
+
+
+def without(field: str) -> dict[str, Any]:
+    return {name: value for name, value in METADATA.items() if name != field}
+
+
+def test_a_message_says_whose_it_is() -> None:
+    message = decode(body())
+    assert (message.tenant_id, message.phone_number_id, message.internal_id) == ("acme", "100000001", "order-4711")
+    assert (message.payload_type, message.recipient) == ("text", "+16505551234")
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (orjson.dumps({"wabaPayload": PAYLOAD}), "metadata"),
+        (orjson.dumps({"metadata": METADATA}), "wabaPayload"),
+        (body(metadata=[]), "metadata"),
+        (body(metadata=None), "metadata"),
+        (body(payload="text"), "wabaPayload"),
+        (body(payload=None), "wabaPayload"),
+        (body(without("tenantId")), "metadata.tenantId"),
+        (body(without("phoneNumberId")), "metadata.phoneNumberId"),
+        (body(without("internalId")), "metadata.internalId"),
+        (body(payload={}), "wabaPayload.type"),
+        (body(payload={"type": None, "text": {}}), "wabaPayload.type"),
+        (body(payload={"type": "", "": {}}), "wabaPayload.type"),
+        (body(payload={"type": ["text"], "text": {}}), "wabaPayload.type"),
+        (body(payload={"type": "text"}), "wabaPayload.text"),
+        (body(payload={"type": "text", "text": "Hello"}), "wabaPayload.text"),
+        (body(payload={"type": "text", "text": None}), "wabaPayload.text"),
+        (body(payload={"type": "hologram", "text": {}}), "wabaPayload.hologram"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(raw: bytes, field: str) -> None:
+    error = refused(raw)
+    assert error.field == field
+    assert str(error) == f"{field}: {error.problem}"
+
+
+@pytest.mark.parametrize("field", ["tenantId", "phoneNumberId", "internalId"])
+@pytest.mark.parametrize(
+    "value",
+    ["", " ", "a b", "a\nb", "acme\n", "a\x00", "ünïcode", "\uff11\uff12\uff13", "x" * 10_240, None, True, 1.5, [], {}],
+    ids=repr,
+)
+def test_an_id_that_no_url_key_or_header_can_carry_is_refused(field: str, value: object) -> None:
+    error = refused(body({**METADATA, field: value}))
+    assert error.field == f"metadata.{field}"
+
+
+@pytest.mark.parametrize("field", ["tenantId", "phoneNumberId"])
+@pytest.mark.parametrize("value", ["../../me", "..", ".", "a/b", "a\\b", "a?b", "a#b", "a%2fb", "a*b", "{tenant_id}"])
+def test_an_id_cannot_leave_its_place_in_a_path(field: str, value: str) -> None:
+    assert refused(body({**METADATA, field: value})).field == f"metadata.{field}"
+
+
+@pytest.mark.parametrize("value", ["geheim-\x00", "../geheim", "geheim geheim"])
+def test_the_offending_value_is_not_repeated(value: str) -> None:
+    assert "geheim" not in str(refused(body({**METADATA, "tenantId": value})))
+
+
+@pytest.mark.parametrize("value", ["acme", "acme-eu.1", "a:b@c~d_e", "7", "x" * 128])
+def test_ids_that_are_in_use_are_taken(value: str) -> None:
+    assert decode(body({**METADATA, "tenantId": value})).tenant_id == value
+
+
+def test_an_id_that_was_written_as_a_number_is_taken() -> None:
+    message = decode(body({"tenantId": 42, "phoneNumberId": 106540352242922, "internalId": 0}))
+    assert (message.tenant_id, message.phone_number_id, message.internal_id) == ("42", "106540352242922", "0")
+
+
+odd = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text()
+    | st.lists(st.text())
+    | st.dictionaries(st.text(), st.text())
+)
+
+
+@given(
+    optional=st.dictionaries(st.sampled_from(["correlationId", "timestamp", "priority", "retryCount", "later"]), odd)
+)
+def test_an_optional_field_of_any_kind_costs_no_message(optional: dict[str, Any]) -> None:
+    message = decode(body({**METADATA, **optional}, later=optional))
+    correlation = optional.get("correlationId")
+    assert message.metadata.correlationId == (correlation if isinstance(correlation, str) else None)
+
+
+def test_unknown_fields_are_kept() -> None:
+    message = decode(body({**METADATA, "campaign": "spring"}, trace={"id": 1}))
+    dumped = message.model_dump()
+    assert dumped["metadata"]["campaign"] == "spring"
+    assert dumped["trace"] == {"id": 1}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b" ",
+        b"text",
+        b"\xff\xfe",
+        b'{"metadata": "\xc3\x28"}',
+        b"\xef\xbb\xbf{}",
+        b'{"metadata": NaN}',
+        b'{"metadata": Infinity}',
+        b'{"a": "\\ud800"}',
+        b'{"a": 1',
+        b'{"a": 1}{}',
+        b"[]",
+        b"null",
+        b"5",
+        b"[" * 10_000 + b"]" * 10_000,
+    ],
+    ids=lambda raw: repr(raw[:20]),
+)
+def test_bytes_that_are_no_json_object_are_refused_as_a_body(raw: bytes) -> None:
+    assert refused(raw).field == "body"
+
+
+@pytest.mark.parametrize("depth", [10, 500, 900, 990, 1000, 1010, 1023, 1100, 10_000])
+@pytest.mark.parametrize("place", ["payload", "elsewhere"])
+def test_nesting_is_taken_or_refused_and_nothing_else(depth: int, place: str) -> None:
+    nest = b"[" * depth + b"]" * depth
+    payload, later = (nest, b"1") if place == "payload" else (b"1", nest)
+    raw = orjson.dumps(METADATA)
+    raw = b'{"metadata":%s,"wabaPayload":{"type":"text","text":{"body":%s}},"later":%s}' % (raw, payload, later)
+    try:
+        message = decode(raw)
+    except InvalidMessage as error:
+        assert error.field == "body"  # noqa: PT017 - either way out is right
+    else:
+        assert nest in message.payload_bytes or place == "elsewhere"
+
+
+def test_the_last_of_two_same_keys_counts_everywhere() -> None:
+    raw = (
+        b'{"metadata":{"tenantId":"first","tenantId":"acme","phoneNumberId":"1","internalId":"a"},'
+        b'"wabaPayload":{"type":"text","text":{"body":"first"}},"wabaPayload":{"type":"text","text":{"body":"last"}}}'
+    )
+    message = decode(raw)
+    assert message.tenant_id == "acme"
+    assert message.wabaPayload["text"]["body"] == "last"
+    assert message.payload_bytes == b'{"type":"text","text":{"body":"last"}}'
+
+
+def test_a_megabyte_is_taken() -> None:
+    text = "x" * 1_000_000
+    assert len(decode(body(payload={**PAYLOAD, "text": {"body": text}})).payload_bytes) > len(text)
+
+
+@given(raw=st.binary(max_size=100))
+def test_no_bytes_raise_anything_but_the_verdict(raw: bytes) -> None:
+    try:
+        message = decode(raw)
+    except InvalidMessage:
+        return
+    assert isinstance(message, OutboundMessage)
+
+
+@pytest.mark.parametrize(
+    ("payload", "recipient"),
+    [
+        ({"to": "+1650"}, "+1650"),
+        ({"recipient": "US.134"}, "US.134"),
+        ({"to": "+1650", "recipient": "US.134"}, "+1650"),
+        ({"to": 1650}, None),
+        ({}, None),
+    ],
+)
+def test_the_recipient_is_to_or_else_recipient(payload: dict[str, Any], recipient: str | None) -> None:
+    assert decode(body(payload={"type": "text", "text": {}, **payload})).recipient == recipient
+
+
+@pytest.mark.parametrize(
+    ("template", "name"), [({"name": "welcome"}, "welcome"), ({"name": 5}, None), ({}, None), ([], None)]
+)
+def test_a_template_has_its_name(template: object, name: str | None) -> None:
+    assert decode(body(payload={"type": "template", "template": template})).template_name == name

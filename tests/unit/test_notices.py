@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pamqp import encode
+
+from stream.contract.headers import History
+from stream.contract.identifiers import Wamid
+from stream.delivery import notices
+from stream.delivery.decision import DeadLetter
+from stream.delivery.outcome import Duplicate, Sent
+from stream.meta.client import Accepted
+from stream.meta.errors import ROWS, ErrorRule
+from stream.meta.failure import Certainty, Failure
+from tests.unit.doubles import message
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+HISTORY = History(NOW - timedelta(minutes=5), 2, {"META_SERVER_ERROR": 2})
+FAILURE = replace(
+    Failure.of("TEMPLATE_NOT_FOUND", "(#132001) Template does not exist", Certainty.REJECTED),
+    http_status=404,
+    code=132001,
+    subcode=2494073,
+    fbtrace_id="Az8or2yhqk",
+)
+
+
+def reason(failure: Failure = FAILURE, *, attempts: int = 3, known: bool = True) -> dict[str, Any]:
+    return notices.reason(message() if known else None, HISTORY, DeadLetter(failure, attempts), NOW)
+
+
+def test_a_dead_letter_carries_the_whole_reason() -> None:
+    assert reason() == {
+        "x-error-type": "TEMPLATE_NOT_FOUND",
+        "x-error-code": 132001,
+        "x-error-subcode": 2494073,
+        "x-http-status": 404,
+        "x-error-detail": "(#132001) Template does not exist",
+        "x-fbtrace-id": "Az8or2yhqk",
+        "x-attempts": 3,
+        "x-first-seen": "2026-11-23T11:55:00+00:00",
+        "x-failed-at": "2026-11-23T12:00:00+00:00",
+        "x-tenant-id": "acme",
+        "x-internal-id": "order-4711",
+        "x-retryable": False,
+    }
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    assert reason(Failure.of("INVALID_MESSAGE", "body: is not JSON"), attempts=1, known=False).keys() == {
+        "x-error-type",
+        "x-error-detail",
+        "x-attempts",
+        "x-first-seen",
+        "x-failed-at",
+        "x-retryable",
+    }
+
+
+def test_a_code_of_zero_is_known() -> None:
+    assert reason(replace(FAILURE, code=0))["x-error-code"] == 0
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_reason_fits_into_headers_and_says_whether_it_can_be_retried(row: ErrorRule) -> None:
+    headers = reason(replace(FAILURE, rule=row))
+    assert headers["x-retryable"] == row.retryable
+    assert encode.field_table(headers)
+
+
+def test_a_secret_in_the_detail_is_masked() -> None:
+    detail = reason(replace(FAILURE, detail="Bearer EAAGsecret123456 refused"))["x-error-detail"]
+    assert "EAAGsecret123456" not in detail
+    assert "refused" in detail
+
+
+def test_a_long_detail_is_cut_so_that_the_reason_always_fits() -> None:
+    detail = reason(Failure.of("INTERNAL_ERROR", "ValueError: " + "x" * 200_000))["x-error-detail"]
+    assert detail.startswith("ValueError: ")
+    assert len(detail) <= 2_000
+
+
+def test_the_news_of_a_sent_message() -> None:
+    accepted = Accepted(Wamid("wamid.A"), "16505551234", "accepted", 200)
+    sent = notices.sent(message(correlationId="c-1"), HISTORY, Sent(accepted, 0.12345, sends=2), NOW)
+    assert sent.model_dump() == {
+        "tenantId": "acme",
+        "internalId": "order-4711",
+        "correlationId": "c-1",
+        "phoneNumberId": "100000001",
+        "type": "text",
+        "wamid": "wamid.A",
+        "waId": "16505551234",
+        "messageStatus": "accepted",
+        "attempts": 4,
+        "possiblySentTwice": False,
+        "firstSeenAt": "2026-11-23T11:55:00+00:00",
+        "sentAt": "2026-11-23T12:00:00+00:00",
+        "processMs": 123.5,
+    }
+
+
+def test_the_news_of_a_duplicate_is_that_of_the_first() -> None:
+    first = Accepted(Wamid("wamid.first"), None, None, 200)
+    sent = notices.sent(message(), HISTORY, Duplicate(first), NOW)
+    assert (sent.wamid, sent.attempts, sent.processMs) == ("wamid.first", 3, None)
+
+
+@pytest.mark.parametrize(("unknown", "after_unknown", "twice"), [(0, False, False), (1, False, True), (0, True, True)])
+def test_a_message_that_may_have_been_sent_twice_says_so(unknown: int, *, after_unknown: bool, twice: bool) -> None:
+    outcome = Sent(Accepted(Wamid("wamid.A"), None, None, 200), 0.1, after_unknown=after_unknown)
+    assert notices.sent(message(), replace(HISTORY, unknown=unknown), outcome, NOW).possiblySentTwice is twice
+
+
+def test_a_dead_letter_counts_the_sends_without_an_answer() -> None:
+    letter = DeadLetter(replace(FAILURE, certainty=Certainty.UNKNOWN), 3)
+    assert notices.reason(message(), replace(HISTORY, unknown=1), letter, NOW)["x-unknown-outcomes"] == 2
+
+
+def test_an_alert_says_what_happened_and_what_to_do() -> None:
+    alert = notices.alert(message("template", {"name": "welcome"}), DeadLetter(FAILURE, 1), NOW)
+    assert alert.model_dump() == {
+        "tenantId": "acme",
+        "internalId": "order-4711",
+        "correlationId": None,
+        "phoneNumberId": "100000001",
+        "type": "template",
+        "templateName": "welcome",
+        "errorType": "TEMPLATE_NOT_FOUND",
+        "errorCode": 132001,
+        "errorSubcode": 2494073,
+        "httpStatus": 404,
+        "scope": "tenant",
+        "alert": True,
+        "notify": False,
+        "meaning": FAILURE.rule.meaning,
+        "advice": FAILURE.rule.advice,
+        "failedAt": "2026-11-23T12:00:00+00:00",
+    }
+
+
+def test_the_customers_number_and_text_are_in_no_event() -> None:
+    outbound = message("text", {"body": "My PIN is 4711"})
+    alert = notices.alert(outbound, DeadLetter(FAILURE, 1), NOW).model_dump_json()
+    assert "6505551234" not in alert
+    assert "PIN" not in alert

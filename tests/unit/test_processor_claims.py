@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+import structlog
+
+from stream.contract.headers import OnUnknown
+from stream.contract.identifiers import Wamid
+from stream.contract.messages import decode
+from stream.delivery.ledger import AlreadySent, BeingSent, Granted, InDoubt
+from stream.delivery.outcome import Busy, Duplicate, Sent
+from stream.meta.client import Accepted
+from stream.meta.failure import Certainty
+from stream.tenants.credentials import TenantNotFound
+from tests.unit.doubles import message
+from tests.unit.processing import BUSY, EXPIRED, OK, REFUSED, World
+
+FIRST = Accepted(Wamid("wamid.first"), None, None, 200)
+SILENCE = httpx.ReadTimeout("silence")
+REFUSED_PORT = httpx.ConnectError("refused")
+
+
+@pytest.mark.parametrize(
+    ("answers", "story"),
+    [
+        ((OK,), ["claimed", "sent wamid.A"]),
+        ((EXPIRED,), ["claimed", "released"]),
+        ((BUSY,), ["claimed", "released"]),
+        ((REFUSED_PORT,), ["claimed", "released"]),
+        ((SILENCE,), ["claimed", "unknown"]),
+        ((httpx.ReadError("reset"),), ["claimed", "unknown"]),
+        ((httpx.Response(200, json={}),), ["claimed", "unknown"]),
+        ((REFUSED, OK), ["claimed", "claimed", "sent wamid.A"]),
+        ((REFUSED, REFUSED), ["claimed", "claimed", "released"]),
+        ((REFUSED, SILENCE), ["claimed", "claimed", "unknown"]),
+    ],
+)
+async def test_the_ledger_is_told_how_a_claimed_send_ended(
+    answers: tuple[httpx.Response | Exception, ...], story: list[str]
+) -> None:
+    world = World(*answers)
+    await world.process()
+    assert world.ledger.story == story
+
+
+async def test_a_message_is_claimed_after_its_credentials_were_fetched() -> None:
+    world = World(error=TenantNotFound("404"))
+    await world.failed()
+    assert world.ledger.story == []
+
+
+async def test_cached_credentials_that_came_with_the_claim_are_used() -> None:
+    world = World(OK, claims=(Granted(b"cached"),))
+    assert isinstance(await world.process(), Sent)
+    assert (world.tokens, world.provider.asked) == (["Bearer cached"], [])
+
+
+async def test_a_message_that_was_sent_before_is_a_duplicate() -> None:
+    world = World(claims=(AlreadySent(FIRST),))
+    assert await world.process() == Duplicate(FIRST)
+    assert (world.requests, world.ledger.story) == ([], [])
+
+
+async def test_a_message_that_is_being_sent_is_busy() -> None:
+    world = World(claims=(BeingSent(3.5),))
+    assert await world.process() == Busy(3.5)
+    assert (world.requests, world.ledger.story) == ([], [])
+
+
+async def test_a_message_in_doubt_is_given_up_without_a_send() -> None:
+    world = World(claims=(InDoubt("replica-1"),))
+    failed = await world.failed()
+    assert failed.failure.rule.name == "OUTCOME_UNKNOWN"
+    assert (failed.failure.certainty, failed.sends, world.requests) == (Certainty.UNKNOWN, 0, [])
+    assert "replica-1" in failed.failure.detail
+
+
+async def test_a_message_that_is_sent_again_after_doubt_says_so() -> None:
+    with structlog.testing.capture_logs() as lines:
+        outcome = await World(OK, claims=(Granted(b"cached", after_unknown="replica-1"),)).process()
+    assert isinstance(outcome, Sent)
+    assert outcome.after_unknown
+    assert [line["event"] for line in lines] == ["sending_again_after_unknown_outcome"]
+
+
+@pytest.mark.parametrize(("setting", "again"), [("retry", True), ("dead-letter", False)])
+@pytest.mark.parametrize(("header", "header_again"), [(None, None), ("retry", True), ("dead-letter", False)])
+async def test_whether_to_send_again_is_the_messages_wish_or_else_the_setting(
+    setting: OnUnknown, header: str | None, *, again: bool, header_again: bool | None
+) -> None:
+    raw = (
+        b'{"metadata":{"tenantId":"acme","phoneNumberId":"1","internalId":"a"},"wabaPayload":{"type":"text","text":{}}}'
+    )
+    world = World(OK, on_unknown=setting)
+    await world.process(decode(raw, {"x-on-unknown-outcome": header} if header else {}))
+    assert world.ledger.send_again == {again if header_again is None else header_again}
+
+
+@pytest.mark.parametrize(
+    ("setting", "answer", "expected"),
+    [
+        ("retry", SILENCE, "NETWORK_ERROR"),
+        ("dead-letter", SILENCE, "OUTCOME_UNKNOWN"),
+        ("dead-letter", REFUSED_PORT, "NETWORK_ERROR"),
+        ("dead-letter", BUSY, "META_SERVER_ERROR"),
+    ],
+)
+async def test_a_send_without_an_answer_is_left_to_an_operator_if_so_set(
+    setting: OnUnknown, answer: httpx.Response | Exception, expected: str
+) -> None:
+    assert (await World(answer, on_unknown=setting).failed()).failure.rule.name == expected
+
+
+async def test_a_try_is_bounded_in_time_and_known_not_to_have_sent() -> None:
+    world = World(bound_s=0.01)
+
+    async def hang(_tenant_id: object) -> None:
+        await asyncio.Event().wait()
+
+    world.provider.get = hang  # type: ignore[method-assign,assignment]
+    failed = await world.failed(message())
+    assert failed.failure.rule.name == "INTERNAL_ERROR"
+    assert (failed.failure.certainty, failed.sends) == (Certainty.NOT_SENT, 0)

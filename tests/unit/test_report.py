@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import structlog
+
+from stream.contract.headers import History
+from stream.contract.identifiers import Wamid
+from stream.delivery import report
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.outcome import Duplicate, Sent
+from stream.meta.client import Accepted
+from stream.meta.failure import Failure
+from stream.observe.logging import configure_logging
+from tests.unit.doubles import message
+
+HISTORY = History(datetime(2026, 11, 23, 12, tzinfo=UTC), 1)
+FIRST = Accepted(Wamid("wamid.A"), None, None, 200)
+SENT = Acknowledge(Sent(FIRST, 0.1234))
+WAIT = RetryAfter(Failure.of("RATE_LIMIT", "slow down"), 10.0, HISTORY.after("RATE_LIMIT", 1))
+GIVE_UP = DeadLetter(Failure.of("INVALID_PHONE", "not a number"), 2)
+
+
+@contextmanager
+def real_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure_logging("INFO")
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+def logged(decision: Decision, *, known: bool = True) -> dict[str, Any]:
+    with structlog.testing.capture_logs() as lines:
+        report.settled(message(correlationId="c-1") if known else None, HISTORY, decision)
+    (line,) = lines
+    return dict(line)
+
+
+@pytest.mark.parametrize(
+    ("decision", "level", "event"),
+    [(SENT, "info", "delivered"), (WAIT, "warning", "waiting_for_retry"), (GIVE_UP, "error", "dead_lettered")],
+)
+def test_the_level_says_the_decision(decision: Decision, level: str, event: str) -> None:
+    line = logged(decision)
+    assert (line["log_level"], line["event"], line["attempt"]) == (level, event, 2)
+
+
+@pytest.mark.parametrize("decision", [SENT, WAIT, GIVE_UP])
+def test_a_line_says_whose_message_it_is_and_shows_neither_number_nor_text(decision: Decision) -> None:
+    line = logged(decision)
+    who = {
+        "tenantId": "acme",
+        "internalId": "order-4711",
+        "phoneNumberId": "100000001",
+        "correlationId": "c-1",
+        "type": "text",
+        "recipient": "***1234",
+    }
+    assert who.items() <= line.items()
+    assert "6505551234" not in str(line)
+    assert "Hello" not in str(line)
+
+
+@pytest.mark.parametrize(("decision", "name"), [(WAIT, "RATE_LIMIT"), (GIVE_UP, "INVALID_PHONE")])
+def test_a_failure_says_why(decision: Decision, name: str) -> None:
+    assert logged(decision)["errorType"] == name
+
+
+@pytest.mark.parametrize(
+    ("decision", "level", "event"),
+    [
+        (Acknowledge(Duplicate(FIRST)), "info", "duplicate"),
+        (WaitForOther(2.0, HISTORY), "warning", "waiting_for_other_send"),
+    ],
+)
+def test_a_message_that_was_not_sent_now_is_reported_too(decision: Decision, level: str, event: str) -> None:
+    line = logged(decision)
+    assert (line["log_level"], line["event"], line["internalId"]) == (level, event, "order-4711")
+
+
+def test_bytes_that_are_no_message_are_reported_too() -> None:
+    assert logged(GIVE_UP, known=False)["event"] == "dead_lettered"
+
+
+def test_a_type_of_a_publishers_making_is_cut() -> None:
+    assert len(report.identity(message("x" * 10_000, {}))["type"]) == 64
+
+
+def test_a_line_is_one_json_object_without_secrets_or_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    log = structlog.get_logger("test")
+    error = ValueError("Bearer EAAGm0PX4ZCpsBAKvLOq for +16505551234")
+    with real_logging():
+        log.error("unexpected_error", exc_info=error, tenantId="1234567890", token="s3cret", detail="to +16505551234")
+    (line,) = capsys.readouterr().out.splitlines()
+    shown = json.loads(line)
+    assert (shown["event"], shown["level"], shown["tenantId"]) == ("unexpected_error", "error", "1234567890")
+    assert "ValueError" in shown["exception"]
+    assert not [word for word in ("EAAG", "s3cret", "6505551234") if word in line]
+
+
+def test_the_lines_of_other_libraries_take_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+    with real_logging():
+        logging.getLogger("aio_pika").info("chatty")
+        logging.getLogger("aio_pika").warning("cannot reach %s", "amqp://guest:s3cret@rabbit:5672")
+    (line,) = capsys.readouterr().out.splitlines()
+    shown = json.loads(line)
+    assert (shown["level"], shown["logger"]) == ("warning", "aio_pika")
+    assert "s3cret" not in line

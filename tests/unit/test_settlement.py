@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import orjson
+import pytest
+from aio_pika import DeliveryMode, Message
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from stream.contract.headers import History
+from stream.contract.identifiers import Wamid
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.outcome import Duplicate, Sent
+from stream.delivery.settlement import Delivery, Settlement
+from stream.meta.client import Accepted
+from stream.meta.failure import Failure
+from tests.unit.doubles import Sleeps, incoming, message
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+HISTORY = History(NOW)
+FIRST = Accepted(Wamid("wamid.A"), None, None, 200)
+SENT = Acknowledge(Sent(FIRST, 0.1))
+WAIT = RetryAfter(Failure.of("META_SERVER_ERROR", "busy"), 1.0, HISTORY.after("META_SERVER_ERROR", 1))
+GIVE_UP = DeadLetter(Failure.of("WINDOW_EXPIRED", "24 h"), 1)
+QUIET = DeadLetter(Failure.of("INVALID_PHONE", "not a number"), 1)
+
+
+class FakePublisher:
+    """Encodes what it is given, as a channel would, and fails as often as it is told to."""
+
+    def __init__(self, name: str, story: list[str], errors: list[BaseException]) -> None:
+        self.published: list[tuple[Message, str]] = []
+        self._name = name
+        self._story = story
+        self._errors = errors
+
+    async def publish(self, body: Message, *, routing_key: str, **_: Any) -> None:
+        if self._errors:
+            raise self._errors.pop(0)
+        body.properties.marshal()
+        self._story.append(self._name)
+        self.published.append((body, routing_key))
+
+
+class World:
+    """A settlement whose publishers and message write one story: what happened, in order."""
+
+    def __init__(self, **errors: Sequence[BaseException]) -> None:
+        self.story: list[str] = []
+        self.sleeps = Sleeps()
+        names = ("dead_letters", "waits", "sent", "alerts")
+        self.by_name = {name: FakePublisher(name, self.story, list(errors.get(name, ()))) for name in names}
+
+    async def settle(self, decision: Decision, *, known: bool = True, **properties: Any) -> list[str]:
+        correlation = properties.pop("correlationId", None)
+        content = message(correlationId=correlation) if known else None
+        settlement = Settlement(cast("Any", SimpleNamespace(**self.by_name)), now=lambda: NOW, sleep=self.sleeps)
+        delivery = Delivery(incoming(b"body", story=self.story, **properties), content, HISTORY)
+        await settlement.settle(delivery, decision)
+        return self.story
+
+    def only(self, name: str) -> tuple[Message, str]:
+        (published,) = self.by_name[name].published
+        return published
+
+
+@pytest.mark.parametrize(
+    ("decision", "story"),
+    [
+        (SENT, ["sent", "acked"]),
+        (Acknowledge(Duplicate(FIRST)), ["acked"]),
+        (WAIT, ["waits", "acked"]),
+        (WaitForOther(2.0, HISTORY), ["waits", "acked"]),
+        (GIVE_UP, ["dead_letters", "alerts", "acked"]),
+        (QUIET, ["dead_letters", "acked"]),
+    ],
+    ids=["sent", "duplicate", "wait", "wait-for-other", "told", "not-told"],
+)
+async def test_it_publishes_first_and_acknowledges_after(decision: Decision, story: list[str]) -> None:
+    assert await World().settle(decision) == story
+
+
+async def test_bytes_that_are_no_message_are_dead_lettered_without_an_event() -> None:
+    world = World()
+    await world.settle(GIVE_UP, known=False)
+    assert world.story == ["dead_letters", "acked"]
+    assert world.only("dead_letters")[0].body == b"body"
+
+
+async def test_a_waiting_copy_is_routed_by_its_delay_and_carries_its_history() -> None:
+    world = World()
+    await world.settle(WAIT)
+    copy, routing_key = world.only("waits")
+    assert routing_key == "0.0.0.0.0.0.0.0.0.0.0.1.0.0.outbound-processed"
+    assert (copy.headers["x-attempt"], copy.headers["x-retries"]) == (1, {"META_SERVER_ERROR": 1})
+    assert (copy.body, copy.delivery_mode) == (b"body", DeliveryMode.PERSISTENT)
+
+
+async def test_a_dead_letter_has_the_agreed_key_and_the_reason() -> None:
+    world = World()
+    await world.settle(QUIET)
+    copy, routing_key = world.only("dead_letters")
+    assert routing_key == "outbound.failed"
+    assert copy.headers["x-error-type"] == "INVALID_PHONE"
+
+
+@pytest.mark.parametrize(
+    ("decision", "name", "key"), [(SENT, "sent", "outbound.sent.acme"), (GIVE_UP, "alerts", "outbound.alert.acme")]
+)
+async def test_an_event_goes_out_under_its_tenants_key_as_json(decision: Decision, name: str, key: str) -> None:
+    world = World()
+    await world.settle(decision, correlation_id="c-2")
+    event, routing_key = world.only(name)
+    assert routing_key == key
+    assert orjson.loads(event.body)["tenantId"] == "acme"
+    assert (event.content_type, event.correlation_id) == ("application/json", "c-2")
+    assert event.delivery_mode is DeliveryMode.PERSISTENT
+
+
+@pytest.mark.parametrize("length", [255, 256, 100_000])
+@pytest.mark.parametrize("decision", [SENT, GIVE_UP], ids=["sent", "told"])
+async def test_a_correlation_id_of_any_length_costs_no_settlement(decision: Decision, length: int) -> None:
+    assert (await World().settle(decision, correlationId="c" * length))[-1] == "acked"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AMQPError("closed"),
+        ChannelInvalidStateError("closed"),
+        OSError("gone"),
+        TimeoutError(),
+        asyncio.CancelledError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize(("decision", "name"), [(WAIT, "waits"), (QUIET, "dead_letters")])
+async def test_a_publish_that_fails_once_is_tried_again(decision: Decision, name: str, error: BaseException) -> None:
+    assert await World(**{name: [error]}).settle(decision) == [name, "acked"]
+
+
+@pytest.mark.parametrize(("decision", "name"), [(WAIT, "waits"), (GIVE_UP, "dead_letters")])
+async def test_a_message_whose_copy_is_never_confirmed_goes_back_to_the_queue(decision: Decision, name: str) -> None:
+    world = World(**{name: [AMQPError("closed") for _ in range(99)]})
+    assert await world.settle(decision) == ["nacked requeue=True"]
+    assert sum(world.sleeps.asked) >= 1  # not in a hot loop
+
+
+@pytest.mark.parametrize(
+    ("decision", "name", "story"), [(SENT, "sent", ["acked"]), (GIVE_UP, "alerts", ["dead_letters", "acked"])]
+)
+async def test_an_event_that_is_lost_holds_no_message_back(decision: Decision, name: str, story: list[str]) -> None:
+    world = World(**{name: [AMQPError("closed") for _ in range(99)]})
+    assert await world.settle(decision) == story
+
+
+@pytest.mark.parametrize("decision", [WAIT, GIVE_UP], ids=["wait", "give-up"])
+async def test_a_message_that_cannot_be_copied_is_left_to_the_brokers_own_dead_lettering(decision: Decision) -> None:
+    story = await World().settle(decision, headers={"X-Big": "x" * 120_000})
+    assert story == ["rejected requeue=False"]
+
+
+async def test_a_real_cancellation_is_not_taken_for_a_broken_connection() -> None:
+    world = World()
+    started = asyncio.Event()
+
+    async def publish(*_: Any, **__: Any) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    world.by_name["waits"].publish = publish  # type: ignore[method-assign]
+    task = asyncio.create_task(world.settle(WAIT))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert world.story == []

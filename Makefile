@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo test unit check format lock clean
+.PHONY: help demo test unit check format readme lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ format: $(VENV)/.installed ## Format and fix what can be fixed
 
 LOCK := uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --python-version 3.11
+readme: $(VENV)/.installed ## Make the README's tables anew from the code
+	$(BIN)/python -m stream.operations.tables README.md
+
 lock: ## Resolve the dependencies anew into the two lock files (needs uv)
 	$(LOCK) --upgrade --output-file requirements.lock
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock

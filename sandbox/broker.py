@@ -28,7 +28,7 @@ class Outside:
 
     async def __aenter__(self) -> Self:
         """Connect."""
-        self._connection = await aio_pika.connect(self._url)
+        self._connection = await aio_pika.connect_robust(self._url, reconnect_interval=0.5)
         self._channel = await self._connection.channel()
         return self
 
@@ -48,8 +48,9 @@ class Outside:
 
     async def count(self, queue: str) -> int:
         """Messages that are ready in a queue."""
-        declared = await self._channel.declare_queue(queue, passive=True)
-        return int(declared.declaration_result.message_count or 0)
+        # The robust channel would answer from memory.
+        channel = await self._channel.get_underlay_channel()
+        return int((await channel.queue_declare(queue, passive=True)).message_count or 0)
 
     async def waiting(self) -> int:
         """Messages on the delay levels."""

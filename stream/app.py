@@ -48,7 +48,7 @@ RECONNECT_S: Final = 1.0
 LEASE_MARGIN_S: Final = 5.0  # a claim outlives the longest send by this, so that only a dead replica lets it end
 STOP_ALLOWANCE_S: Final = 5.0  # for FastStream's own wait, after ours: by then nothing runs any more
 STUCK_ALLOWANCE_S: Final = 60.0  # a try has its bound, a publish too; what is older than both is stuck for good
-BOUND_MARGIN_S: Final = 10.0  # a try takes at most two sends and two waits for credentials, and this
+BOUND_MARGIN_S: Final = 5.0  # a try takes at most two sends and two waits for credentials, and this
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ def create_app(settings: Settings) -> FastStream:
         log.info("starting", version=__version__, httpPort=port, prefetch=settings.rabbitmq_prefetch)
         if not settings.credential_cache_keys:
             log.warning("credentials_not_encrypted", fix="set CREDENTIAL_CACHE_KEYS to encrypt them in Redis")
-        watchdog = asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s))
+        watchdog = asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2))
         try:
             yield
         finally:

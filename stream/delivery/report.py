@@ -52,6 +52,8 @@ def identity(message: OutboundMessage | None) -> dict[str, Any]:
     }
     if message.metadata.correlationId:
         who["correlationId"] = message.metadata.correlationId
+    if message.instructions.resend:
+        who["resend"] = message.instructions.resend
     if message.recipient:
         who["recipient"] = masked_number(message.recipient)
     return who

@@ -12,7 +12,9 @@ import structlog
 from stream.observe.redaction import redact_event
 
 # Their INFO lines repeat what our own say; their warnings matter.
-_CHATTY: Final = ("aio_pika", "aiormq", "asyncio", "httpx", "httpcore", "aiohttp")
+_CHATTY: Final = ("aio_pika", "asyncio", "httpx", "httpcore", "aiohttp")
+# A lost connection is one line of ours; these add a traceback for each thing that hung on it.
+_NOISY: Final = ("aiormq", "aio_pika.tools")
 
 
 def _render(_logger: object, _method: str, event: Any) -> str:
@@ -50,3 +52,5 @@ def configure_logging(level: str) -> None:
     root.setLevel(number)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

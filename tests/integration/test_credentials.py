@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from stream.contract.identifiers import TenantId
 from stream.operations.cli import main as stream_command
 from stream.tenants.cache import KEY_PREFIX, entry_key
-from tests.integration.scene import Scene, number, unique
+from tests.scene import Scene, number, unique
 
 
 @pytest.fixture

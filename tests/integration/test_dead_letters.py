@@ -10,7 +10,7 @@ import orjson
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from tests.integration.scene import Scene, number, text_message, unique
+from tests.scene import Scene, number, text_message, unique
 
 
 @pytest.mark.parametrize(

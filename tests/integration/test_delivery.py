@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.integration.scene import Scene, management, number, text_message, unique
+from tests.scene import Scene, management, number, text_message, unique
 
 PAYLOADS = sorted((Path(__file__).parent.parent / "payloads").glob("*.json"))
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.integration.scene import Scene, number, unique
+from tests.scene import Scene, number, unique
 
 
 async def test_a_500_on_every_try_means_four_sends_and_growing_waits(scene: Scene) -> None:

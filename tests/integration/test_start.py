@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.scene import Scene, number
+from tests.scene import Scene, number
 
 
 async def _stops_with(stage: Scene, **settings: str) -> str:

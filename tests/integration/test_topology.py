@@ -9,7 +9,7 @@ import pytest
 
 from stream.contract import delays
 from stream.contract.queues import INTAKE_ARGUMENTS
-from tests.integration.scene import Scene, management, number
+from tests.scene import Scene, management, number
 
 
 async def test_the_worker_declares_the_contract(scene: Scene) -> None:

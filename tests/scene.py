@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import aio_pika
@@ -32,7 +32,17 @@ _numbers = itertools.count(1)
 
 def number(prefix: str = "1650555") -> str:
     """A recipient that no other test has; a prefix of `sandbox.numbers` scripts what happens."""
-    return f"{prefix}{next(_numbers):05d}"
+    to = f"{prefix}{next(_numbers):05d}"
+    Evidence.recipients.add(to)
+    return to
+
+
+class Evidence:
+    """All that left the workers of the run, for the check that no secret did."""
+
+    recipients: ClassVar[set[str]] = set()
+    logs: ClassVar[list[Path]] = []
+    texts: ClassVar[list[str]] = []
 
 
 def unique(name: str) -> str:
@@ -79,7 +89,7 @@ class Scene:
         """A stage on an existing vhost."""
         stage = cls(world, settings, graph, tenants, url)
         async with stage.outside:
-            stage._connection = await aio_pika.connect_robust(url)
+            stage._connection = await aio_pika.connect_robust(url, reconnect_interval=0.5)
             try:
                 yield stage
             finally:
@@ -114,6 +124,7 @@ class Scene:
     async def start_worker(self, name: str = "worker", *, wait: bool = True, **settings: str) -> WorkerProcess:
         """Start a replica."""
         log = self.world.base_dir / f"{unique(name)}.log"
+        Evidence.logs.append(log)
         worker = WorkerProcess({**self.settings, **settings}, log)
         self.workers.append(worker)
         await asyncio.to_thread(worker.start, wait=wait)
@@ -135,8 +146,10 @@ class Scene:
 
     async def _take_letter(self, letter: AbstractIncomingMessage) -> None:
         self.letters.append(letter)
+        Evidence.texts.append(repr(letter.headers))
 
     async def _take_event(self, event: AbstractIncomingMessage) -> None:
+        Evidence.texts.append(event.body.decode())
         self.events.append((event.routing_key or "", orjson.loads(event.body)))
 
     async def publish(
@@ -203,6 +216,14 @@ class Scene:
         await self.until(found, seconds, f"{event} {fields} in the log")
         return found()[0]
 
+    def accepted_of(self, recipients: Iterable[str]) -> list[int]:
+        """How often each recipient's message was accepted."""
+        return [len(self.taken(to)) for to in recipients]
+
+    async def all_accepted(self, recipients: Sequence[str], seconds: float = 30.0) -> None:
+        """Wait until every recipient has its message."""
+        await self.until(lambda: all(self.accepted_of(recipients)), seconds, "all messages accepted")
+
     async def settled(self, seconds: float = 10.0) -> None:
         """Wait until nothing is on the intake queue, and nothing waits."""
         await self.settled_to(waiting=0, seconds=seconds)
@@ -221,8 +242,3 @@ async def management(world: World) -> AsyncIterator[httpx.AsyncClient]:
     auth = (world.rabbitmq.username, world.rabbitmq.password)
     async with httpx.AsyncClient(base_url=world.rabbitmq.management_url, auth=auth, timeout=10) as client:
         yield client
-
-
-def log_of(path: Path) -> list[dict[str, Any]]:
-    """A log file's JSON lines."""
-    return [orjson.loads(line) for line in path.read_bytes().splitlines() if line.startswith(b"{")]

@@ -8,9 +8,11 @@ import pytest
 from cryptography.fernet import Fernet
 
 from sandbox.graph import GraphSimulator
+from sandbox.rabbitmq import PrivateRabbitMQ
+from sandbox.redis import PrivateRedis
 from sandbox.tenants import TenantService
 from sandbox.world import World, open_world
-from tests.integration.scene import Scene
+from tests.scene import Evidence, Scene
 
 SERVICE_TOKEN = "service-token-that-must-stay-secret"
 
@@ -19,6 +21,16 @@ SERVICE_TOKEN = "service-token-that-must-stay-secret"
 def world() -> Iterator[World]:
     with open_world() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def breakable(world: World) -> Iterator[World]:
+    """A RabbitMQ and a Redis that a test may stop, kill and freeze."""
+    if not (PrivateRabbitMQ.installed() and PrivateRedis.installed()):
+        pytest.skip("needs rabbitmq-server and redis-server on this machine: they are stopped and killed")
+    folder = world.base_dir / "breakable"
+    with PrivateRabbitMQ(folder / "rabbitmq") as rabbitmq, PrivateRedis(folder / "redis", appendonly=True) as redis:
+        yield World(rabbitmq, redis, world.base_dir)
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +67,36 @@ async def scene(
         await stage.start_worker("shared")
         await stage.watch()
         yield stage
+
+
+@pytest.fixture
+async def broken(
+    breakable: World, graph: GraphSimulator, tenants: TenantService, settings: dict[str, str]
+) -> AsyncIterator[Scene]:
+    """A vhost of the test's own on servers that it may break; they run again afterwards."""
+    own = {**settings, "REDIS_URL": breakable.redis.url}
+    async with Scene.on_new_vhost(breakable, own, graph, tenants) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_leaves(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After the whole run: no token, key, password or full recipient number is in what left the workers."""
+    yield
+    if not Evidence.logs:
+        return
+    secrets = {SERVICE_TOKEN, *_values(request)}
+    logs = "\n".join(path.read_text() for path in Evidence.logs if path.exists())
+    everything = logs + "\n".join(Evidence.texts)
+    assert logs
+    assert [secret[:4] + "…" for secret in secrets if secret in everything] == []
+    assert [to for to in Evidence.recipients if to in logs] == []
+
+
+def _values(request: pytest.FixtureRequest) -> set[str]:
+    world, graph = request.getfixturevalue("world"), request.getfixturevalue("graph")
+    keys = request.getfixturevalue("settings")["CREDENTIAL_CACHE_KEYS"]
+    return {world.rabbitmq.password, keys, *(each.token for each in graph.requests if each.token)}
 
 
 @pytest.fixture

@@ -1,0 +1,99 @@
+"""The README's tables, from the code's own: `python -m stream.operations.tables README.md` rewrites them in place."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from stream.meta.errors import ROWS, Budget, ErrorRule
+from stream.settings import Settings
+
+NONE: Final = "-"
+
+
+def error_table() -> str:
+    """Every error type: what the worker does, whom it tells, what a person should do."""
+    lines = [
+        "| error type | codes | what the worker does | tells | meaning | advice |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| `{row.name}` | {_codes(row)} | {_decision(row)} | {_tells(row)} | {row.meaning} | {row.advice} |"
+        for row in ROWS
+    ]
+    return "\n".join(lines)
+
+
+def settings_table() -> str:
+    """Every setting with its default."""
+    lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    lines += [
+        f"| `{name.upper()}` | {_default(name, field)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(lines)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {"errors": error_table, "settings": settings_table}
+
+
+def rewritten(text: str) -> str:
+    """The text with each table between `<!-- name -->` and `<!-- /name -->` made anew."""
+    return re.sub(
+        r"<!-- (\w+) -->\n.*?\n<!-- /\1 -->",
+        lambda found: f"<!-- {found[1]} -->\n{TABLES[found[1]]()}\n<!-- /{found[1]} -->",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def _codes(row: ErrorRule) -> str:
+    """The codes, a run of them by its ends."""
+    first = [code for code in row.codes if code - 1 not in row.codes]
+    last = [code for code in row.codes if code + 1 not in row.codes]
+    runs = zip(first, last, strict=True)
+    return ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in runs) or NONE
+
+
+def _decision(row: ErrorRule) -> str:
+    if row.retry is None:
+        return "dead-letters at once"
+    if row.invalidate_credentials:
+        return "fetches the credentials anew and sends once more, at once"
+    limits = {
+        Budget.FAILURE: "`META_API_MAX_RETRIES`",
+        Budget.THROTTLE: "`RATE_LIMIT_MAX_RETRIES`",
+        Budget.TENANT_SERVICE: "`RATE_LIMIT_MAX_RETRIES`",
+    }
+    times = {None: f"retries up to {limits[row.retry.budget]} times", 1: "retries once"}
+    base = "`META_API_RETRY_DELAY_MS`" if row.retry.base_s is None else f"{row.retry.base_s:g} s"
+    return f"{times.get(row.retry.limit, f'retries up to {row.retry.limit} times')}, first after {base}"
+
+
+def _tells(row: ErrorRule) -> str:
+    return " and ".join([*["operator"] * row.alert, *["tenant"] * row.notify]) or NONE
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    value = field.default
+    if name == "tenant_service_url":
+        return "required"
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    return NONE if value in (None, ()) else f"`{value}`"
+
+
+def main() -> None:
+    """Rewrite the file named on the command line."""
+    path = Path(sys.argv[1])
+    path.write_text(rewritten(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

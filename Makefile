@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo test unit check format readme lock clean
+.PHONY: help demo test soak unit check format readme lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: $(VENV)/.installed ## Bring up RabbitMQ and Redis, run the worker on real 
 
 test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they bring up
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.installed ## Hold load for two minutes while things die and come back (ARGS='--seconds 60 --rate 50')
+	$(BIN)/python -m sandbox soak $(ARGS)
 
 unit: $(VENV)/.installed ## Run the tests that need no server
 	$(BIN)/python -m pytest tests/unit

@@ -13,6 +13,7 @@ from sandbox import numbers, tenants
 from sandbox.demo import run_demo
 from sandbox.graph import GraphSimulator
 from sandbox.processes import ServerError
+from sandbox.soak import run_soak
 from sandbox.tenants import TenantService
 from sandbox.worker import WorkerError
 from sandbox.world import World, WorldError, open_world
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; Ctrl-C and SIGTERM end it cleanly."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add in (_add_demo, _add_graph, _add_tenants, _add_up, _add_numbers):
+    for add in (_add_demo, _add_soak, _add_graph, _add_tenants, _add_up, _add_numbers):
         add(commands)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -53,6 +54,18 @@ def _add_demo(commands: Commands) -> None:
 def _demo(options: argparse.Namespace) -> int:
     with open_world(keep=options.keep) as world:
         return 0 if asyncio.run(run_demo(world)) else 1
+
+
+def _add_soak(commands: Commands) -> None:
+    parser = commands.add_parser("soak", help="load held while replicas, RabbitMQ and Redis die and come back")
+    parser.add_argument("--seconds", type=float, default=120.0, help="how long to publish")
+    parser.add_argument("--rate", type=float, default=100.0, help="messages a second")
+    parser.set_defaults(run=_soak)
+
+
+def _soak(options: argparse.Namespace) -> int:
+    with open_world() as world:
+        return 0 if asyncio.run(run_soak(world, options.seconds, options.rate)).held else 1
 
 
 def _add_graph(commands: Commands) -> None:

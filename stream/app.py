@@ -21,6 +21,7 @@ from faststream.rabbit import Channel, RabbitBroker
 from yarl import URL
 
 from stream import __version__
+from stream.contract.wire import guard_properties
 from stream.delivery.consumer import MessageConsumer
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.inflight import InFlight
@@ -38,6 +39,7 @@ from stream.observe.logging import configure_logging
 from stream.redis_link import RedisLink, connect
 from stream.retry import RetryHandler
 from stream.settings import InvalidSettings, Settings, load_settings
+from stream.specification.document import ContractSpecification
 from stream.tenants.cache import CredentialCache
 from stream.tenants.client import TenantServiceClient
 from stream.tenants.codec import CredentialCodec
@@ -91,7 +93,7 @@ def create_app(settings: Settings) -> FastStream:
         if cannot_go_on:
             raise SystemExit(cannot_go_on[0])
 
-    app = FastStream(worker.broker, logger=None, lifespan=lifespan)
+    app = FastStream(worker.broker, logger=None, lifespan=lifespan, specification=ContractSpecification())
 
     @app.on_startup
     async def open_intake() -> None:
@@ -119,6 +121,7 @@ def create_app(settings: Settings) -> FastStream:
 
 
 def _build(settings: Settings) -> _Worker:
+    guard_properties()
     redis = RedisLink(connect(settings.redis_url.get_secret_value()))
     tenant_http = httpx.AsyncClient(transport=build_transport(settings.rabbitmq_prefetch), timeout=None)  # noqa: S113 - the client bounds each attempt
     graph_http = build_transport(settings.rabbitmq_prefetch)

@@ -25,6 +25,7 @@ from sandbox.world import World
 from stream.contract import topology
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
 from stream.contract.topology import QueueKind
+from stream.contract.wire import guard_properties
 
 POLL_S = 0.02
 _numbers = itertools.count(1)
@@ -38,11 +39,23 @@ def number(prefix: str = "1650555") -> str:
 
 
 class Evidence:
-    """All that left the workers of the run, for the check that no secret did."""
+    """All that left the workers of the run, and what must not be in it: tokens, keys, passwords, whole numbers."""
 
     recipients: ClassVar[set[str]] = set()
+    secrets: ClassVar[set[str]] = set()
+    graphs: ClassVar[set[GraphSimulator]] = set()
     logs: ClassVar[list[Path]] = []
-    texts: ClassVar[list[str]] = []
+    texts: ClassVar[list[str]] = []  # headers of dead letters, and events
+
+    @classmethod
+    def check(cls) -> None:
+        """Fail if a secret is in anything, or a recipient's number in a log."""
+        logs = "\n".join(path.read_text() for path in cls.logs if path.exists())
+        everything = "\n".join([logs, *cls.texts])
+        tokens = {request.token for graph in cls.graphs for request in graph.requests if request.token}
+        assert not cls.logs or logs
+        assert [secret[:4] + "…" for secret in {*cls.secrets, *tokens} if secret in everything] == []
+        assert [to for to in cls.recipients if to in logs] == []
 
 
 def unique(name: str) -> str:
@@ -79,6 +92,10 @@ class Scene:
         self.letters: list[AbstractIncomingMessage] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.outside = Outside(url)
+        Evidence.graphs.add(graph)
+        Evidence.secrets.add(world.rabbitmq.password)
+        Evidence.secrets |= {settings["TENANT_SERVICE_TOKEN"], settings["CREDENTIAL_CACHE_KEYS"]}
+        guard_properties()  # the watcher reads the same odd messages
         self._connection: AbstractRobustConnection
 
     @classmethod

@@ -12,6 +12,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.contract.headers import History
 from stream.contract.messages import InvalidMessage, OutboundMessage
+from stream.contract.wire import UNREADABLE
 from stream.delivery import report
 from stream.delivery.decision import RetryPolicy, decide
 from stream.delivery.outcome import Failed, Outcome
@@ -52,6 +53,11 @@ class MessageConsumer:
             incoming: The broker's message, not acknowledged yet.
             attempt: Decodes and processes it, once.
         """
+        if (unreadable := incoming.headers.get(UNREADABLE)) is not None:
+            # Neither its history nor a faithful copy can be had: the broker moves the original.
+            log.error("dead_lettered_by_broker", reason=f"properties cannot be decoded: {unreadable!r}")
+            await incoming.reject(requeue=False)
+            return
         history = History.read(incoming.headers, self._now())
         message, outcome = await self._attempted(attempt)
         delivery = Delivery(incoming, message, history)

@@ -1,0 +1,223 @@
+"""Load held while things break: three replicas, ten tenants, a mix of messages, a kill, a deploy, two restarts.
+
+Ends with a table counted at the Graph simulator and on the queues; `lost` and blind doubles must be 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from sandbox.broker import Outside
+from sandbox.graph import GraphSimulator
+from sandbox.rabbitmq import PrivateRabbitMQ
+from sandbox.redis import PrivateRedis
+from sandbox.tenants import TenantService
+from sandbox.worker import WorkerError, WorkerProcess
+from stream.contract.headers import ERROR_TYPE
+
+if TYPE_CHECKING:
+    from aio_pika.abc import AbstractIncomingMessage
+
+    from sandbox.world import World
+
+REPLICAS = 3
+TENANTS = 10
+SETTLE_WITHIN_S = 120.0
+ERRORS = ("9993150", "999210130429", "99910131047", "99912388003", "9993950", "999511")  # prefixes of sandbox.numbers
+FRACTION_OF_ERRORS = 0.06  # one in a hundred of each kind
+
+
+@dataclass
+class Tally:
+    """What happened, counted from outside."""
+
+    published: dict[str, float] = field(default_factory=dict)  # recipient → when
+    letters: list[AbstractIncomingMessage] = field(default_factory=list)
+    memory: list[tuple[int, int]] = field(default_factory=list)  # KiB at the start and at the end, a replica each
+
+
+@dataclass(frozen=True)
+class Result:
+    """The table's rows, for a test to look at."""
+
+    published: int
+    sent_once: int
+    sent_twice: int
+    dead: Counter[str]
+    lost: int
+    in_doubt: int
+
+    @property
+    def held(self) -> bool:
+        """Nothing lost, and nothing sent twice that was not in doubt."""
+        return self.lost == 0 and self.sent_twice <= self.in_doubt
+
+
+def make_message(number: int, draw: random.Random) -> tuple[str, str, bytes]:
+    """A tenant, a recipient and a body: 70 % text, 20 % template, 10 % media, and errors of each kind in between."""
+    tenant = f"tenant-{number % TENANTS}"
+    failing = draw.random() < FRACTION_OF_ERRORS
+    to = f"{draw.choice(ERRORS)}{number:07d}" if failing else f"1650{number:08d}"
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("text", {"body": f"message {number}"}),
+        ("template", {"name": "order_update", "language": {"code": "en"}}),
+        ("image", {"id": "1013859600285441"}),
+    ]
+    kind, content = draw.choices(kinds, weights=(70, 20, 10))[0]
+    payload = {"messaging_product": "whatsapp", "to": to, "type": kind, kind: content}
+    metadata = {"tenantId": tenant, "phoneNumberId": "100000001", "internalId": f"soak-{number}"}
+    return tenant, to, orjson.dumps({"metadata": metadata, "wabaPayload": payload})
+
+
+async def run_soak(world: World, seconds: float, rate: float) -> Result:
+    """Run the soak on private servers in the world's folder."""
+    folder = world.base_dir / "soak"
+    tally = Tally()
+    async with AsyncExitStack() as stack:
+        rabbitmq = stack.enter_context(PrivateRabbitMQ(folder / "rabbitmq"))
+        redis = stack.enter_context(PrivateRedis(folder / "redis", appendonly=True))
+        graph = await stack.enter_async_context(GraphSimulator())
+        tenants = await stack.enter_async_context(TenantService())
+        environment = {
+            "RABBITMQ_URL": rabbitmq.url,
+            "REDIS_URL": redis.url,
+            "TENANT_SERVICE_URL": tenants.url,
+            "META_API_BASE_URL": graph.url,
+            "META_API_TIMEOUT_MS": "2000",
+        }
+        workers = [WorkerProcess(environment, folder / f"worker-{number}.log") for number in range(REPLICAS)]
+        for worker in workers:
+            stack.callback(worker.kill)
+            await asyncio.to_thread(worker.start)
+        outside = await stack.enter_async_context(Outside(rabbitmq.url))
+        start = [resident_kib(worker) for worker in workers]
+        breaking = asyncio.create_task(_break_things(workers, rabbitmq, redis, seconds))
+        await _publish(outside, tally, seconds, rate)
+        await breaking
+        await _settle(outside, graph, tally)
+        tally.memory = list(zip(start, [resident_kib(worker) for worker in workers], strict=True))
+        result = _result(graph, tally)
+        _report(result, graph, tally)
+        for worker in workers:
+            await asyncio.to_thread(worker.stop)
+    return result
+
+
+async def _publish(outside: Outside, tally: Tally, seconds: float, rate: float) -> None:
+    """Publish at a steady rate; a publish that the broker did not confirm in an outage is made again."""
+    draw = random.Random(7)  # noqa: S311 - the same load each time
+    started, number = time.monotonic(), 0
+    while (now := time.monotonic() - started) < seconds:
+        if number > now * rate:
+            await asyncio.sleep(0.002)
+            continue
+        tenant, to, body = make_message(number, draw)
+        tally.published[to] = time.monotonic()
+        while not await _confirmed(outside, body, tenant):
+            await asyncio.sleep(0.2)
+        number += 1
+
+
+async def _confirmed(outside: Outside, body: bytes, tenant: str) -> bool:
+    try:
+        async with asyncio.timeout(5):
+            await outside.publish(body, tenant)
+    except Exception:  # noqa: BLE001 - an outage has many faces, and the answer to all is to publish again
+        return False
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return False
+    return True
+
+
+async def _break_things(
+    workers: list[WorkerProcess], rabbitmq: PrivateRabbitMQ, redis: PrivateRedis, seconds: float
+) -> None:
+    """One SIGKILL, one SIGTERM, one broker restart and one Redis restart, spread over the run."""
+    pause = seconds / 5
+    await asyncio.sleep(pause)
+    print("  SIGKILL of a replica")
+    await asyncio.to_thread(workers[0].kill)
+    await asyncio.to_thread(workers[0].start)
+    await asyncio.sleep(pause)
+    print("  SIGTERM of a replica")
+    await asyncio.to_thread(workers[1].stop)
+    await asyncio.to_thread(workers[1].start)
+    await asyncio.sleep(pause / 2)
+    print("  Redis restarts")
+    await asyncio.to_thread(redis.restart)
+    await asyncio.sleep(pause / 2)
+    print("  RabbitMQ dies and comes back")
+    await asyncio.to_thread(rabbitmq.kill)
+    await asyncio.to_thread(rabbitmq.start)
+
+
+async def _settle(outside: Outside, graph: GraphSimulator, tally: Tally) -> None:
+    """Wait until every message has ended, or the time is up."""
+    deadline = time.monotonic() + SETTLE_WITHIN_S
+    while time.monotonic() < deadline:
+        tally.letters += await outside.take_dead_letters()
+        left = await outside.intake() + await outside.waiting()
+        if left == 0 and not _open(graph, tally):
+            return
+        await asyncio.sleep(0.5)
+
+
+def _open(graph: GraphSimulator, tally: Tally) -> set[str]:
+    """Recipients whose message has not ended."""
+    dead = {orjson.loads(letter.body)["wabaPayload"]["to"] for letter in tally.letters}
+    return set(tally.published) - {request.recipient for request in graph.accepted} - dead
+
+
+def _result(graph: GraphSimulator, tally: Tally) -> Result:
+    sent = Counter(request.recipient for request in graph.accepted)
+    doubted = {request.recipient for request in graph.requests if request.outcome == "accepted, then dropped"}
+    return Result(
+        published=len(tally.published),
+        sent_once=sum(count == 1 for count in sent.values()),
+        sent_twice=sum(count > 1 for count in sent.values()),
+        dead=Counter(str(letter.headers.get(ERROR_TYPE, "by the broker")) for letter in tally.letters),
+        lost=len(_open(graph, tally)),
+        in_doubt=len(doubted) + REPLICAS * 10,  # and at most a prefetch of each replica that died or lost Redis
+    )
+
+
+def _report(result: Result, graph: GraphSimulator, tally: Tally) -> None:
+    first: dict[str, float] = {}
+    for request in graph.accepted:
+        first.setdefault(request.recipient, request.received_at)
+    waits = sorted(at - tally.published[to] for to, at in first.items() if not to.startswith("999"))
+    rows: list[tuple[str, object]] = [
+        ("published", result.published),
+        ("sent once", result.sent_once),
+        ("sent twice (in doubt, sent again and told)", result.sent_twice),
+        *((f"dead-lettered: {name}", count) for name, count in sorted(result.dead.items())),
+        ("lost", result.lost),
+        *(
+            (f"publish to Graph, p{percent}", f"{waits[int(len(waits) * percent / 100) - 1] * 1000:.0f} ms")
+            for percent in (50, 95, 99)
+        ),
+        ("memory of the replicas, start -> end", ", ".join(f"{a // 1024} -> {b // 1024} MiB" for a, b in tally.memory)),
+    ]
+    for name, value in rows:
+        print(f"{name:44} {value}")
+
+
+def resident_kib(worker: WorkerProcess) -> int:
+    """Resident memory of a replica, in KiB; 0 where the kernel does not say."""
+    try:
+        status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    except (OSError, WorkerError):
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)

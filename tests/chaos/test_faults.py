@@ -1,0 +1,84 @@
+"""Faults in the worker itself, and messages made to hurt it: bounded, told, and the rest flows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.scene import Scene, management, number, text_message, unique
+
+FAULTS = str(Path(__file__).parent / "faults")
+
+
+def saying(body: str, to: str) -> dict[str, Any]:
+    return {"messaging_product": "whatsapp", "to": to, "type": "text", "text": {"body": body}}
+
+
+async def test_a_handler_that_raises_is_tried_a_bounded_number_of_times(stage: Scene) -> None:
+    await stage.start_worker(PYTHONPATH=FAULTS, META_API_MAX_RETRIES="1", RABBITMQ_PREFETCH="1")
+    await stage.watch()
+    to, healthy = number(), number()
+    internal_id = await stage.publish(to, payload=saying("poison", to))
+    await stage.publish(healthy)
+    await stage.accepted(healthy)
+    letter = await stage.letter(internal_id)
+    assert letter.headers["x-error-type"] == "INTERNAL_ERROR"
+    assert letter.headers["x-attempts"] == 2
+    assert "nobody foresaw this" in str(letter.headers["x-error-detail"])
+
+
+async def test_a_handler_that_never_returns_is_reported_and_ended(stage: Scene) -> None:
+    worker = await stage.start_worker(
+        PYTHONPATH=FAULTS, META_API_TIMEOUT_MS="100", META_API_MAX_RETRIES="0", ON_UNKNOWN_OUTCOME="dead-letter"
+    )
+    await stage.watch()
+    to, healthy = number(), number()
+    internal_id = await stage.publish(to, payload=saying("stuck", to))
+    await stage.publish(healthy)
+    await stage.accepted(healthy)
+    line = await stage.logged(worker, "stuck", internalId=internal_id)
+    assert line["seconds"] > 1
+    letter = await stage.letter(internal_id, seconds=20)
+    assert letter.headers["x-error-type"] == "OUTCOME_UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"timestamp": 253_402_300_800},
+        {"timestamp": 1_700_000_000_000},
+        {"timestamp": 2**63 - 1},
+        {"priority": 255},
+        {"headers": {"x-attempt": "many", "x-retries": [1], "x-first-seen": 5}},
+        {"headers": {"x-attempt": -1, "x-retries": {"META_SERVER_ERROR": -9}}},
+        {"headers": {"BCC": ["outbound.failed"], "CC": ["outbound.processed.x"]}},
+        {"expiration": "600000"},
+        {"reply_to": "amq.rabbitmq.reply-to.nobody"},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("prefix", ["1650556", "99931500", "99910131047"], ids=["sent", "retried", "dead-lettered"])
+async def test_no_property_that_a_publisher_can_set_stops_the_worker(
+    stage: Scene, properties: dict[str, Any], prefix: str
+) -> None:
+    await stage.start_worker(RABBITMQ_PREFETCH="1")
+    await stage.watch()
+    to, internal_id = number(prefix), unique("odd")
+    vhost = stage.url.rsplit("/", 1)[1]
+    body = {
+        "properties": properties,
+        "routing_key": "outbound.processed.acme",
+        "payload": orjson.dumps(text_message(to, "acme", internal_id)).decode(),
+        "payload_encoding": "string",
+    }
+    async with management(stage.world) as api:
+        answer = await api.post(f"/api/exchanges/{vhost}/whatsapp-exchange/publish", json=body)
+    assert answer.json() == {"routed": True}
+    after = number()
+    await stage.publish(after)
+    await stage.accepted(after)
+    await stage.until(lambda: stage.taken(to) or stage.letters_of(internal_id))
+    await stage.settled()

@@ -1,0 +1,74 @@
+"""Deploys and deaths under load: nothing lost, nothing sent blindly twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.scene import Scene, number
+
+SLOW = "999400200"  # Meta takes 0.2 s to answer
+
+
+async def test_sigterm_under_load_finishes_what_is_in_flight_and_returns_the_rest(stage: Scene) -> None:
+    first = await stage.start_worker(RABBITMQ_PREFETCH="10")
+    recipients = [number(SLOW) for _ in range(80)]
+    for to in recipients:
+        await stage.publish(to)
+    await stage.until(lambda: sum(stage.accepted_of(recipients)) >= 20)
+    assert await stage.stop_worker(first) == 0
+    after_stop = sum(stage.accepted_of(recipients))
+    assert after_stop < 80
+    line = await stage.logged(first, "stopped")
+    assert line["finished"] > 0
+    assert line["unknown"] == 0
+    assert await stage.outside.intake() == 80 - after_stop  # settled or back on the queue: nothing in between
+    await stage.start_worker(RABBITMQ_PREFETCH="10")
+    await stage.all_accepted(recipients)
+    assert stage.accepted_of(recipients) == [1] * 80
+    await stage.settled()
+
+
+async def test_sends_that_outlast_the_grace_are_counted_as_unknown(stage: Scene) -> None:
+    worker = await stage.start_worker(META_API_TIMEOUT_MS="4000", SHUTDOWN_GRACE_MS="4001")
+    to = number("999403900")  # the grace is above the timeout, so only a wait for credentials can outlast it
+    stage.tenants.delay = 0.0
+    await stage.publish(to)
+    await stage.until(lambda: stage.graph.by_recipient(to))
+    assert await stage.stop_worker(worker) == 0
+    line = await stage.logged(worker, "stopped")
+    assert (line["finished"], line["unknown"]) == (1, 0)
+    assert stage.accepted_of([to]) == [1]
+
+
+async def test_sigkill_of_one_of_three_replicas_loses_nothing_and_sends_nothing_blindly(stage: Scene) -> None:
+    workers = [
+        await stage.start_worker(ON_UNKNOWN_OUTCOME="dead-letter", META_API_TIMEOUT_MS="1000", RABBITMQ_PREFETCH="5")
+        for _ in range(3)
+    ]
+    await stage.watch()
+    recipients = [number(SLOW) for _ in range(120)]
+    ids = {to: await stage.publish(to) for to in recipients}
+    await stage.until(lambda: sum(stage.accepted_of(recipients)) >= 30)
+    await asyncio.to_thread(workers[0].kill)
+
+    def ended() -> bool:
+        return all(stage.taken(to) or stage.letters_of(ids[to]) for to in recipients)
+
+    await stage.until(ended, seconds=40, what="every message sent or in doubt")
+    await stage.settled(seconds=20)
+    in_doubt = [to for to in recipients if stage.letters_of(ids[to])]
+    assert max(stage.accepted_of(recipients)) == 1  # 0 twice
+    assert 0 < len(in_doubt) <= 5  # at most the killed replica's prefetch
+    for to in in_doubt:
+        assert stage.letters_of(ids[to])[0].headers["x-error-type"] == "OUTCOME_UNKNOWN"
+
+
+async def test_a_wait_survives_the_death_of_every_replica(stage: Scene) -> None:
+    worker = await stage.start_worker()
+    to = number("99931500")
+    await stage.publish(to)
+    await stage.until(lambda: stage.graph.by_recipient(to))
+    await stage.settled_to(waiting=1)
+    await asyncio.to_thread(worker.kill)
+    await stage.start_worker()
+    await stage.accepted(to)

@@ -1,0 +1,39 @@
+"""Properties that cannot be decoded arrive as such, instead of taking the connection down."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from pamqp.commands import Basic
+
+from stream.contract.wire import UNREADABLE, guard_properties
+
+FLAGS = Basic.Properties.flags
+
+
+def decoded(name: str, data: bytes) -> Basic.Properties:
+    guard_properties()
+    properties = Basic.Properties()
+    properties.unmarshal(FLAGS[name], data)
+    return properties
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("timestamp", struct.pack(">Q", 2**63 - 1)),
+        ("correlation_id", b"\x02\xff\xfe"),
+        ("headers", struct.pack(">I", 4) + b"\x01\xffV"),
+        ("headers", struct.pack(">I", 3) + b"\x01a?"),
+    ],
+    ids=["a timestamp beyond the calendar", "text that is not UTF-8", "a name that is not UTF-8", "an unknown kind"],
+)
+def test_what_cannot_be_decoded_is_marked(name: str, data: bytes) -> None:
+    assert UNREADABLE in (decoded(name, data).headers or {})
+
+
+def test_what_can_be_decoded_is_left_alone() -> None:
+    properties = decoded("correlation_id", b"\x02ab")
+    assert properties.correlation_id == "ab"
+    assert not properties.headers

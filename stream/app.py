@@ -21,9 +21,12 @@ from faststream.rabbit import Channel, RabbitBroker
 from yarl import URL
 
 from stream import __version__
+from stream.contract.headers import History
+from stream.contract.messages import OutboundMessage
 from stream.contract.wire import guard_properties
+from stream.delivery import report
 from stream.delivery.consumer import MessageConsumer
-from stream.delivery.decision import RetryPolicy
+from stream.delivery.decision import Decision, RetryPolicy
 from stream.delivery.inflight import InFlight
 from stream.delivery.intake import CannotStart, Intake
 from stream.delivery.ledger import SentLedger
@@ -36,6 +39,7 @@ from stream.meta.client import GraphClient
 from stream.meta.transport import build_transport
 from stream.observe.health import HealthServer
 from stream.observe.logging import configure_logging
+from stream.observe.metrics import Metrics
 from stream.redis_link import RedisLink, connect
 from stream.retry import RetryHandler
 from stream.settings import InvalidSettings, Settings, load_settings
@@ -135,7 +139,13 @@ def _build(settings: Settings) -> _Worker:
     broker = _broker(settings)
     in_flight = InFlight()
     policy = RetryPolicy(settings.meta_api_max_retries, settings.rate_limit_max_retries, retry)
-    consumer = MessageConsumer(settlement=Settlement(declare_publishers(broker)), policy=policy)
+    metrics = Metrics(in_flight=lambda: len(in_flight), redis_away=lambda: redis.away)
+
+    def settled(message: OutboundMessage | None, history: History, decision: Decision) -> None:
+        report.settled(message, history, decision)
+        metrics.settled(decision)
+
+    consumer = MessageConsumer(settlement=Settlement(declare_publishers(broker), settled=settled), policy=policy)
     broker.include_router(
         build_subscriber(
             processor=processor,
@@ -152,6 +162,7 @@ def _build(settings: Settings) -> _Worker:
         settings.http_port,
         ready=lambda: intake.consuming,
         alive=lambda: in_flight.oldest_s() < bound_s + STUCK_ALLOWANCE_S,
+        metrics=metrics.render,
     )
     return _Worker(broker, intake, in_flight, health, redis, graph_http, tenant_http, bound_s)
 

@@ -233,6 +233,13 @@ class Scene:
         await self.until(found, seconds, f"{event} {fields} in the log")
         return found()[0]
 
+    async def metrics(self, worker: WorkerProcess) -> dict[str, float]:
+        """A worker's metrics by name and labels."""
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"http://127.0.0.1:{worker.port}/metrics")).text
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, value in lines}
+
     def accepted_of(self, recipients: Iterable[str]) -> list[int]:
         """How often each recipient's message was accepted."""
         return [len(self.taken(to)) for to in recipients]

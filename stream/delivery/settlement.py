@@ -68,6 +68,7 @@ class Settlement:
 
     Args:
         publishers: Where to publish.
+        settled: Hears what became of each message, once it is settled.
         now: The current time in UTC, for headers and events.
         sleep: How pauses wait.
     """
@@ -76,10 +77,12 @@ class Settlement:
         self,
         publishers: Publishers,
         *,
+        settled: Callable[[OutboundMessage | None, History, Decision], None] = report.settled,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._publishers = publishers
+        self._settled = settled
         self._now = now
         self._sleep = sleep
 
@@ -108,7 +111,7 @@ class Settlement:
             await self.give_back(delivery.incoming)
         else:
             await delivery.incoming.ack()
-            report.settled(delivery.message, delivery.history, decision)
+            self._settled(delivery.message, delivery.history, decision)
 
     async def give_back(self, incoming: AbstractIncomingMessage) -> None:
         """Hand a message back to the queue, after a pause."""

@@ -1,27 +1,38 @@
-"""Health over HTTP: is the process alive, and may it be given work."""
+"""Health and metrics over HTTP: is the process alive, may it be given work, and what has it done."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
 
 
 class HealthServer:
-    """Serves `/health/live` and `/health/ready` on `HTTP_HOST`:`HTTP_PORT`.
+    """Serves `/health/live`, `/health/ready` and `/metrics` on `HTTP_HOST`:`HTTP_PORT`.
 
     Args:
         host: Address to listen on.
         port: Port; 0 takes a free one.
         ready: Whether the worker consumes; asked at each request.
         alive: Whether it makes progress; a process that does not should be started anew.
+        metrics: The metrics in Prometheus' text format.
     """
 
-    def __init__(self, host: str, port: int, *, ready: Callable[[], bool], alive: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        ready: Callable[[], bool],
+        alive: Callable[[], bool],
+        metrics: Callable[[], bytes],
+    ) -> None:
         self._host = host
         self._port = port
         self._ready = ready
         self._alive = alive
+        self._metrics = metrics
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -36,6 +47,7 @@ class HealthServer:
         app = web.Application()
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._readiness)
+        app.router.add_get("/metrics", self._scrape)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
@@ -45,6 +57,9 @@ class HealthServer:
         """Stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
+
+    async def _scrape(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _live(self, _request: web.Request) -> web.Response:
         alive = self._alive()

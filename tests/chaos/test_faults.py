@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,24 @@ async def test_a_handler_that_never_returns_is_reported_and_ended(stage: Scene) 
     line = await stage.logged(worker, "stuck", internalId=internal_id)
     assert line["seconds"] > 1
     letter = await stage.letter(internal_id, seconds=20)
+    assert letter.headers["x-error-type"] == "OUTCOME_UNKNOWN"
+
+
+async def test_a_send_that_outlasts_the_grace_is_cut_off_counted_and_in_doubt_afterwards(stage: Scene) -> None:
+    settings = {"META_API_TIMEOUT_MS": "500", "SHUTDOWN_GRACE_MS": "600", "ON_UNKNOWN_OUTCOME": "dead-letter"}
+    worker = await stage.start_worker(**settings, PYTHONPATH=FAULTS)  # type: ignore[arg-type]
+    await stage.watch()
+    to = number()
+    internal_id = await stage.publish(to, payload=saying("stuck", to))
+    async with asyncio.timeout(10):
+        while (await stage.metrics(worker))["messages_in_flight"] != 1:  # noqa: ASYNC110 - in another process
+            await asyncio.sleep(0.02)
+    assert await stage.stop_worker(worker) == 1
+    line = await stage.logged(worker, "stopped")
+    assert (line["finished"], line["unknown"]) == (0, 1)
+    assert "1 tries were cut off" in worker.tail(1)
+    await stage.start_worker(**settings)  # type: ignore[arg-type]
+    letter = await stage.letter(internal_id, seconds=15)  # once the lease has ended
     assert letter.headers["x-error-type"] == "OUTCOME_UNKNOWN"
 
 

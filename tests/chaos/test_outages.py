@@ -149,6 +149,7 @@ async def test_delivery_goes_on_without_redis_and_the_full_service_comes_back(br
         await broken.publish(newcomer, unique("new"))
         await broken.all_accepted([*recipients, newcomer], seconds=20)
         assert len([line for line in worker.lines() if line["event"] == "redis_away"]) == 1
+        assert (await broken.metrics(worker))["redis_away"] == 1
     finally:
         await asyncio.to_thread(redis.resume if frozen else redis.start)
     after, again = number(), unique("again")

@@ -28,18 +28,6 @@ async def test_sigterm_under_load_finishes_what_is_in_flight_and_returns_the_res
     await stage.settled()
 
 
-async def test_sends_that_outlast_the_grace_are_counted_as_unknown(stage: Scene) -> None:
-    worker = await stage.start_worker(META_API_TIMEOUT_MS="4000", SHUTDOWN_GRACE_MS="4001")
-    to = number("999403900")  # the grace is above the timeout, so only a wait for credentials can outlast it
-    stage.tenants.delay = 0.0
-    await stage.publish(to)
-    await stage.until(lambda: stage.graph.by_recipient(to))
-    assert await stage.stop_worker(worker) == 0
-    line = await stage.logged(worker, "stopped")
-    assert (line["finished"], line["unknown"]) == (1, 0)
-    assert stage.accepted_of([to]) == [1]
-
-
 async def test_sigkill_of_one_of_three_replicas_loses_nothing_and_sends_nothing_blindly(stage: Scene) -> None:
     workers = [
         await stage.start_worker(ON_UNKNOWN_OUTCOME="dead-letter", META_API_TIMEOUT_MS="1000", RABBITMQ_PREFETCH="5")

@@ -19,6 +19,9 @@ async def test_a_reset_after_the_body_left_is_sent_again_and_says_so(scene: Scen
     line = await scene.logged(scene.workers[0], "waiting_for_retry", internalId=internal_id)
     assert line["certainty"] == "unknown"
     await scene.logged(scene.workers[0], "sending_again_after_unknown_outcome", internalId=internal_id)
+    metrics = await scene.metrics(scene.workers[0])
+    assert metrics['messages_unknown_outcome_total{decision="retry"}'] >= 1
+    assert metrics['messages_unknown_outcome_total{decision="sent again"}'] >= 1
 
 
 @pytest.mark.parametrize("prefix", [TAKEN_THEN_RESET, "999512"], ids=["reset before the answer", "cut in the answer"])

@@ -53,15 +53,16 @@ class MessageConsumer:
             incoming: The broker's message, not acknowledged yet.
             attempt: Decodes and processes it, once.
         """
-        if (unreadable := incoming.headers.get(UNREADABLE)) is not None:
-            # Neither its history nor a faithful copy can be had: the broker moves the original.
-            log.error("dead_lettered_by_broker", reason=f"properties cannot be decoded: {unreadable!r}")
-            await incoming.reject(requeue=False)
-            return
         history = History.read(incoming.headers, self._now())
-        message, outcome = await self._attempted(attempt)
-        delivery = Delivery(incoming, message, history)
+        message: OutboundMessage | None = None
         try:
+            if (unreadable := incoming.headers.get(UNREADABLE)) is not None:
+                # Neither its history nor a faithful copy can be had: the broker moves the original.
+                log.error("dead_lettered_by_broker", reason=f"properties cannot be decoded: {unreadable!r}")
+                await incoming.reject(requeue=False)
+                return
+            message, outcome = await self._attempted(attempt)
+            delivery = Delivery(incoming, message, history)
             await self._settlement.settle(delivery, decide(outcome, history, self._policy))
         except (AMQPError, ChannelInvalidStateError, OSError) as error:
             # The channel it came on is gone, and with it the right to settle: the broker delivers it again.

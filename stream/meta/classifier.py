@@ -82,6 +82,11 @@ class MetaErrorClassifier:
         return failure.rule.told
 
 
+def has_error(body: bytes) -> bool:
+    """Whether a body holds Meta's error object, whatever its status says."""
+    return bool(_error_of(body))
+
+
 def _error_of(body: bytes) -> dict[str, Any]:
     """Read the `error` object of Meta's envelope; empty when there is none."""
     try:

@@ -13,7 +13,7 @@ import orjson
 
 from stream import __version__
 from stream.contract.identifiers import PhoneNumberId, Wamid
-from stream.meta.classifier import MetaErrorClassifier
+from stream.meta.classifier import MetaErrorClassifier, has_error
 from stream.meta.failure import Certainty, Failure, GraphError
 
 USER_AGENT: Final = f"whatsapp-stream/{__version__}"
@@ -88,9 +88,10 @@ class GraphClient:
         return self._read(response.status_code, body.replace(access_token.encode(), b"***"), response.headers)
 
     def _read(self, status: int, body: bytes, headers: Mapping[str, str]) -> Accepted:
-        if status not in OK:
+        accepted = _accepted(status, body) if status in OK else None
+        if status not in OK or (accepted is None and has_error(body)):
             raise GraphError(self._classifier.classify(status, body, headers))
-        if (accepted := _accepted(status, body)) is None:
+        if accepted is None:
             detail = f"HTTP {status} without messages[0].id: {body[:200].decode(errors='replace')}"
             raise GraphError(Failure.of("INVALID_RESPONSE", detail, Certainty.UNKNOWN))
         return accepted

@@ -43,8 +43,11 @@ class HonestTransport(AiohttpTransport):
             raise httpx.ReadError(f"{type(error).__name__}: {error}", request=request) from error
         try:
             await response.aread()
-        except httpx.RequestError as error:
-            raise httpx.ReadError(f"the answer broke off: {error}", request=request) from error
+        except BaseException as error:
+            await response.aclose()  # or its place in the pool would stay taken until the collector comes by
+            if isinstance(error, httpx.RequestError):
+                raise httpx.ReadError(f"the answer broke off: {error}", request=request) from error
+            raise
         return response
 
 

@@ -26,7 +26,9 @@ from stream.tenants.credentials import (
 )
 
 ATTEMPTS: Final = 3
-TRANSIENT_STATUSES: Final = frozenset({408, *range(500, 600)})  # 504 included
+# Besides what the contract names: 401 is about this worker's own token and 429 about its pace. Neither is the fault of
+# the message, which waits.
+TRANSIENT_STATUSES: Final = frozenset({401, 408, 429, *range(500, 600)})
 BLOCKED_STATES: Final = frozenset({"suspended", "expired"})
 # Deployments differ in the names; the order is that of the contract.
 TOKEN_FIELDS: Final = ("systemUserAccessToken", "accessToken", "meta_access_token", "token")
@@ -77,7 +79,7 @@ class TenantServiceClient:
             TenantNotFound: HTTP 404.
             CredentialsSuspended: HTTP 403, or a status of suspended or expired.
             CredentialsInvalid: Any other refusal, or an answer without a usable token.
-            TenantServiceUnavailable: Timeout, connection error, HTTP 408 or 5xx, on every attempt.
+            TenantServiceUnavailable: Timeout, connection error, HTTP 401, 408, 429 or 5xx, on every attempt.
         """
 
         async def on_retry(error: BaseException, attempt: int) -> None:
@@ -132,7 +134,7 @@ def _refusal(status: int) -> CredentialError | None:
         return CredentialsSuspended("the Tenant Service refuses this tenant's credentials (HTTP 403)")
     if status in TRANSIENT_STATUSES:
         return TenantServiceUnavailable(f"the Tenant Service answered HTTP {status}")
-    return CredentialsInvalid(f"the Tenant Service answered HTTP {status}: check its path and TENANT_SERVICE_TOKEN")
+    return CredentialsInvalid(f"the Tenant Service answered HTTP {status}: check TENANT_CREDENTIALS_PATH")
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -98,6 +98,12 @@ async def is_silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter)
     await reader.read()  # until the other side gives up
 
 
+async def stalls_within_the_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(ANSWER + b'{"mess')
+    await reader.read()
+
+
 async def speaks_plain_text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read(1)
     writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -154,6 +160,42 @@ async def test_a_kept_connection_that_breaks_is_a_read_error(transport: HonestTr
         await post(transport, f"http://127.0.0.1:{port}/")
         with pytest.raises(httpx.ReadError):
             await post(transport, f"http://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize(
+    "script", [closes_within_the_answer, stalls_within_the_answer], ids=lambda script: script.__name__
+)
+async def test_an_answer_that_breaks_off_gives_its_place_in_the_pool_back_at_once(script: Script) -> None:
+    transport = build_transport(1)
+    async with Server(script) as broken, Server(answers) as port:
+        with pytest.raises(httpx.ReadError) as caught:
+            await post(transport, f"http://127.0.0.1:{broken}/", read_s=0.02)
+        response = await post(transport, f"http://127.0.0.1:{port}/", pool_s=0.5)
+        await transport.aclose()
+    assert response.status_code == 200
+    assert caught.value.__cause__  # held until here: the place must not depend on the garbage collector
+
+
+async def test_a_send_that_is_cut_off_within_the_answer_gives_its_place_in_the_pool_back() -> None:
+    transport = build_transport(1)
+    halfway = asyncio.Event()
+
+    async def stalls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(ANSWER)
+        await writer.drain()
+        asyncio.get_running_loop().call_later(0.02, halfway.set)  # time for the headers to arrive over there
+        await reader.read()
+
+    async with Server(stalls) as broken, Server(answers) as port:
+        send = asyncio.create_task(post(transport, f"http://127.0.0.1:{broken}/"))
+        await halfway.wait()
+        send.cancel()
+        (cut_off,) = await asyncio.gather(send, return_exceptions=True)
+        response = await post(transport, f"http://127.0.0.1:{port}/", pool_s=0.5)
+        await transport.aclose()
+    assert isinstance(cut_off, asyncio.CancelledError)
+    assert response.status_code == 200
 
 
 async def test_silence_is_a_read_timeout(transport: HonestTransport) -> None:

@@ -162,7 +162,7 @@ async def test_silence_is_tried_three_times_each_bounded_in_time() -> None:
         ({"credentials": {"systemUserAccessToken": "EAAGtoken"}, "status": "suspended"}, CredentialsSuspended),
         ({"status": "suspended"}, CredentialsSuspended),
         (400, CredentialsInvalid),
-        (401, CredentialsInvalid),
+
         (301, CredentialsInvalid),
         ({}, CredentialsInvalid),
         ({"credentials": {}}, CredentialsInvalid),

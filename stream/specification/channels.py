@@ -1,0 +1,122 @@
+"""The four channels and what is said of each; which queue or exchange it is, FastStream knows from the code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stream.contract.identifiers import TENANT_ID_PATTERN
+from stream.contract.queues import (
+    ALERT_KEY_PREFIX,
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_KEY,
+    DEAD_LETTER_QUEUE,
+    INTAKE_BINDING,
+    INTAKE_EXCHANGE,
+    INTAKE_QUEUE,
+    SENT_KEY_PREFIX,
+)
+
+TENANT: Final = {"description": f"metadata.tenantId; it matches {TENANT_ID_PATTERN}", "examples": ["acme"]}
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelText:
+    """What FastStream cannot know about a channel.
+
+    Attributes:
+        key: Its name in the document.
+        operation: The name of what the worker does there.
+        title: For people.
+        summary: One sentence on the operation.
+        description: Markdown.
+        tag: The tag of its operation.
+        address: The routing key, with parameters.
+        message_summary: One sentence on the message.
+        headers: The schema of its headers; `None` when it has none.
+        payload: The schema of its body.
+        correlation_id: Where the correlation id is.
+        content_type: Of the body.
+    """
+
+    key: str
+    operation: str
+    title: str
+    summary: str
+    description: str
+    tag: str
+    address: str
+    message_summary: str
+    headers: str | None
+    payload: str
+    correlation_id: str
+    content_type: str = "application/json"
+
+
+# By the title that the subscriber or publisher has in the code, which is the message's name too.
+CHANNELS: Final = {
+    "OutboundMessage": ChannelText(
+        key="intake",
+        operation="deliver",
+        title=f"Intake: {INTAKE_QUEUE}",
+        summary="Upstream publishes a message; the worker delivers it.",
+        description=f"Publish to the exchange `{INTAKE_EXCHANGE}` with a routing key per tenant. The queue "
+        f"`{INTAKE_QUEUE}` is bound with `{INTAKE_BINDING}`; what waits on it for 24 hours, or is refused, goes to "
+        f"`{DEAD_LETTER_QUEUE}`.",
+        tag="publish",
+        address="outbound.processed.{tenantId}",
+        message_summary="One ready-made WhatsApp message.",
+        headers="OutboundHeaders",
+        payload="OutboundMessage",
+        correlation_id="$message.payload#/metadata/correlationId",
+    ),
+    "DeadLetter": ChannelText(
+        key="deadLetters",
+        operation="deadLetter",
+        title=f"Dead letters: {DEAD_LETTER_QUEUE}",
+        summary="A message could not be delivered; it waits here for a person.",
+        description=f"The durable queue `{DEAD_LETTER_QUEUE}` on the exchange `{DEAD_LETTER_EXCHANGE}`. Nothing "
+        "consumes it: messages stay until an operator replays or discards them.",
+        tag="operations",
+        address=DEAD_LETTER_KEY,
+        message_summary="A message that was given up: original bytes, properties and headers, and the whole reason.",
+        headers="DeadLetterHeaders",
+        payload="DeadLetterBody",
+        correlation_id="$message.payload#/metadata/correlationId",
+    ),
+    "DeliverySent": ChannelText(
+        key="sent",
+        operation="announceSent",
+        title="Events: sent",
+        summary="Meta accepted a message.",
+        description="Accepted by Meta, not yet on the phone: delivery and reading are told by Meta's own status "
+        f"webhooks, which name the `wamid`. Bind a queue to `{SENT_KEY_PREFIX}#`, or to one tenant's key; when nobody "
+        "does, the event is dropped. It may come twice: tell events apart by `wamid`.",
+        tag="events",
+        address=SENT_KEY_PREFIX + "{tenantId}",
+        message_summary="Meta accepted a message.",
+        headers=None,
+        payload="DeliverySent",
+        correlation_id="$message.payload#/correlationId",
+    ),
+    "DeliveryAlert": ChannelText(
+        key="alert",
+        operation="raiseAlert",
+        title="Events: alert",
+        summary="A message was dead-lettered, and a person should know.",
+        description="Published for the error types that say `alert` (an operator should act) or `notify` (the tenant "
+        f"should know). Bind a queue to `{ALERT_KEY_PREFIX}#`, or to one tenant's key; when nobody does, the event is "
+        "dropped.",
+        tag="events",
+        address=ALERT_KEY_PREFIX + "{tenantId}",
+        message_summary="A failure that a person should know of.",
+        headers=None,
+        payload="DeliveryAlert",
+        correlation_id="$message.payload#/correlationId",
+    ),
+}
+
+
+def parameters(address: str) -> dict[str, Any]:
+    """The parameters of an address."""
+    return {"tenantId": TENANT} if "{tenantId}" in address else {}

@@ -1,0 +1,180 @@
+"""The headers as schemas: what upstream may send, how a message's history travels, and why it was given up."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from stream.contract import headers as names
+from stream.contract.identifiers import INTERNAL_ID_PATTERN, TENANT_ID_PATTERN
+
+Schema = dict[str, Any]
+
+# RFC 3339 with an offset. A pattern too, because validators need not check formats.
+MOMENT: Final[Schema] = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$",
+}
+ERROR_TYPE: Final[Schema] = {"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"}
+
+UPSTREAM: Final[Schema] = {
+    "X-Tenant-ID": {"type": "string", "description": "Upstream's own; kept, not read (the body's tenantId decides)."},
+    "X-Correlation-ID": {"type": "string", "description": "Upstream's own; kept, not read."},
+}
+
+INSTRUCTIONS: Final[Schema] = {
+    names.RESEND: {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 256,
+        "description": "Send once more although an earlier copy was sent: any text, a new one for each resend; at most "
+        "256 characters.",
+    },
+    names.ON_UNKNOWN_OUTCOME: {
+        "type": "string",
+        "enum": ["retry", "dead-letter"],
+        "description": "What to do when a send gets no answer, instead of the worker's ON_UNKNOWN_OUTCOME: send again "
+        "(the recipient may get it twice), or dead-letter it for a person to look.",
+    },
+}
+
+HISTORY: Final[Schema] = {
+    names.ATTEMPT: {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": names.MOST_ATTEMPTS,
+        "description": "Tries that have ended. Written by the worker when a message waits for a retry; a publisher "
+        "leaves it out.",
+    },
+    names.RETRIES: {
+        "type": "object",
+        "propertyNames": {"pattern": ERROR_TYPE["pattern"]},
+        "additionalProperties": {"type": "integer", "minimum": 0},
+        "description": "Error type to the retries it has used (an AMQP table), so that limits hold for any number of "
+        "replicas and over restarts.",
+    },
+    names.FIRST_SEEN: {**MOMENT, "description": "When a worker first saw the message, ISO 8601 in UTC."},
+    names.UNKNOWN_OUTCOMES: {
+        "type": "integer",
+        "minimum": 0,
+        "description": "Sends that got no answer: each of them may have been delivered.",
+    },
+}
+
+FAILURE: Final[Schema] = {
+    names.ERROR_TYPE: {**ERROR_TYPE, "description": "A row of the error table; rows may be added."},
+    names.ERROR_CODE: {"type": "integer", "description": "Meta's error.code; absent when Meta gave none."},
+    names.ERROR_SUBCODE: {"type": "integer", "description": "Meta's error.error_subcode."},
+    names.HTTP_STATUS: {
+        "type": "integer",
+        "minimum": 100,
+        "maximum": 599,
+        "description": "Meta's HTTP status; absent when there was no answer.",
+    },
+    names.ERROR_DETAIL: {
+        "type": "string",
+        "description": "What was wrong, in Meta's words or ours; about 500 characters at most, without secrets.",
+    },
+    names.FBTRACE_ID: {"type": "string", "description": "Meta's trace id: give it to Meta's support."},
+    names.ATTEMPTS: {"type": "integer", "minimum": 1, "description": "Tries it took in all."},
+    names.FAILED_AT: {**MOMENT, "description": "When it was given up, ISO 8601 in UTC."},
+    names.TENANT_ID: {
+        "type": "string",
+        "pattern": TENANT_ID_PATTERN,
+        "description": "metadata.tenantId; absent when the body could not be read.",
+    },
+    names.INTERNAL_ID: {
+        "type": "string",
+        "pattern": INTERNAL_ID_PATTERN,
+        "description": "metadata.internalId; absent when the body could not be read.",
+    },
+    names.RETRYABLE: {
+        "type": "boolean",
+        "description": "True: worth trying again, its retries are used up. False: something must be changed first.",
+    },
+}
+
+ORIGINALS: Final[Schema] = {
+    names.ORIGINAL_ROUTING_KEY: {
+        "type": "string",
+        "description": "The routing key it was published with, at most 255 bytes; a replay uses it.",
+    },
+    names.ORIGINAL_EXPIRATION: {
+        "type": "string",
+        "description": "The message's own time to live; set aside, or it would remove the dead letter.",
+    },
+    names.ORIGINAL_USER_ID: {
+        "type": "string",
+        "description": "The publisher's user_id; set aside, because RabbitMQ compares it with the connection's.",
+    },
+    names.ORIGINAL_PREFIX + "cc": {"description": "The CC header; set aside, or it would route the copy elsewhere."},
+    names.ORIGINAL_PREFIX + "bcc": {"description": "The BCC header; set aside likewise."},
+}
+
+BROKER: Final[Schema] = {
+    "x-death": {
+        "type": "array",
+        "minItems": 1,
+        "items": {
+            "type": "object",
+            "required": ["queue", "reason"],
+            "properties": {
+                "queue": {"type": "string", "description": "Where it died."},
+                "reason": {
+                    "type": "string",
+                    "enum": ["rejected", "expired", "maxlen", "delivery_limit"],
+                    "description": "`expired`: it waited longer than the intake queue's 24 hours. `rejected`: the "
+                    "worker could not publish a copy.",
+                },
+                "count": {"type": "integer", "minimum": 1},
+                "exchange": {"type": "string"},
+                "routing-keys": {"type": "array", "items": {"type": "string"}},
+            },
+        },
+        "description": "RabbitMQ's own record.",
+    }
+}
+
+_FAILURE_ALWAYS: Final = (names.ERROR_TYPE, names.ATTEMPTS, names.FIRST_SEEN, names.FAILED_AT, names.RETRYABLE)
+
+
+def header_schemas() -> dict[str, Schema]:
+    """Every header schema by its name in the document."""
+    return {
+        "OutboundHeaders": _all_of(
+            "All optional: a message without any header is complete.",
+            ["UpstreamHeaders", "InstructionHeaders", "RetryHeaders"],
+        ),
+        "DeadLetterHeaders": {
+            **_all_of(
+                "Everything the message came with, its history, and why it was given up.",
+                ["UpstreamHeaders", "InstructionHeaders", "RetryHeaders", "OriginalHeaders"],
+            ),
+            "anyOf": [_ref("FailureHeaders"), _ref("BrokerDeadLetterHeaders")],
+        },
+        "UpstreamHeaders": _object("Examples of headers that upstream sends. Any header is kept.", UPSTREAM),
+        "InstructionHeaders": _object("What a publisher, or a replay, may ask for.", INSTRUCTIONS),
+        "RetryHeaders": _object("The history of a message, written by the worker when it waits.", HISTORY),
+        "FailureHeaders": _object(
+            "Why the worker gave the message up.",
+            {**FAILURE, names.FIRST_SEEN: HISTORY[names.FIRST_SEEN]},
+            required=list(_FAILURE_ALWAYS),
+        ),
+        "OriginalHeaders": _object("What the broker would act on if the copy carried it.", ORIGINALS),
+        "BrokerDeadLetterHeaders": _object(
+            "RabbitMQ itself dead-lettered the message: it has no failure headers then.", BROKER, required=["x-death"]
+        ),
+    }
+
+
+def _all_of(description: str, parts: list[str]) -> Schema:
+    return {"description": description, "type": "object", "allOf": [_ref(part) for part in parts]}
+
+
+def _object(description: str, properties: Schema, required: list[str] | None = None) -> Schema:
+    schema: Schema = {"description": description, "type": "object", "properties": properties}
+    return {**schema, "required": required} if required else schema
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}

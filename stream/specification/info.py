@@ -1,0 +1,126 @@
+"""The document's first page: what the service promises, how to publish, how it retries."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from stream.contract.queues import (
+    ALERT_KEY_PREFIX,
+    DEAD_LETTER_QUEUE,
+    INTAKE_EXCHANGE,
+    INTAKE_QUEUE,
+    INTAKE_TTL_MS,
+    SENT_KEY_PREFIX,
+)
+from stream.delivery.decision import LONGEST_RETRY_AFTER_S
+from stream.retry import JITTER_S
+from stream.settings import Settings
+from stream.specification.retries import retry_table
+
+TITLE: Final = "whatsapp-stream"
+IDENTIFIER: Final = "urn:whatsapp-stream:worker"
+CONTACT: Final = {"name": "The maintainers of whatsapp-stream"}
+LICENCE: Final = {"name": "MIT", "url": "https://opensource.org/license/mit"}
+EXTERNAL_DOCS: Final = {
+    "description": "Meta: messages of the WhatsApp Cloud API",
+    "url": "https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages",
+}
+TAGS: Final = (
+    {"name": "publish", "description": "What upstream services send to the worker."},
+    {"name": "events", "description": "What the worker tells others; binding a queue is optional."},
+    {"name": "operations", "description": "What operators look after."},
+)
+
+HOUR_MS: Final = 3_600_000
+HOURS: Final = INTAKE_TTL_MS // HOUR_MS
+LEDGER_HOURS: Final = Settings.model_fields["sent_ledger_ttl_ms"].default // HOUR_MS
+
+# A test runs it.
+PUBLISH: Final = f"""\
+import asyncio
+import json
+import os
+
+import aio_pika
+
+MESSAGE = {{
+    "metadata": {{"tenantId": "acme", "phoneNumberId": "100000001", "internalId": "order-4711-confirmation"}},
+    "wabaPayload": {{
+        "messaging_product": "whatsapp",
+        "to": "+16505551234",
+        "type": "text",
+        "text": {{"body": "Your order 4711 is on its way."}},
+    }},
+}}
+
+
+async def publish() -> None:
+    async with await aio_pika.connect_robust(os.environ["RABBITMQ_URL"]) as connection:
+        channel = await connection.channel(publisher_confirms=True)
+        exchange = await channel.get_exchange("{INTAKE_EXCHANGE}")
+        message = aio_pika.Message(json.dumps(MESSAGE).encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        routing_key = "outbound.processed." + MESSAGE["metadata"]["tenantId"]
+        await exchange.publish(message, routing_key, mandatory=True)
+
+
+asyncio.run(publish())
+"""
+
+DESCRIPTION: Final = f"""\
+A worker that takes ready-made WhatsApp messages for many tenants from RabbitMQ, sends them through Meta's Graph API,
+and settles every message exactly one way: **delivered**, **waiting** for a retry, or **dead-lettered** with the whole
+reason.
+
+## What it promises
+
+- **Nothing is lost.** A message is acknowledged only after what becomes of it was confirmed: by Meta, or by the
+  broker.
+- **Sent once.** A message that Meta accepted is not sent again when it is delivered or published twice within
+  {LEDGER_HOURS} hours. Identity is `tenantId`, `internalId` and the payload: an audio file and its caption may share
+  an `internalId`. The exceptions: a send that got no answer (`x-on-unknown-outcome` decides), an error answer for a
+  message that Meta delivered all the same, Redis being away, and an explicit `x-resend`.
+- **Byte for byte.** The `wabaPayload` that arrived is what reaches Meta. Nothing is added, dropped or reordered.
+- **Every header and property is kept** when a message waits, or is dead-lettered.
+- **A type that Meta adds tomorrow works today**: an unknown `type` with its same-named content is forwarded.
+- **No order.** Messages are sent concurrently by any number of replicas.
+- Events come **at least once**; consumers must ignore fields they do not know.
+
+## How to publish
+
+1. Publish to the topic exchange `{INTAKE_EXCHANGE}` with the routing key `outbound.processed.{{tenantId}}`, persistent
+   (delivery mode 2), mandatory, with publisher confirms. No header and no property is required.
+2. The body is one JSON object with `metadata` and `wabaPayload`. Required: `tenantId`, `phoneNumberId`, `internalId`,
+   and a payload with `type` and the content of the same name.
+3. Keep `internalId` the same when you publish a message again: that is what makes it safe.
+4. Bind a queue to `{SENT_KEY_PREFIX}#` or `{ALERT_KEY_PREFIX}#` to hear what became of it.
+
+With Python and aio-pika:
+
+```python
+{PUBLISH}```
+
+To assert the queue `{INTAKE_QUEUE}` yourself, use exactly the arguments shown at the channel, or RabbitMQ answers
+PRECONDITION_FAILED. A message that waits on it for {HOURS} hours is dead-lettered.
+
+## How it retries
+
+Counts travel in the message's headers, so that they hold over restarts and for any number of replicas. Waiting is done
+on the broker. Each delay gets up to {JITTER_S:g} s of jitter; a `Retry-After` from Meta is honoured up to
+{LONGEST_RETRY_AFTER_S / 60:g} minutes. Every other error goes to the queue `{DEAD_LETTER_QUEUE}` at once. With the
+default settings:
+
+{retry_table()}
+"""
+
+
+def info() -> dict[str, Any]:
+    """Arguments for FastStream's `AsyncAPI`."""
+    return {
+        "title": TITLE,
+        "description": DESCRIPTION,
+        "license": LICENCE,
+        "contact": CONTACT,
+        "tags": TAGS,
+        "external_docs": EXTERNAL_DOCS,
+        "identifier": IDENTIFIER,
+    }

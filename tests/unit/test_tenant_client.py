@@ -121,7 +121,9 @@ async def test_the_service_token_is_sent_if_there_is_one(token: str | None, head
 
 
 TRANSIENT = [
+    401,
     408,
+    429,
     500,
     502,
     503,
@@ -162,7 +164,6 @@ async def test_silence_is_tried_three_times_each_bounded_in_time() -> None:
         ({"credentials": {"systemUserAccessToken": "EAAGtoken"}, "status": "suspended"}, CredentialsSuspended),
         ({"status": "suspended"}, CredentialsSuspended),
         (400, CredentialsInvalid),
-
         (301, CredentialsInvalid),
         ({}, CredentialsInvalid),
         ({"credentials": {}}, CredentialsInvalid),

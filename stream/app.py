@@ -30,6 +30,7 @@ from stream.delivery.decision import Decision, RetryPolicy
 from stream.delivery.inflight import InFlight
 from stream.delivery.intake import CannotStart, Intake
 from stream.delivery.ledger import SentLedger
+from stream.delivery.metrics import Metrics
 from stream.delivery.processor import MessageProcessor
 from stream.delivery.publishers import declare_publishers
 from stream.delivery.settlement import Settlement
@@ -39,7 +40,6 @@ from stream.meta.client import GraphClient
 from stream.meta.transport import build_transport
 from stream.observe.health import HealthServer
 from stream.observe.logging import configure_logging
-from stream.observe.metrics import Metrics
 from stream.redis_link import RedisLink, connect
 from stream.retry import RetryHandler
 from stream.settings import InvalidSettings, Settings, load_settings
@@ -119,7 +119,9 @@ def create_app(settings: Settings) -> FastStream:
         drained = await worker.in_flight.drain(settings.shutdown_grace_ms / 1000)
         log.info("stopped", finished=drained.finished, returned=drained.returned, unknown=drained.unknown)
         if drained.unknown:
-            cannot_go_on.append(f"{drained.unknown} tries were cut off after SHUTDOWN_GRACE_MS: outcome unknown")
+            cannot_go_on.append(
+                f"{drained.unknown} tries were cut off after SHUTDOWN_GRACE_MS; the ledger knows which had sent"
+            )
 
     return app
 
@@ -143,7 +145,7 @@ def _build(settings: Settings) -> _Worker:
 
     def settled(message: OutboundMessage | None, history: History, decision: Decision) -> None:
         report.settled(message, history, decision)
-        metrics.settled(decision)
+        metrics.settled(message, decision)
 
     consumer = MessageConsumer(settlement=Settlement(declare_publishers(broker), settled=settled), policy=policy)
     broker.include_router(
@@ -185,6 +187,7 @@ def _processor(
             replica=f"{socket.gethostname()}:{os.getpid()}",
             lease_s=timeout_s + LEASE_MARGIN_S,
             ttl_ms=settings.sent_ledger_ttl_ms,
+            most_doubts=settings.meta_api_max_retries,
         ),
         graph=GraphClient(
             graph_http,

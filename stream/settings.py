@@ -13,6 +13,8 @@ from cryptography.fernet import Fernet
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from stream.contract.queues import INTAKE_TTL_MS
+
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000 * 7)]
 
 DEFAULT_CREDENTIALS_PATH: Final = "/api/v1/tenants/{tenant_id}/credentials?type=whatsapp"
@@ -60,7 +62,7 @@ class Settings(BaseSettings):
     on_unknown_outcome: Literal["retry", "dead-letter"] = Field(
         default="retry", description="after a send without an answer: send again, or leave it to an operator"
     )
-    sent_ledger_ttl_ms: Annotated[int, Field(ge=1_000)] = Field(
+    sent_ledger_ttl_ms: int = Field(
         default=172_800_000, description="how long a sent message is remembered; above the queue's 24 h"
     )
     shutdown_grace_ms: Milliseconds = Field(default=15_000, description="how long a stop waits for sends in flight")
@@ -137,6 +139,10 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.meta_api_retry_max_delay_ms < self.meta_api_retry_delay_ms:
             raise ValueError("META_API_RETRY_MAX_DELAY_MS is below META_API_RETRY_DELAY_MS: raise it")
+        if self.sent_ledger_ttl_ms < INTAKE_TTL_MS:
+            raise ValueError(
+                f"SENT_LEDGER_TTL_MS is below {INTAKE_TTL_MS}, the time a message may stay on the queue: raise it"
+            )
         if self.shutdown_grace_ms <= self.meta_api_timeout_ms:
             raise ValueError("SHUTDOWN_GRACE_MS is not above META_API_TIMEOUT_MS: a stop would cut sends off; raise it")
         return self

@@ -238,6 +238,7 @@ class Scene:
         async with httpx.AsyncClient() as client:
             text = (await client.get(f"http://127.0.0.1:{worker.port}/metrics")).text
         lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        Evidence.texts.append(text)
         return {name: float(value) for name, value in lines}
 
     def accepted_of(self, recipients: Iterable[str]) -> list[int]:

@@ -13,6 +13,7 @@ ATTEMPT: Final = "x-attempt"  # tries that have ended
 RETRIES: Final = "x-retries"  # error type → retries it has used, a table
 FIRST_SEEN: Final = "x-first-seen"  # ISO 8601 in UTC
 
+REDELIVERED: Final = "x-redelivered"  # the broker had delivered it before: its sent event may be missing
 UNKNOWN_OUTCOMES: Final = "x-unknown-outcomes"  # sends without an answer: each may have been delivered
 
 # Instructions that a publisher or the replay tool may give.
@@ -69,10 +70,13 @@ class History:
             unknown=_count(headers.get(UNKNOWN_OUTCOMES)),
         )
 
-    def after(self, error_type: str, tries: int, *, unknown: bool = False) -> History:
-        """The history once the present try, which counts `tries`, has ended and will be retried for `error_type`."""
+    def after(self, error_type: str, tries: int, *, unknown: int = 0) -> History:
+        """The history once the present try, which counts `tries`, has ended and will be retried for `error_type`.
+
+        `unknown` is the number of sends without an answer in all.
+        """
         used = {**self.retries, error_type: self.retries.get(error_type, 0) + 1}
-        return replace(self, attempts=self.attempts + tries, retries=used, unknown=self.unknown + unknown)
+        return replace(self, attempts=self.attempts + tries, retries=used, unknown=unknown)
 
     def headers(self) -> dict[str, Any]:
         """The headers that `read` understands."""
@@ -99,6 +103,10 @@ class Instructions:
     def read(cls, headers: Mapping[str, Any]) -> Instructions:
         """Read the headers; a value that makes no sense asks for nothing."""
         resend, on_unknown = headers.get(RESEND), headers.get(ON_UNKNOWN_OUTCOME)
+        if isinstance(resend, int) and not isinstance(
+            resend, bool
+        ):  # what a person types into the management page as a number
+            resend = str(resend)
         return cls(
             resend=resend[:256] if isinstance(resend, str) and resend else None,
             on_unknown=on_unknown if on_unknown in ("retry", "dead-letter") else None,

@@ -14,6 +14,13 @@ from pamqp.base import BasicProperties
 
 UNREADABLE: Final = "x-unreadable-properties"
 
+
+class Unreadable(str):
+    """Why the properties could not be decoded: the one header value that no publisher can send."""
+
+    __slots__ = ()
+
+
 _unmarshal = BasicProperties.unmarshal
 
 
@@ -23,7 +30,7 @@ def _guarded(properties: BasicProperties, flags: int, data: bytes) -> None:
     except Exception as error:  # noqa: BLE001 - whatever the bytes make pamqp raise
         for name in properties.__slots__:
             setattr(properties, name, None)
-        properties.headers = {UNREADABLE: f"{type(error).__name__}: {error}"[:200]}  # type: ignore[attr-defined]
+        properties.headers = {UNREADABLE: Unreadable(f"{type(error).__name__}: {error}"[:200])}  # type: ignore[attr-defined]
 
 
 def guard_properties() -> None:

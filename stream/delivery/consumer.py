@@ -12,7 +12,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.contract.headers import History
 from stream.contract.messages import InvalidMessage, OutboundMessage
-from stream.contract.wire import UNREADABLE
+from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery import report
 from stream.delivery.decision import RetryPolicy, decide
 from stream.delivery.outcome import Failed, Outcome
@@ -56,7 +56,7 @@ class MessageConsumer:
         history = History.read(incoming.headers, self._now())
         message: OutboundMessage | None = None
         try:
-            if (unreadable := incoming.headers.get(UNREADABLE)) is not None:
+            if isinstance(unreadable := incoming.headers.get(UNREADABLE), Unreadable):
                 # Neither its history nor a faithful copy can be had: the broker moves the original.
                 log.error("dead_lettered_by_broker", reason=f"properties cannot be decoded: {unreadable!r}")
                 await incoming.reject(requeue=False)

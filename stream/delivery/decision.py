@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stream.contract.headers import History
-from stream.delivery.outcome import Busy, Duplicate, Outcome, Sent
+from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
 from stream.meta.errors import ERROR_TABLE, Budget, RetryRule
 from stream.meta.failure import Certainty, Failure
 from stream.retry import RetryHandler
@@ -45,11 +45,13 @@ class RetryAfter:
         failure: Why.
         delay_s: How long, in seconds.
         history: What the waiting copy carries.
+        process_s: Duration of the try, in seconds.
     """
 
     failure: Failure
     delay_s: float
     history: History
+    process_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,15 @@ class DeadLetter:
         failure: Why.
         attempts: Tries it took.
         exhausted: It was worth retrying, but its retries are used up.
+        unknown: Sends without an answer in all.
+        process_s: Duration of the last try, in seconds.
     """
 
     failure: Failure
     attempts: int
     exhausted: bool = False
+    unknown: int = 0
+    process_s: float = 0.0
 
 
 Decision = Acknowledge | WaitForOther | RetryAfter | DeadLetter
@@ -96,16 +102,21 @@ def decide(outcome: Outcome, history: History, policy: RetryPolicy) -> Decision:
     if isinstance(outcome, Busy):
         return WaitForOther(min(outcome.left_s, LONGEST_BUSY_WAIT_S), history)
     failure, attempts = outcome.failure, history.attempts + outcome.tries
-    rule = failure.rule.retry
+    rule, unknown = failure.rule.retry, _unknown(outcome, history)
     if rule is None:
-        return DeadLetter(failure, attempts)
+        return DeadLetter(failure, attempts, unknown=unknown, process_s=outcome.process_s)
     # An auth error was retried within the try, right after its credentials were fetched anew.
     if failure.rule.invalidate_credentials or _spent(failure, rule, history, policy):
-        return DeadLetter(failure, attempts, exhausted=True)
+        return DeadLetter(failure, attempts, exhausted=True, unknown=unknown, process_s=outcome.process_s)
     used = _used(rule.budget, history)
-    unknown = failure.certainty is Certainty.UNKNOWN
     after = history.after(failure.rule.name, outcome.tries, unknown=unknown)
-    return RetryAfter(failure, _delay_s(failure, rule, used + 1, policy), after)
+    return RetryAfter(failure, _delay_s(failure, rule, used + 1, policy), after, outcome.process_s)
+
+
+def _unknown(outcome: Failed, history: History) -> int:
+    """Sends without an answer in all; one that another replica died in is known to the ledger alone."""
+    before = max(history.unknown, int(outcome.after_unknown))
+    return before + (outcome.failure.certainty is Certainty.UNKNOWN)
 
 
 def _spent(failure: Failure, rule: RetryRule, history: History, policy: RetryPolicy) -> bool:

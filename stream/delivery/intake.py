@@ -11,7 +11,13 @@ from typing import Final
 
 import structlog
 from aio_pika.abc import AbstractRobustConnection
-from aiormq.exceptions import AMQPConnectionError, AMQPError, InvalidFrameError, ProbableAuthenticationError
+from aiormq.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelInvalidStateError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
 from faststream.rabbit import RabbitBroker
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
@@ -49,7 +55,7 @@ class Intake:
     def consuming(self) -> bool:
         """Whether messages arrive: connected, subscribed, and not stopping."""
         connected = self._connection is not None and self._connection.connected.is_set()
-        return connected and not self._stopping and all(sub._consumer_tag for sub in self._subscribers())  # noqa: SLF001 - FastStream has no public way to ask
+        return connected and not self._stopping and all(_is_consumed(each) for each in self._subscribers())
 
     async def open(self) -> None:
         """Connect, waiting for a broker that is not there yet, and declare the topology.
@@ -91,7 +97,7 @@ class Intake:
         log.warning("rabbitmq_back")
         try:
             await self._declare()
-        except (CannotStart, AMQPError, OSError) as error:
+        except (CannotStart, AMQPError, ChannelInvalidStateError, OSError) as error:
             log.error("topology_not_declared", error=str(error))
 
     async def stop_deliveries(self) -> None:
@@ -104,8 +110,12 @@ class Intake:
             try:
                 async with asyncio.timeout(CANCEL_TIMEOUT_S):
                     await queue.cancel(tag)
-            except (AMQPError, OSError, TimeoutError) as error:
+            except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
                 log.warning("consumer_not_cancelled", error=f"{type(error).__name__}: {error}")
+            except asyncio.CancelledError:
+                # A connection that dies under the cancel raises this too. What is in flight must end all the same.
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
             else:
                 subscriber._consumer_tag = None  # noqa: SLF001 - or FastStream's own stop would cancel it again
 
@@ -119,3 +129,13 @@ class Intake:
             await topology.declare(self._connection, self._queue_kind)
         except TopologyMismatch as error:
             raise CannotStart(str(error)) from None
+
+
+def _is_consumed(subscriber: RabbitSubscriber) -> bool:
+    """Whether the broker knows the consumer: a tag stays behind when the channel is closed or the consumer cancelled.
+
+    Neither FastStream nor aio-pika has a public way to ask.
+    """
+    queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001
+    underlay = getattr(queue.channel, "_channel", None) if queue is not None else None
+    return underlay is not None and tag in underlay.channel.consumers

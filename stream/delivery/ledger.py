@@ -7,6 +7,8 @@ before its request leaves, and its end is written in one call after:
                             │  └───refused, or never left──▶ (nothing)      a retry may claim it again
                             └──────no answer, or the lease ended──▶ unknown  ON_UNKNOWN_OUTCOME decides
 
+A doubt is never forgotten: once a send got no answer, a later refusal leads back to `unknown`, not to nothing.
+
 A lease that has ended means that a replica died between the request and its answer. That is `unknown`, not free.
 The claim also reads the tenant's cached credentials, and claims only if they are there: one round trip, and a message
 that must wait for a fetch is not "sending" meanwhile.
@@ -14,7 +16,9 @@ that must wait for a fetch is not "sending" meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,46 +26,53 @@ import orjson
 
 from stream.contract.messages import OutboundMessage
 from stream.meta.client import Accepted
-from stream.redis_link import RedisAway, RedisLink
+from stream.redis_link import PROBE_EVERY_S, RedisAway, RedisLink
 
 KEY_PREFIX: Final = "whatsapp-stream:ledger:"
+RECORD_ATTEMPTS: Final = 2
 
 _CLAIM: Final = """
 local entry = redis.call('GET', KEYS[2])
 if not entry and ARGV[6] == '1' then return {'no_credentials'} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local held = redis.call('HMGET', KEYS[1], 'state', 'owner', 'lease', 'replica')
-local state, by = held[1], held[4]
+local held = redis.call('HMGET', KEYS[1], 'state', 'owner', 'lease', 'replica', 'doubts', 'doubted')
+local state, doubts, by = held[1], tonumber(held[5] or 0), held[6]
 if state == 'sent' then return {'sent', entry, redis.call('HGET', KEYS[1], 'answer')} end
-if state == 'sending' and held[2] == ARGV[1] then state = false end
-if state == 'sending' then
+if state == 'sending' and held[2] ~= ARGV[1] then
     local left = tonumber(held[3]) - now
     if left > 0 then return {'busy', entry, left} end
-    state = 'unknown'
+    state, doubts, by = 'unknown', doubts + 1, held[4]
 end
-if state == 'unknown' and ARGV[5] ~= '1' then return {'unknown', entry, by} end
+if state == 'held' then return {'unknown', entry, by} end
+if state == 'unknown' and (ARGV[5] ~= '1' or doubts > tonumber(ARGV[7])) then return {'unknown', entry, by} end
 redis.call('HSET', KEYS[1], 'state', 'sending', 'owner', ARGV[1], 'replica', ARGV[2], 'since', now,
-    'lease', now + tonumber(ARGV[3]))
+    'lease', now + tonumber(ARGV[3]), 'doubts', doubts, 'doubted', by or '')
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-if state == 'unknown' then return {'again', entry, by} end
+if doubts > 0 then return {'again', entry, by} end
 return {'claimed', entry}
 """
 
 _SENT: Final = """
-redis.call('HSET', KEYS[1], 'state', 'sent', 'answer', ARGV[1])
+redis.call('HSET', KEYS[1], 'state', 'sent', 'owner', '', 'answer', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 
-# Both only while the claim is still this try's own: after its lease, another replica may hold the message.
-_RELEASE: Final = (
-    "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
-)
-_DOUBT: Final = (
-    "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then "
-    "return redis.call('HSET', KEYS[1], 'state', 'unknown') end return 0"
-)
+# Both only while the claim is still this try's own: after its lease, another replica may hold the message, or have sent
+# it. A doubt outlives a later refusal: what may have been delivered once stays so.
+_OWN: Final = """
+local held = redis.call('HMGET', KEYS[1], 'owner', 'state', 'doubts', 'replica')
+if held[1] ~= ARGV[1] or held[2] ~= 'sending' then return 0 end
+"""
+_RELEASE: Final = f"""{_OWN}
+if tonumber(held[3]) > 0 then return redis.call('HSET', KEYS[1], 'state', 'unknown') end
+return redis.call('DEL', KEYS[1])
+"""
+_DOUBT: Final = f"""{_OWN}
+redis.call('HINCRBY', KEYS[1], 'doubts', 1)
+return redis.call('HSET', KEYS[1], 'state', ARGV[2], 'doubted', held[4])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +82,12 @@ class Granted:
     Attributes:
         entry: The tenant's cached credentials, as they stand in Redis; `None` when there are none.
         after_unknown: An earlier send of it may have been delivered; the replica that made it, if known.
+        recorded: Redis says so too; false while it is away.
     """
 
     entry: bytes | None
     after_unknown: str | None = None
+    recorded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +101,11 @@ class AlreadySent:
 
     Attributes:
         first: What Meta answered then.
+        after_unknown: A send before that one may have been delivered too.
     """
 
     first: Accepted
+    after_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +147,26 @@ class SentLedger:
         replica: This process's name.
         lease_s: How long a send may take, in seconds; longer than the longest one.
         ttl_ms: How long an end is remembered, in milliseconds.
+        most_doubts: Sends without an answer after which a message is not sent again, whatever its headers say.
+        sleep: How the pause before a second attempt to record waits.
     """
 
-    def __init__(self, link: RedisLink, *, replica: str, lease_s: float, ttl_ms: int) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        *,
+        replica: str,
+        lease_s: float,
+        ttl_ms: int,
+        most_doubts: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._link = link
         self._replica = replica
         self._lease_ms = int(lease_s * 1000)
         self._ttl_ms = ttl_ms
+        self._most_doubts = most_doubts
+        self._sleep = sleep
         self._claim = link.redis.register_script(_CLAIM)
         self._sent = link.redis.register_script(_SENT)
         self._release = link.redis.register_script(_RELEASE)
@@ -161,31 +189,38 @@ class SentLedger:
             need_credentials: Claim nothing if there are no credentials.
         """
         flags = ("1" if send_again else "0", "1" if need_credentials else "0")
-        arguments = (owner, self._replica, self._lease_ms, self._ttl_ms, *flags)
+        arguments = (owner, self._replica, self._lease_ms, self._ttl_ms, *flags, self._most_doubts)
         try:
             answer = await self._link.ask(self._claim, keys=(key, credentials_key), args=arguments)
         except RedisAway:
-            return NoCredentials() if need_credentials else Granted(entry=None)
+            return NoCredentials() if need_credentials else Granted(entry=None, recorded=False)
         return _read(answer)
 
-    async def record_sent(self, key: str, accepted: Accepted) -> None:
+    async def record_sent(self, key: str, accepted: Accepted, *, claimed: bool, after_unknown: bool) -> None:
         """Remember that Meta accepted it."""
-        answer = orjson.dumps([accepted.wamid, accepted.wa_id, accepted.message_status, accepted.http_status])
-        await self._write(self._sent, key, answer, self._ttl_ms)
+        fields = [accepted.wamid, accepted.wa_id, accepted.message_status, accepted.http_status, after_unknown]
+        await self._write(
+            self._sent, key, orjson.dumps(fields), self._ttl_ms, attempts=RECORD_ATTEMPTS if claimed else 1
+        )
 
-    async def record_unknown(self, key: str, owner: str) -> None:
-        """Remember that it may have been delivered."""
-        await self._write(self._doubt, key, owner)
+    async def record_unknown(self, key: str, owner: str, *, send_again: bool) -> None:
+        """Remember that it may have been delivered; without `send_again`, nothing but a resend sends it any more."""
+        await self._write(self._doubt, key, owner, "unknown" if send_again else "held", attempts=RECORD_ATTEMPTS)
 
     async def release(self, key: str, owner: str) -> None:
-        """Give it back: it was certainly not delivered."""
-        await self._write(self._release, key, owner)
+        """Give it back: this try certainly did not deliver it."""
+        await self._write(self._release, key, owner, attempts=RECORD_ATTEMPTS)
 
-    async def _write(self, script: Any, key: str, *arguments: Any) -> None:
-        try:
-            await self._link.ask(script, keys=(key,), args=arguments)
-        except RedisAway:
-            return  # said once by the link; the lease, if there was a claim, ends in `unknown`
+    async def _write(self, script: Any, key: str, *arguments: Any, attempts: int) -> None:
+        """Record an end. A claim that Redis holds is worth a second attempt: unrecorded, it would end in doubt."""
+        for attempt in range(attempts):
+            if attempt:
+                await self._sleep(PROBE_EVERY_S)
+            try:
+                await self._link.ask(script, keys=(key,), args=arguments)
+            except RedisAway:
+                continue  # said once by the link
+            return
 
 
 def _read(answer: list[Any]) -> Claim:
@@ -194,7 +229,8 @@ def _read(answer: list[Any]) -> Claim:
         case b"no_credentials":
             return NoCredentials()
         case b"sent":
-            return AlreadySent(Accepted(*orjson.loads(rest[1])))
+            *accepted, after_unknown = orjson.loads(rest[1])
+            return AlreadySent(Accepted(*accepted), after_unknown)
         case b"busy":
             return BeingSent(left_s=rest[1] / 1000)
         case b"unknown":

@@ -11,8 +11,7 @@ from stream.contract.headers import History
 from stream.contract.messages import OutboundMessage
 from stream.delivery.decision import DeadLetter
 from stream.delivery.outcome import Duplicate, Sent
-from stream.meta.failure import Certainty
-from stream.observe.redaction import without_secrets
+from stream.observe.redaction import without_numbers, without_secrets
 
 
 def reason(message: OutboundMessage | None, history: History, decision: DeadLetter, now: datetime) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def reason(message: OutboundMessage | None, history: History, decision: DeadLett
         names.ERROR_CODE: failure.code,
         names.ERROR_SUBCODE: failure.subcode,
         names.HTTP_STATUS: failure.http_status,
-        names.ERROR_DETAIL: without_secrets(failure.detail),
+        names.ERROR_DETAIL: without_numbers(without_secrets(failure.detail)),
         names.FBTRACE_ID: failure.fbtrace_id,
         names.ATTEMPTS: decision.attempts,
         names.FIRST_SEEN: history.first_seen.isoformat(),
@@ -31,7 +30,7 @@ def reason(message: OutboundMessage | None, history: History, decision: DeadLett
         names.TENANT_ID: message.tenant_id if message else None,
         names.INTERNAL_ID: message.internal_id if message else None,
         names.RETRYABLE: failure.rule.retryable,
-        names.UNKNOWN_OUTCOMES: history.unknown + (failure.certainty is Certainty.UNKNOWN) or None,
+        names.UNKNOWN_OUTCOMES: decision.unknown or None,
     }
     return {name: value for name, value in headers.items() if value is not None}
 
@@ -49,7 +48,7 @@ def sent(message: OutboundMessage, history: History, outcome: Sent | Duplicate, 
         waId=accepted.wa_id,
         messageStatus=accepted.message_status,
         attempts=history.attempts + (1 if isinstance(outcome, Duplicate) else outcome.sends),
-        possiblySentTwice=history.unknown > 0 or (isinstance(outcome, Sent) and outcome.after_unknown),
+        possiblySentTwice=history.unknown > 0 or outcome.after_unknown,
         firstSeenAt=history.first_seen.isoformat(),
         sentAt=now.isoformat(),
         processMs=None if isinstance(outcome, Duplicate) else round(outcome.process_s * 1000, 1),

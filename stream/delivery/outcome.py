@@ -31,9 +31,11 @@ class Duplicate:
 
     Attributes:
         first: What Meta answered to the first one.
+        after_unknown: A send before that one may have been delivered too.
     """
 
     first: Accepted
+    after_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,13 @@ class Failed:
         failure: What went wrong.
         process_s: Duration of the try, in seconds.
         sends: Requests made to Meta in this try.
+        after_unknown: An earlier send of it may have been delivered.
     """
 
     failure: Failure
     process_s: float = 0.0
     sends: int = 0
+    after_unknown: bool = False
 
     @property
     def tries(self) -> int:

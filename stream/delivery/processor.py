@@ -131,10 +131,12 @@ class MessageProcessor:
         except Exception as error:  # noqa: BLE001 - logged and classified there; a try ends in an outcome
             failure = self._failure(error, current)
         else:
-            await self._ledger.record_sent(current.key, accepted)
+            await self._ledger.record_sent(
+                current.key, accepted, claimed=current.claimed, after_unknown=current.after_unknown
+            )
             return Sent(accepted, self._monotonic() - started, current.sends, current.after_unknown)
         await self._give_up_claim(current, failure)
-        return Failed(failure, self._monotonic() - started, current.sends)
+        return Failed(failure, self._monotonic() - started, current.sends, current.after_unknown)
 
     async def _send(self, current: _Try) -> Accepted:
         """Send; if Meta refuses the credentials, fetch them anew and send once more, at once."""
@@ -184,19 +186,19 @@ class MessageProcessor:
         match claim:
             case NoCredentials():
                 return None
-            case AlreadySent(first):
-                raise _Ended(Duplicate(first))
+            case AlreadySent(first, after_unknown):
+                raise _Ended(Duplicate(first, after_unknown))
             case BeingSent(left_s):
                 raise _Ended(Busy(left_s))
             case InDoubt(replica):
                 detail = f"replica {replica} sent it and no answer is known"
                 raise _Ended(Failed(Failure.of("OUTCOME_UNKNOWN", detail, Certainty.UNKNOWN)))
-            case Granted(entry, after_unknown):
-                current.claimed = True
-                if after_unknown is not None:
+            case Granted(entry, replica, recorded):
+                current.claimed = recorded
+                if replica is not None and not current.after_unknown:
                     current.after_unknown = True
                     who = report.identity(current.message)
-                    log.warning("sending_again_after_unknown_outcome", firstReplica=after_unknown, **who)
+                    log.warning("sending_again_after_unknown_outcome", firstReplica=replica, **who)
                 return self._credentials.read(current.message.tenant_id, entry) if entry else None
 
     def _failure(self, error: Exception, current: _Try) -> Failure:
@@ -221,7 +223,8 @@ class MessageProcessor:
         if not current.claimed:
             return
         if failure.certainty is Certainty.UNKNOWN:
-            await self._ledger.record_unknown(current.key, current.owner)
+            probably_sent = failure.rule.name == "INVALID_RESPONSE"
+            await self._ledger.record_unknown(current.key, current.owner, send_again=not probably_sent)
         else:
             await self._ledger.release(current.key, current.owner)
 

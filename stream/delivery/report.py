@@ -34,10 +34,12 @@ def settled(message: OutboundMessage | None, history: History, decision: Decisio
             log.info("duplicate", **who, firstWamid=first.wamid)
         case WaitForOther(delay_s):
             log.warning("waiting_for_other_send", **who, retryInS=round(delay_s, 2))
-        case RetryAfter(failure, delay_s, after):
-            log.warning("waiting_for_retry", **who, **_why(failure), attempt=after.attempts, retryInS=round(delay_s, 2))
-        case DeadLetter(failure, attempts, exhausted):
-            log.error("dead_lettered", **who, **_why(failure), attempt=attempts, retriesExhausted=exhausted)
+        case RetryAfter(failure, delay_s, after, process_s):
+            why = {**_why(failure), "durationMs": round(process_s * 1000, 1), "attempt": after.attempts}
+            log.warning("waiting_for_retry", **who, **why, retryInS=round(delay_s, 2))
+        case DeadLetter(failure, attempts, exhausted, process_s=process_s):
+            why = {**_why(failure), "durationMs": round(process_s * 1000, 1), "attempt": attempts}
+            log.error("dead_lettered", **who, **why, retriesExhausted=exhausted)
 
 
 def identity(message: OutboundMessage | None) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def identity(message: OutboundMessage | None) -> dict[str, Any]:
         "type": message.payload_type[:64],
     }
     if message.metadata.correlationId:
-        who["correlationId"] = message.metadata.correlationId
+        who["correlationId"] = message.metadata.correlationId[:256]
     if message.instructions.resend:
         who["resend"] = message.instructions.resend
     if message.recipient:

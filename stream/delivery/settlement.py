@@ -20,6 +20,7 @@ from faststream.rabbit.publisher import RabbitPublisher
 from pydantic import BaseModel
 
 from stream.contract import delays
+from stream.contract import headers as names
 from stream.contract.headers import History
 from stream.contract.messages import OutboundMessage
 from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_KEY, SENT_KEY_PREFIX
@@ -120,7 +121,8 @@ class Settlement:
 
     async def _wait(self, delivery: Delivery, delay_s: float, history: History) -> None:
         level, routing_key = delays.route(delay_s)
-        copy = copy_of(delivery.incoming, history.headers())
+        mark = {names.REDELIVERED: True} if delivery.incoming.redelivered else {}
+        copy = copy_of(delivery.incoming, {**history.headers(), **mark})
         await self._confirmed(
             lambda: self._publishers.waits.publish(copy, exchange=exchange(level), routing_key=routing_key)
         )
@@ -134,9 +136,10 @@ class Settlement:
             await self._event(self._publishers.alerts, ALERT_KEY_PREFIX, delivery, delivery.message, alert)
 
     async def _announce_sent(self, delivery: Delivery, decision: Acknowledge) -> None:
-        # A duplicate was announced when it was sent, unless that replica ended in between: then the broker, which never
-        # got its acknowledgement, marks this one as redelivered. So events come at least once, never not at all.
-        news = isinstance(decision.outcome, Sent) or delivery.incoming.redelivered
+        # A duplicate was announced when it was sent, unless that try lost its channel or its replica before it could:
+        # then the broker, which never got an acknowledgement, marks this one as redelivered.
+        redelivered = delivery.incoming.redelivered or names.REDELIVERED in delivery.incoming.headers
+        news = isinstance(decision.outcome, Sent) or redelivered
         if delivery.message is not None and news:
             sent = notices.sent(delivery.message, delivery.history, decision.outcome, self._now())
             await self._event(self._publishers.sent, SENT_KEY_PREFIX, delivery, delivery.message, sent)

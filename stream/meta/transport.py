@@ -1,6 +1,6 @@
 """The HTTP transport: httpx's interface over aiohttp's connection pool, honest about what left the machine.
 
-httpx's own pool scans all its connections on every request and costs several times the CPU (bench/README.md).
+httpx's own pool scans all its connections on every request and costs several times the CPU.
 httpx-aiohttp reports a connection that broke *after* the request left as `ConnectTimeout` (0.2.0), because aiohttp's
 `ServerDisconnectedError` and `ClientOSError` share a base class with its connect errors. Here that difference decides
 whether a customer may get a message twice, so the original aiohttp error is looked at again.

@@ -21,11 +21,11 @@ _SECRETS: Final = (
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*@"), rf"\1{MASK}@"),  # user and password in a URL
     (re.compile(r"(?i)((?:access_token|token|password|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+"), rf"\1{MASK}"),
 )
-_PHONE: Final = re.compile(r"(?<![\w.-])\+?\d(?:[ -]?\d){6,14}(?![\w-])")
+_PHONE: Final = re.compile(r"(?<![\w-])\+?\d(?:[ -]?\d){6,14}(?![\w-])")
 
 # Identifiers that people search for: validated, never a recipient. Masking them would blind an operator.
 _PLAIN_FIELDS: Final = frozenset(
-    {"tenantId", "internalId", "correlationId", "phoneNumberId", "wamid", "fbtrace_id", "timestamp", "level", "logger"}
+    {"tenantId", "internalId", "phoneNumberId", "wamid", "fbtrace_id", "timestamp", "level", "logger"}
 )
 
 

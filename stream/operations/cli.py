@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         print(asyncio.run(_cache(options)))
+    except ValueError:  # its text may quote the password
+        print("REDIS_URL: must be a URL like redis://host:6379/0", file=sys.stderr)
+        return 1
     except (RedisError, OSError, RedisAway) as error:
         print(f"Redis cannot be reached: {error}; check REDIS_URL", file=sys.stderr)
         return 1

@@ -59,6 +59,11 @@ HISTORY: Final[Schema] = {
         "minimum": 0,
         "description": "Sends that got no answer: each of them may have been delivered.",
     },
+    names.REDELIVERED: {
+        "type": "boolean",
+        "description": "The broker had delivered the message before, so its sent event may be missing; written when it "
+        "waits.",
+    },
 }
 
 FAILURE: Final[Schema] = {

@@ -40,13 +40,17 @@ async def test_a_broker_that_dies_and_comes_back_loses_and_doubles_nothing(broke
 
 async def test_a_connection_cut_while_a_send_is_in_flight_sends_nothing_twice(broken: Scene) -> None:
     worker = await broken.start_worker()
+    await broken.watch()
     to = number("999401500")
     internal_id = await broken.publish(to)
     await broken.until(lambda: broken.graph.by_recipient(to))
     await asyncio.to_thread(rabbitmq_of(broken).ctl, "close_all_connections", "--global", "the test cuts them")
     await broken.logged(worker, "rabbitmq_lost")
     await broken.logged(worker, "duplicate", seconds=20, internalId=internal_id)
+    request = await broken.accepted(to)
     assert len(broken.taken(to)) == 1
+    # The first try could not announce its send any more; the copy that came back did.
+    assert (await broken.event("outbound.sent.acme", internal_id))["wamid"] == request.wamid
     await broken.settled()
 
 

@@ -68,13 +68,14 @@ class FakeLedger(SentLedger):
         self.story += ["claimed"] if isinstance(answer, Granted) else []
         return answer
 
-    async def record_sent(self, key: str, accepted: Accepted) -> None:
+    async def record_sent(self, key: str, accepted: Accepted, *, claimed: bool, after_unknown: bool) -> None:
         assert key
+        assert (claimed, after_unknown) in {(True, False), (True, True), (False, False)}
         self.story.append(f"sent {accepted.wamid}")
 
-    async def record_unknown(self, key: str, owner: str) -> None:
+    async def record_unknown(self, key: str, owner: str, *, send_again: bool) -> None:
         assert (bool(key), {owner}) == (True, self.owners)
-        self.story.append("unknown")
+        self.story.append("unknown" if send_again else "held")
 
     async def release(self, key: str, owner: str) -> None:
         assert (bool(key), {owner}) == (True, self.owners)

@@ -9,7 +9,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.contract.identifiers import Wamid
 from stream.contract.messages import InvalidMessage
-from stream.contract.wire import UNREADABLE
+from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery.consumer import Attempt, MessageConsumer
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, RetryPolicy
 from stream.delivery.outcome import Failed, Outcome, Sent
@@ -113,5 +113,11 @@ async def test_a_message_that_cannot_be_settled_never_loops() -> None:
 
 async def test_a_message_whose_properties_cannot_be_read_is_moved_by_the_broker_and_never_sent() -> None:
     world = World(SENT)
-    assert await world.consume(headers={UNREADABLE: "ValueError: year 53872825"}) == ["dead_lettered_by_broker"]
+    assert await world.consume(headers={UNREADABLE: Unreadable("ValueError: year")}) == ["dead_lettered_by_broker"]
     assert (world.story, world.settlement.settled) == (["rejected requeue=False"], [])
+
+
+async def test_a_publisher_cannot_send_a_message_past_the_worker_with_that_header() -> None:
+    world = World(SENT)
+    await world.consume(headers={UNREADABLE: "ValueError: year"})
+    assert len(world.settlement.settled) == 1

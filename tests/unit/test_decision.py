@@ -13,7 +13,7 @@ from stream.delivery.decision import Acknowledge, DeadLetter, RetryAfter, RetryP
 from stream.delivery.outcome import Busy, Duplicate, Failed, Sent
 from stream.meta.client import Accepted
 from stream.meta.errors import ROWS, Budget, ErrorRule
-from stream.meta.failure import Failure
+from stream.meta.failure import Certainty, Failure
 from stream.retry import RetryHandler
 
 FIRST_SEEN = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -176,3 +176,18 @@ def test_attempts_count_requests_and_at_least_one_a_try(sends: int, attempts: in
 def test_a_refused_token_is_exhausted_because_the_try_itself_has_sent_twice() -> None:
     decision = decided("AUTH_ERROR", sends=2)
     assert decision == DeadLetter(Failure.of("AUTH_ERROR", "detail"), attempts=2, exhausted=True)
+
+
+@pytest.mark.parametrize(
+    ("history", "after_unknown", "certainty", "total"),
+    [(0, False, Certainty.UNKNOWN, 1), (1, True, Certainty.UNKNOWN, 2), (0, True, Certainty.REJECTED, 1)],
+)
+def test_sends_without_an_answer_are_counted_also_when_another_replica_died_in_one(
+    history: int, *, after_unknown: bool, certainty: Certainty, total: int
+) -> None:
+    failure = replace(Failure.of("META_SERVER_ERROR", "x"), certainty=certainty)
+    before = History(first_seen=datetime(2026, 1, 1, tzinfo=UTC), unknown=history)
+    policy = RetryPolicy(failures=3, throttles=10, backoff=RetryHandler(draw=lambda: 0.0))
+    decision = decide(Failed(failure, after_unknown=after_unknown), before, policy)
+    assert isinstance(decision, RetryAfter)
+    assert decision.history.unknown == total

@@ -116,8 +116,7 @@ def test_a_message_that_may_have_been_sent_twice_says_so(unknown: int, *, after_
 
 
 def test_a_dead_letter_counts_the_sends_without_an_answer() -> None:
-    letter = DeadLetter(replace(FAILURE, certainty=Certainty.UNKNOWN), 3)
-    assert notices.reason(message(), replace(HISTORY, unknown=1), letter, NOW)["x-unknown-outcomes"] == 2
+    assert notices.reason(message(), HISTORY, DeadLetter(FAILURE, 3, unknown=2), NOW)["x-unknown-outcomes"] == 2
 
 
 def test_an_alert_says_what_happened_and_what_to_do() -> None:

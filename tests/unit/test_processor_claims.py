@@ -31,7 +31,7 @@ REFUSED_PORT = httpx.ConnectError("refused")
         ((REFUSED_PORT,), ["claimed", "released"]),
         ((SILENCE,), ["claimed", "unknown"]),
         ((httpx.ReadError("reset"),), ["claimed", "unknown"]),
-        ((httpx.Response(200, json={}),), ["claimed", "unknown"]),
+        ((httpx.Response(200, json={}),), ["claimed", "held"]),
         ((REFUSED, OK), ["claimed", "claimed", "sent wamid.A"]),
         ((REFUSED, REFUSED), ["claimed", "claimed", "released"]),
         ((REFUSED, SILENCE), ["claimed", "claimed", "unknown"]),

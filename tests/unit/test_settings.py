@@ -120,7 +120,7 @@ def test_keys_are_separated_by_commas_and_the_first_is_first(environment: pytest
         ("CREDENTIAL_CACHE_TTL_MS", str(10**15)),
         ("CREDENTIAL_CACHE_KEYS", "not-a-key"),
         ("ON_UNKNOWN_OUTCOME", "guess"),
-        ("SENT_LEDGER_TTL_MS", "0"),
+        ("SENT_LEDGER_TTL_MS", "two days"),
         ("SHUTDOWN_GRACE_MS", "0"),
         ("HTTP_PORT", "70000"),
         ("LOG_LEVEL", "LOUD"),

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from stream.contract.messages import OutboundMessage
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
 from stream.delivery.outcome import Sent
+from stream.delivery.routes import FORWARD, route_for
 from stream.meta.failure import Certainty, Failure
 
 # From a cached send on a fast line to a send that runs into its timeout.
@@ -24,7 +26,7 @@ class Metrics:
 
     def __init__(self, *, in_flight: Callable[[], float], redis_away: Callable[[], bool]) -> None:
         self.registry = registry = CollectorRegistry()
-        self._delivered = Counter("messages_delivered", "Messages that Meta accepted.", registry=registry)
+        self._delivered = Counter("messages_delivered", "Messages that Meta accepted.", ["type"], registry=registry)
         self._duplicates = Counter("messages_duplicate", "Copies of messages sent before.", registry=registry)
         self._retried = Counter("messages_retried", "Waits for a retry.", ["error_type"], registry=registry)
         self._failed = Counter("messages_failed", "Dead letters.", ["error_type", "retryable"], registry=registry)
@@ -45,11 +47,11 @@ class Metrics:
             "redis_away", "1 while Redis cannot be reached and a message may be sent twice.", registry=registry
         ).set_function(lambda: float(redis_away()))
 
-    def settled(self, decision: Decision) -> None:
+    def settled(self, message: OutboundMessage | None, decision: Decision) -> None:
         """Count what became of a message."""
         match decision:
             case Acknowledge(Sent() as sent):
-                self._delivered.inc()
+                self._delivered.labels(route_for(message).name if message else FORWARD.name).inc()
                 self._seconds.observe(sent.process_s)
                 if sent.after_unknown:
                     self._unknown.labels("sent again").inc()

@@ -8,6 +8,7 @@ COPY requirements.lock ./
 RUN /venv/bin/pip install --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY stream ./stream
+COPY asyncapi/site ./asyncapi/site
 RUN /venv/bin/pip install --no-deps .
 
 FROM python:3.13-slim AS base

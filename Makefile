@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo test soak unit check format readme lock clean
+.PHONY: help demo test soak unit check format readme asyncapi docs asyncapi-check asyncapi-release lock clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp is newer than the lock once everything in it is installed.
 $(VENV)/.installed: requirements-dev.lock pyproject.toml
@@ -49,6 +49,29 @@ LOCK := uv pip compile pyproject.toml --quiet --universal --generate-hashes --no
 	--no-emit-index-url --no-emit-find-links --python-version 3.11
 readme: $(VENV)/.installed ## Make the README's tables anew from the code
 	$(BIN)/python -m stream.operations.tables README.md
+
+asyncapi: $(VENV)/.installed ## Write asyncapi/asyncapi.yaml and .json from the code
+	$(BIN)/python -m asyncapi document
+
+docs: asyncapi ## Build the contract's site in asyncapi/site
+	$(BIN)/python -m asyncapi site
+
+# The parser and what it needs, at the versions and hashes of its lock.
+CHECKER := asyncapi/check/node_modules/.package-lock.json
+$(CHECKER): asyncapi/check/package-lock.json
+	cd asyncapi/check && npm ci
+	@touch $@
+
+asyncapi-check: ## Check the contract with AsyncAPI's own parser (needs node and npm)
+ifeq ($(and $(shell command -v node),$(shell command -v npm)),)
+	@echo "asyncapi-check: skipped, node and npm are not on this machine"
+else
+	@$(MAKE) --no-print-directory $(CHECKER)
+	node asyncapi/check/check.mjs asyncapi/asyncapi.yaml asyncapi/asyncapi.json
+endif
+
+asyncapi-release: $(VENV)/.installed ## Mark the present contract as released: later changes are compared with it
+	$(BIN)/python -m asyncapi release
 
 lock: ## Resolve the dependencies anew into the two lock files (needs uv)
 	$(LOCK) --upgrade --output-file requirements.lock

@@ -38,7 +38,7 @@ def declare_publishers(broker: RabbitBroker) -> Publishers:
         # Internal: a waiting message comes back by itself, and nobody else should consume it.
         waits=broker.publisher(delays.level_name(0), persist=True, include_in_schema=False),
         sent=broker.publisher(
-            routing_key=SENT_KEY_PREFIX + "*",
+            routing_key=SENT_KEY_PREFIX + "#",
             exchange=INTAKE,
             persist=True,
             mandatory=False,  # nobody has to bind the events
@@ -47,7 +47,7 @@ def declare_publishers(broker: RabbitBroker) -> Publishers:
             schema=DeliverySent,
         ),
         alerts=broker.publisher(
-            routing_key=ALERT_KEY_PREFIX + "*",
+            routing_key=ALERT_KEY_PREFIX + "#",
             exchange=INTAKE,
             persist=True,
             mandatory=False,

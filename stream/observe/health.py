@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP: is the process alive, may it be given work, and what has it done."""
+"""The HTTP port: is the process alive, may it be given work, what has it done; and the contract, to read."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from stream.observe.docs import add_docs
+
 
 class HealthServer:
-    """Serves `/health/live`, `/health/ready` and `/metrics` on `HTTP_HOST`:`HTTP_PORT`.
+    """Serves `/health/…`, `/metrics` and `/docs/asyncapi` on `HTTP_HOST`:`HTTP_PORT`.
 
     Args:
         host: Address to listen on.
@@ -47,6 +49,7 @@ class HealthServer:
         app = web.Application()
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._readiness)
+        add_docs(app.router)
         app.router.add_get("/metrics", self._scrape)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()

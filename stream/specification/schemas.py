@@ -60,8 +60,8 @@ def document_schemas(drawn: dict[str, Schema], roots: list[str]) -> dict[str, Sc
 
 
 _DEAD_LETTER_BODY: Final[Schema] = {
-    "description": "The original bytes, untouched. They need not be a message of this contract, nor JSON: those of "
-    "INVALID_MESSAGE are what could not be read.",
+    "description": "The original bytes, untouched, with the content type they came with. They need not be a message of "
+    "this contract, nor JSON: those of INVALID_MESSAGE are what could not be read.",
     "anyOf": [{"$ref": REF + "OutboundMessage"}, {"title": "Any other content"}],
 }
 

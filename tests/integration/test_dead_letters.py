@@ -144,7 +144,7 @@ async def test_every_property_and_header_that_came_in_leaves_with_the_dead_lette
     assert letter.priority == 5
     # What the broker would act on travels under another name, so the letter neither expires nor multiplies.
     assert letter.expiration is None
-    assert letter.headers["x-original-expiration"] == "60.0"
+    assert letter.headers["x-original-expiration"] == "60000"  # milliseconds, as in AMQP
     assert letter.headers["x-original-cc"] == ["outbound.failed"]
     await asyncio.sleep(0)
     assert len(scene.letters_of(internal_id)) == 1

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from stream.specification.payloads import interactive, orders
+from stream.specification.payloads import interactive, orders, products
 from stream.specification.payloads.contacts import ContactCard
 from stream.specification.payloads.envelope import Envelope
 from stream.specification.payloads.media import (
@@ -92,9 +92,9 @@ KnownInteractive = (
     | interactive.InteractiveList
     | interactive.InteractiveCtaUrl
     | interactive.InteractiveFlow
-    | interactive.InteractiveProduct
-    | interactive.InteractiveProductList
-    | interactive.InteractiveCatalog
+    | products.InteractiveProduct
+    | products.InteractiveProductList
+    | products.InteractiveCatalog
     | interactive.InteractiveLocationRequest
     | interactive.InteractiveContactRequest
     | interactive.InteractiveAddress

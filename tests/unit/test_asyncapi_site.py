@@ -1,0 +1,124 @@
+"""The site: built from the code, complete, small, and nothing in it comes from another host."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from asyncapi.build import SITE, site_files
+from asyncapi.page.errors import spans
+from asyncapi.page.html import Html, json_block, tag, ticked
+from stream.meta.errors import ROWS, ErrorRule
+from stream.observe.docs import FILES
+from tests.contract import contract
+
+PAGE = site_files()[SITE / "index.html"]
+
+
+class _Reader(HTMLParser):
+    """Collects ids, links and what the page loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.inline: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [values["href"]] if tag == "a" else []
+        self.loads += [values[name] for name in ("src", "href") if name in values and tag != "a"]
+        self.inline += [name for name in values if name == "style" or name.startswith("on")]
+
+
+@pytest.fixture(scope="module")
+def read() -> _Reader:
+    reader = _Reader()
+    reader.feed(PAGE)
+    return reader
+
+
+def test_the_checked_in_site_is_what_the_code_builds() -> None:
+    stale = [path.name for path, text in site_files().items() if path.read_text(encoding="utf-8") != text]
+    assert stale == [], "run `make docs`"
+
+
+def test_the_worker_serves_every_file_of_the_site() -> None:
+    assert sorted(FILES) == sorted(path.name for path in site_files())
+    assert sorted(FILES) == sorted(path.name for path in SITE.iterdir())
+
+
+def test_the_site_is_small() -> None:
+    assert sum(path.stat().st_size for path in SITE.iterdir()) < 700_000
+
+
+def test_the_page_loads_nothing_but_its_own_files(read: _Reader) -> None:
+    assert set(read.loads) <= set(FILES)
+    for name in ("style.css", "docs.js"):
+        text = site_files()[SITE / name]
+        assert re.findall(r"https?:|//[a-z]|url\(|@import|\bfetch\b|XMLHttp|WebSocket|\bimport\(", text) == []
+
+
+def test_nothing_is_inline_that_a_strict_policy_would_block(read: _Reader) -> None:
+    assert read.inline == []
+    assert "<style" not in PAGE
+    assert re.findall(r"<script(?! src=)", PAGE) == []
+
+
+def test_every_link_within_the_page_leads_somewhere(read: _Reader) -> None:
+    assert len(read.ids) == len(set(read.ids))
+    inside = {link.removeprefix("#") for link in read.links if link.startswith("#")}
+    assert inside - set(read.ids) == set()
+
+
+def test_every_channel_message_and_union_member_has_its_place(read: _Reader) -> None:
+    document = contract()
+    schemas = document["components"]["schemas"]
+    members = [
+        option["$ref"].rsplit("/", 1)[1]
+        for union in ("WabaPayload", "InteractiveContent", "TemplateComponent")
+        for option in schemas[union]["oneOf"]
+    ]
+    wanted = {
+        *(f"channel-{name}" for name in document["channels"]),
+        *(f"message-{name}" for name in document["components"]["messages"]),
+        *(f"schema-{name}" for name in members),
+    }
+    assert wanted - set(read.ids) == set()
+
+
+def test_every_example_is_on_the_page() -> None:
+    for message in contract()["components"]["messages"].values():
+        for example in message["examples"]:
+            assert f"<code>{example['name']}</code>" in PAGE
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_row_of_the_error_table_is_there_with_its_words(row: ErrorRule) -> None:
+    found = re.search(rf'<tr id="error-{row.name}".*?</tr>', PAGE, re.DOTALL)
+    assert found
+    assert tag("td", row.meaning, tag("small", row.advice)) in found.group()
+
+
+def test_the_picture_of_a_messages_life_shows_every_station() -> None:
+    picture = PAGE[PAGE.index("<svg") : PAGE.index("</svg>")]
+    stations = ("1 Decode", "2 Claim", "3 Credentials", "4 Send", "5 Decide", "6 Settle", "Delivered", "Waiting")
+    assert [station for station in (*stations, "Dead-lettered") if station not in picture] == []
+    for channel in contract()["channels"].values():
+        name = channel["bindings"]["amqp"].get("x-queue", {}).get("name") or channel["address"]
+        assert name in picture
+
+
+def test_texts_are_escaped() -> None:
+    assert tag("p", "<b> & co", class_='"x"') == '<p class="&quot;x&quot;">&lt;b&gt; &amp; co</p>'
+    assert tag("p", Html("<br>")) == "<p><br></p>"
+    assert ticked("a `<b>` c") == "a <code>&lt;b&gt;</code> c"
+    assert "&lt;script&gt;" in json_block({"a": "<script>"})
+
+
+def test_codes_in_a_row_are_written_as_a_range() -> None:
+    assert spans([10, 3, 200, 201, 202, 5, 6]) == "3, 5, 6, 10, 200 to 202"

@@ -1,0 +1,83 @@
+"""The worker's HTTP port serves the contract to read, and nothing that could publish."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from asyncapi.build import SITE
+from stream.observe.docs import FILES, PATH, add_docs
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    app = web.Application()
+    add_docs(app.router)
+    async with TestServer(app) as server, httpx.AsyncClient(base_url=str(server.make_url("/"))) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_every_file_of_the_site_is_served_as_it_is(client: httpx.AsyncClient, name: str) -> None:
+    answer = await client.get(f"{PATH}/{name}")
+    assert answer.status_code == 200
+    assert answer.content == (SITE / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("", "text/html"),
+        ("style.css", "text/css"),
+        ("docs.js", "text/javascript"),
+        ("icon.svg", "image/svg+xml"),
+        ("asyncapi.yaml", "application/yaml; charset=utf-8"),
+    ],
+)
+async def test_a_file_is_served_with_its_type(client: httpx.AsyncClient, name: str, kind: str) -> None:
+    answer = await client.get(f"{PATH}/{name}")
+    assert answer.headers["content-type"].startswith(kind)
+
+
+async def test_the_address_without_a_slash_leads_to_the_page_behind_any_prefix(client: httpx.AsyncClient) -> None:
+    answer = await client.get(PATH)
+    assert (answer.status_code, answer.headers["location"]) == (307, "asyncapi/")
+    assert (await client.get(PATH, follow_redirects=True)).text.startswith("<!doctype html>")
+
+
+async def test_the_page_may_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    answer = await client.get(f"{PATH}/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/try", "/../../../app.py", "/%2e%2e/%2e%2e/pyproject.toml", "/nothing.html"])
+async def test_nothing_else_is_there(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(PATH + path)).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["", "/", "/try", "/index.html"])
+async def test_nothing_can_be_posted(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.post(PATH + path, json={})).status_code in {404, 405}
+
+
+async def test_a_worker_without_the_site_runs_without_it(tmp_path: Path) -> None:
+    app = web.Application()
+    add_docs(app.router, (tmp_path,))
+    assert list(app.router.routes()) == []
+
+
+async def test_the_site_is_found_where_the_package_carries_it(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("the contract")
+    app = web.Application()
+    add_docs(app.router, (tmp_path / "missing", tmp_path))
+    async with TestServer(app) as server, httpx.AsyncClient(base_url=str(server.make_url("/"))) as client:
+        assert (await client.get(f"{PATH}/")).text == "the contract"

@@ -14,6 +14,7 @@ from aio_pika.abc import AbstractRobustConnection
 from aiormq.exceptions import (
     AMQPConnectionError,
     AMQPError,
+    ChannelAccessRefused,
     ChannelInvalidStateError,
     InvalidFrameError,
     ProbableAuthenticationError,
@@ -129,6 +130,10 @@ class Intake:
             await topology.declare(self._connection, self._queue_kind)
         except TopologyMismatch as error:
             raise CannotStart(str(error)) from None
+        except ChannelAccessRefused as error:
+            raise CannotStart(
+                f"RabbitMQ does not let the user of RABBITMQ_URL declare the topology: grant the right ({error})"
+            ) from None
 
 
 def _is_consumed(subscriber: RabbitSubscriber) -> bool:

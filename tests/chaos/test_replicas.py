@@ -51,6 +51,16 @@ async def test_sigkill_of_one_of_three_replicas_loses_nothing_and_sends_nothing_
         assert stage.letters_of(ids[to])[0].headers["x-error-type"] == "OUTCOME_UNKNOWN"
 
 
+async def test_a_backlog_that_is_there_before_the_start_is_taken_whole(stage: Scene) -> None:
+    await stage.declare()
+    recipients = [number() for _ in range(400)]
+    for to in recipients:
+        await stage.publish(to)
+    await stage.start_worker(RABBITMQ_PREFETCH="300")
+    await stage.all_accepted(recipients)
+    assert set(stage.accepted_of(recipients)) == {1}
+
+
 async def test_a_wait_survives_the_death_of_every_replica(stage: Scene) -> None:
     worker = await stage.start_worker()
     to = number("99931500")

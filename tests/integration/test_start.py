@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scene import Scene, number
+from tests.scene import Scene, management, number
 
 
 async def _stops_with(stage: Scene, **settings: str) -> str:
@@ -44,6 +44,15 @@ async def test_a_wrong_password_stops_the_start_with_one_sentence(stage: Scene) 
 async def test_a_missing_vhost_stops_the_start_with_one_sentence(stage: Scene) -> None:
     sentence = await _stops_with(stage, RABBITMQ_URL=stage.url + "-missing")
     assert "RabbitMQ refuses the vhost 'stage-" in sentence
+
+
+async def test_a_user_who_may_not_declare_stops_the_start_with_one_sentence(stage: Scene) -> None:
+    vhost = stage.url.rsplit("/", 1)[1]
+    nothing = {"configure": "^$", "write": ".*", "read": ".*"}
+    async with management(stage.world) as api:
+        (await api.put(f"/api/permissions/{vhost}/{stage.world.rabbitmq.username}", json=nothing)).raise_for_status()
+    sentence = await _stops_with(stage)
+    assert "RabbitMQ does not let the user of RABBITMQ_URL declare the topology" in sentence
 
 
 async def test_a_start_without_cache_keys_warns(stage: Scene) -> None:

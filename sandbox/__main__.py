@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 from contextlib import AsyncExitStack
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for add in (_add_demo, _add_soak, _add_graph, _add_tenants, _add_up, _add_numbers):
         add(commands)
     options = parser.parse_args(arguments)
+    for name in ("aiormq", "aio_pika"):  # they trace each connection that this world cuts on purpose
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         return int(options.run(options) or 0)

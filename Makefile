@@ -45,8 +45,6 @@ format: $(VENV)/.installed ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-LOCK := uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-header --no-annotate \
-	--no-emit-index-url --no-emit-find-links --python-version 3.11
 readme: $(VENV)/.installed ## Make the README's tables anew from the code
 	$(BIN)/python -m stream.operations.tables README.md
 
@@ -73,6 +71,8 @@ endif
 asyncapi-release: $(VENV)/.installed ## Mark the present contract as released: later changes are compared with it
 	$(BIN)/python -m asyncapi release
 
+LOCK := uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --python-version 3.11
 lock: ## Resolve the dependencies anew into the two lock files (needs uv)
 	$(LOCK) --upgrade --output-file requirements.lock
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock

@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import httpx
@@ -21,16 +21,15 @@ from faststream.rabbit import Channel, RabbitBroker
 from yarl import URL
 
 from stream import __version__
-from stream.contract.headers import History
-from stream.contract.messages import OutboundMessage
+from stream.contract.queues import INTAKE_QUEUE
 from stream.contract.wire import guard_properties
-from stream.delivery import report
 from stream.delivery.consumer import MessageConsumer
-from stream.delivery.decision import Decision, RetryPolicy
+from stream.delivery.decision import RetryPolicy
+from stream.delivery.depths import QueueDepths, count
 from stream.delivery.inflight import InFlight
 from stream.delivery.intake import CannotStart, Intake
 from stream.delivery.ledger import SentLedger
-from stream.delivery.metrics import Metrics
+from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.processor import MessageProcessor
 from stream.delivery.publishers import declare_publishers
 from stream.delivery.settlement import Settlement
@@ -40,6 +39,8 @@ from stream.meta.client import GraphClient
 from stream.meta.transport import build_transport
 from stream.observe.health import HealthServer
 from stream.observe.logging import configure_logging
+from stream.observe.metrics import Instruments
+from stream.observe.status import Dependency, Status, reachable
 from stream.redis_link import RedisLink, connect
 from stream.retry import RetryHandler
 from stream.settings import InvalidSettings, Settings, load_settings
@@ -136,18 +137,16 @@ def _build(settings: Settings) -> _Worker:
     )
     bound_s = 2 * (settings.meta_api_timeout_ms / 1000 + PATIENCE_S) + BOUND_MARGIN_S
     credentials = _credentials(settings, redis, tenant_http)
-    processor = _processor(settings, redis, graph_http, credentials, retry=retry, bound_s=bound_s)
+    instruments = Instruments(tenants=settings.metrics_tenants)
+    metrics = DeliveryMetrics(instruments)
+    processor = _processor(settings, redis, graph_http, credentials, metrics=metrics, bound_s=bound_s)
 
     broker = _broker(settings)
     in_flight = InFlight()
     policy = RetryPolicy(settings.meta_api_max_retries, settings.rate_limit_max_retries, retry)
-    metrics = Metrics(in_flight=lambda: len(in_flight), redis_away=lambda: redis.away)
-
-    def settled(message: OutboundMessage | None, history: History, decision: Decision) -> None:
-        report.settled(message, history, decision)
-        metrics.settled(message, decision)
-
-    consumer = MessageConsumer(settlement=Settlement(declare_publishers(broker), settled=settled), policy=policy)
+    consumer = MessageConsumer(
+        settlement=Settlement(declare_publishers(broker), metrics=metrics), policy=policy, metrics=metrics
+    )
     broker.include_router(
         build_subscriber(
             processor=processor,
@@ -159,14 +158,62 @@ def _build(settings: Settings) -> _Worker:
     )
     vhost = URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
     intake = Intake(broker, vhost=vhost, queue_kind=settings.rabbitmq_queue_type)
+    depths = QueueDepths(lambda: intake.connection)
+    _show(instruments, in_flight, redis)
     health = HealthServer(
         settings.http_host,
         settings.http_port,
+        status=_status(settings, intake, redis, metrics, depths).read,
         ready=lambda: intake.consuming,
-        alive=lambda: in_flight.oldest_s() < bound_s + STUCK_ALLOWANCE_S,
-        metrics=metrics.render,
+        alive=lambda: in_flight.oldest_s() < bound_s + STUCK_ALLOWANCE_S and intake.stuck_s() < STUCK_ALLOWANCE_S,
+        metrics=lambda: _rendered(instruments, depths),
     )
     return _Worker(broker, intake, in_flight, health, redis, graph_http, tenant_http, bound_s)
+
+
+def _show(instruments: Instruments, in_flight: InFlight, redis: RedisLink) -> None:
+    """Connect the gauges to what they show."""
+    instruments.gauge("worker_info").labels(__version__).set(1)
+    instruments.gauge("messages_in_flight").set_function(lambda: len(in_flight))
+    instruments.gauge("message_oldest_age_seconds").set_function(in_flight.oldest_message_s)
+    instruments.gauge("redis_away").set_function(lambda: float(redis.away))
+
+
+async def _rendered(instruments: Instruments, depths: QueueDepths) -> bytes:
+    """The metrics; a broker that does not tell its depths leaves them out, since an old number would be a lie."""
+    gauge = instruments.gauge("queue_messages")
+    gauge.clear()
+    for queue, messages in asdict(known).items() if (known := await depths.read()) else ():
+        gauge.labels(queue).set(messages)
+    return instruments.render()
+
+
+def _status(
+    settings: Settings, intake: Intake, redis: RedisLink, metrics: DeliveryMetrics, depths: QueueDepths
+) -> Status:
+    async def ask_rabbitmq() -> None:
+        if intake.connection is None:
+            raise ConnectionError
+        await count(intake.connection, INTAKE_QUEUE)
+
+    async def details() -> dict[str, Any]:
+        rate, failed = metrics.last_minute.rates()
+        known = await depths.read()
+        return {
+            "lastMinute": {"messagesPerSecond": round(rate, 2), "errorRate": round(failed, 4)},
+            "queues": asdict(known) if known else None,
+        }
+
+    return Status(
+        (
+            Dependency("rabbitmq", required=True, probe=ask_rabbitmq),
+            Dependency("redis", required=False, probe=redis.redis.ping),
+            Dependency("tenantService", required=False, probe=lambda: reachable(settings.tenant_service_url)),
+            Dependency("metaApi", required=True, probe=lambda: reachable(settings.meta_api_base_url)),
+        ),
+        consuming=lambda: intake.consuming,
+        details=details,
+    )
 
 
 def _processor(
@@ -175,7 +222,7 @@ def _processor(
     graph_http: httpx.AsyncBaseTransport,
     credentials: CredentialProvider,
     *,
-    retry: RetryHandler,
+    metrics: DeliveryMetrics,
     bound_s: float,
 ) -> MessageProcessor:
     timeout_s = settings.meta_api_timeout_ms / 1000
@@ -197,8 +244,8 @@ def _processor(
             classifier=classifier,
         ),
         classifier=classifier,
-        retry=retry,
         on_unknown=settings.on_unknown_outcome,
+        metrics=metrics,
         bound_s=bound_s,
     )
 

@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     http_port: int = Field(
         default=8081, ge=0, le=65_535, description="port of the health endpoints; 0 takes a free one"
     )
+    metrics_tenants: int = Field(
+        default=100,
+        ge=0,
+        le=10_000,
+        description="tenants with a label of their own in the metrics; the rest is `other`",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least level logged")
 
     @field_validator("*", mode="before")

@@ -15,6 +15,7 @@ from stream.contract.messages import InvalidMessage, OutboundMessage
 from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery import report
 from stream.delivery.decision import RetryPolicy, decide
+from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome
 from stream.delivery.settlement import Delivery, Settlement
 from stream.meta.failure import Failure
@@ -36,14 +37,21 @@ class MessageConsumer:
     Args:
         settlement: Carries out the decisions.
         policy: How often and how long to retry.
+        metrics: Counts what could not be settled.
         now: The current time in UTC.
     """
 
     def __init__(
-        self, *, settlement: Settlement, policy: RetryPolicy, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        *,
+        settlement: Settlement,
+        policy: RetryPolicy,
+        metrics: DeliveryMetrics,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settlement = settlement
         self._policy = policy
+        self._metrics = metrics
         self._now = now
 
     async def consume(self, incoming: AbstractIncomingMessage, attempt: Callable[[], Awaitable[Attempt]]) -> None:
@@ -60,6 +68,7 @@ class MessageConsumer:
                 # Neither its history nor a faithful copy can be had: the broker moves the original.
                 log.error("dead_lettered_by_broker", reason=f"properties cannot be decoded: {unreadable!r}")
                 await incoming.reject(requeue=False)
+                self._metrics.dead_lettered_by_broker(None)
                 return
             message, outcome = await self._attempted(attempt)
             delivery = Delivery(incoming, message, history)
@@ -67,10 +76,12 @@ class MessageConsumer:
         except (AMQPError, ChannelInvalidStateError, OSError) as error:
             # The channel it came on is gone, and with it the right to settle: the broker delivers it again.
             log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(message))
+            self._metrics.not_settled(message)
         except Exception:
             # Nothing foreseen. Trying again would loop for ever, so the broker dead-letters the original.
             log.exception("settlement_failed", **report.identity(message))
             await incoming.reject(requeue=False)
+            self._metrics.dead_lettered_by_broker(message)
 
     async def _attempted(self, attempt: Callable[[], Awaitable[Attempt]]) -> tuple[OutboundMessage | None, Outcome]:
         try:

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from aio_pika.abc import AbstractIncomingMessage
 
 from stream.contract.messages import OutboundMessage
 from stream.delivery import report
+from stream.delivery.metrics import published_at
 
 WATCH_EVERY_S: Final = 1.0
 
@@ -26,6 +28,8 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True)
 class _Running:
     started: float
+    began_at: float  # seconds since the epoch
+    incoming: AbstractIncomingMessage | None
     message: OutboundMessage | None = None
     reported: bool = False
 
@@ -50,10 +54,14 @@ class InFlight:
 
     Args:
         monotonic: Seconds.
+        now: Seconds since the epoch.
     """
 
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, monotonic: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
+    ) -> None:
         self._monotonic = monotonic
+        self._now = now
         self._running: dict[asyncio.Task[None], _Running] = {}
         self._draining = False
         self._returned = 0
@@ -61,7 +69,7 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def run(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def run(self, work: Callable[[], Awaitable[None]], incoming: AbstractIncomingMessage | None = None) -> None:
         """Run `work` to its end, even if the caller is cancelled meanwhile; start nothing while draining."""
         if self._draining:
             self._returned += 1  # not acknowledged: it goes back to the queue when the channel closes
@@ -71,7 +79,7 @@ class InFlight:
             await work()
 
         task = asyncio.create_task(whole())
-        self._running[task] = _Running(self._monotonic())
+        self._running[task] = _Running(self._monotonic(), self._now(), incoming)
         task.add_done_callback(self._ended)
         await asyncio.shield(task)
 
@@ -85,6 +93,14 @@ class InFlight:
         """Age of the oldest try, in seconds; 0 when there is none."""
         now = self._monotonic()
         return max((now - running.started for running in self._running.values()), default=0.0)
+
+    def oldest_message_s(self) -> float:
+        """Age of the oldest message that is being tried, from its publish, in seconds; 0 when there is none."""
+        published = (
+            published_at(each.message, each.incoming.timestamp if each.incoming else None, each.began_at)
+            for each in self._running.values()
+        )
+        return max(0.0, self._now() - min(published, default=float("inf")))
 
     async def watch(self, limit_s: float) -> None:
         """Log each try that takes longer than `limit_s` seconds, once, for ever."""

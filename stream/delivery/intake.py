@@ -7,6 +7,8 @@ start gives up on a broker that is not there yet. Both are done here instead, ar
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -43,20 +45,46 @@ class Intake:
         broker: The broker with its subscriber, not started.
         vhost: The vhost of its URL, for messages to an operator.
         queue_kind: `RABBITMQ_QUEUE_TYPE`.
+        monotonic: Seconds.
     """
 
-    def __init__(self, broker: RabbitBroker, *, vhost: str, queue_kind: QueueKind) -> None:
+    def __init__(
+        self,
+        broker: RabbitBroker,
+        *,
+        vhost: str,
+        queue_kind: QueueKind,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._broker = broker
         self._vhost = vhost
         self._queue_kind = queue_kind
-        self._connection: AbstractRobustConnection | None = None
+        self._monotonic = monotonic
+        self.connection: AbstractRobustConnection | None = None
+        self._idle_since: float | None = None
         self._stopping = False
 
     @property
     def consuming(self) -> bool:
         """Whether messages arrive: connected, subscribed, and not stopping."""
-        connected = self._connection is not None and self._connection.connected.is_set()
-        return connected and not self._stopping and all(_is_consumed(each) for each in self._subscribers())
+        return self._connected and not self._stopping and all(_is_consumed(each) for each in self._subscribers())
+
+    @property
+    def _connected(self) -> bool:
+        return self.connection is not None and self.connection.connected.is_set()
+
+    def stuck_s(self) -> float:
+        """For how long there has been a connection but no consumer on it, in seconds; looked at from call to call.
+
+        A broker that is away is not the worker's fault and no reason to start it anew; a consumer that does not come
+        back on a connection that did is.
+        """
+        if self.consuming or self._stopping or not self._connected:
+            self._idle_since = None
+            return 0.0
+        now = self._monotonic()
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        return now - self._idle_since
 
     async def open(self) -> None:
         """Connect, waiting for a broker that is not there yet, and declare the topology.
@@ -65,11 +93,11 @@ class Intake:
             CannotStart: Wrong credentials, no such vhost, or a topology that does not fit.
         """
         attempt = 0
-        while self._connection is None:
+        while self.connection is None:
             attempt += 1
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    self._connection = await self._broker.connect()
+                    self.connection = await self._broker.connect()
             except ProbableAuthenticationError:
                 raise CannotStart(
                     "RabbitMQ refuses the login in RABBITMQ_URL: correct the user and the password"
@@ -85,8 +113,8 @@ class Intake:
                 reason = f"{type(error).__name__}: {error}"
                 log.warning("rabbitmq_not_there_yet", attempt=attempt, nextInS=wait_s, error=reason)
                 await asyncio.sleep(wait_s)
-        self._connection.close_callbacks.add(self._lost)
-        self._connection.reconnect_callbacks.add(self._reconnected)
+        self.connection.close_callbacks.add(self._lost)
+        self.connection.reconnect_callbacks.add(self._reconnected)
         await self._declare()
 
     def _lost(self, _connection: object, error: BaseException | None) -> None:
@@ -124,10 +152,10 @@ class Intake:
         return [subscriber for subscriber in self._broker.subscribers if isinstance(subscriber, RabbitSubscriber)]
 
     async def _declare(self) -> None:
-        if self._connection is None:
+        if self.connection is None:
             return
         try:
-            await topology.declare(self._connection, self._queue_kind)
+            await topology.declare(self.connection, self._queue_kind)
         except TopologyMismatch as error:
             raise CannotStart(str(error)) from None
         except ChannelAccessRefused as error:

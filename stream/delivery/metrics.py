@@ -1,75 +1,138 @@
-"""Metrics for Prometheus, each declared once with its type, unit and labels. No label is unbounded."""
+"""What is counted of each message, in the terms of `stream.observe.metrics`."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 from stream.contract.messages import OutboundMessage
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
 from stream.delivery.outcome import Sent
-from stream.delivery.routes import FORWARD, route_for
 from stream.meta.failure import Certainty, Failure
+from stream.observe.last_minute import LastMinute
+from stream.observe.metrics import Instruments
 
-# From a cached send on a fast line to a send that runs into its timeout.
-SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 20)
+if TYPE_CHECKING:
+    from stream.delivery.settlement import Delivery
+
+MILLISECONDS_FROM: Final = 1e11  # epoch seconds reach this in the year 5138: larger numbers are milliseconds
+UNKNOWN_TENANT: Final = ""  # bytes that are not a message have none
 
 
-class Metrics:
-    """The worker's metrics, in a registry of their own.
+class DeliveryMetrics:
+    """Counts messages, requests and credentials.
 
     Args:
-        in_flight: How many tries run now.
-        redis_away: Whether Redis cannot be reached.
+        instruments: The declared metrics.
+        now: Seconds since the epoch, for ages.
     """
 
-    def __init__(self, *, in_flight: Callable[[], float], redis_away: Callable[[], bool]) -> None:
-        self.registry = registry = CollectorRegistry()
-        self._delivered = Counter("messages_delivered", "Messages that Meta accepted.", ["type"], registry=registry)
-        self._duplicates = Counter("messages_duplicate", "Copies of messages sent before.", registry=registry)
-        self._retried = Counter("messages_retried", "Waits for a retry.", ["error_type"], registry=registry)
-        self._failed = Counter("messages_failed", "Dead letters.", ["error_type", "retryable"], registry=registry)
-        self._unknown = Counter(
-            "messages_unknown_outcome",
-            "Sends that got no answer: the message may have been delivered.",
-            ["decision"],
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "message_processing_duration_seconds",
-            "A delivered message's last try, credentials included.",
-            buckets=SECONDS,
-            registry=registry,
-        )
-        Gauge("messages_in_flight", "Tries that run now.", registry=registry).set_function(in_flight)
-        Gauge(
-            "redis_away", "1 while Redis cannot be reached and a message may be sent twice.", registry=registry
-        ).set_function(lambda: float(redis_away()))
+    def __init__(self, instruments: Instruments | None = None, *, now: Callable[[], float] = time.time) -> None:
+        instruments = instruments or Instruments()
+        self.last_minute = LastMinute()
+        self._now = now
+        self._tenant = instruments.tenants.label
+        self._consumed = instruments.counter("messages_consumed_total")
+        self._delivered = instruments.counter("messages_delivered_total")
+        self._failed = instruments.counter("messages_failed_total")
+        self._retried = instruments.counter("messages_retried_total")
+        self._duplicates = instruments.counter("messages_duplicate_total")
+        self._unknown = instruments.counter("messages_unknown_outcome_total")
+        self._requests = instruments.counter("meta_api_requests_total")
+        self._processing = instruments.histogram("message_processing_duration_seconds")
+        self._request_time = instruments.histogram("meta_api_request_duration_seconds")
+        credentials = instruments.histogram("credential_fetch_duration_seconds")
+        self._credentials = {cached: credentials.labels("true" if cached else "false") for cached in (True, False)}
+        self._no_credentials = instruments.counter("credential_fetch_failures_total")
+        self._age = instruments.histogram("message_age_seconds")
+        self._events_lost = instruments.counter("events_lost_total")
 
-    def settled(self, message: OutboundMessage | None, decision: Decision) -> None:
+    def settled(self, delivery: Delivery, decision: Decision) -> None:
         """Count what became of a message."""
+        tenant = self._label(delivery.message)
+        self.last_minute.count(failed=isinstance(decision, DeadLetter))
         match decision:
             case Acknowledge(Sent() as sent):
-                self._delivered.labels(route_for(message).name if message else FORWARD.name).inc()
-                self._seconds.observe(sent.process_s)
+                self._consumed.labels(tenant, "delivered").inc()
+                self._delivered.labels(tenant).inc()
+                self._processing.observe(sent.process_s)
+                self._age.observe(max(0.0, self._now() - _published_at(delivery)))
                 if sent.after_unknown:
                     self._unknown.labels("sent again").inc()
             case Acknowledge():
+                self._consumed.labels(tenant, "duplicate").inc()
                 self._duplicates.inc()
             case RetryAfter(failure):
+                self._consumed.labels(tenant, "retry").inc()
                 self._retried.labels(failure.rule.name).inc()
                 self._count_unknown(failure, "retry")
-            case DeadLetter(failure):
-                self._failed.labels(failure.rule.name, str(failure.rule.retryable).lower()).inc()
-                self._count_unknown(failure, "dead letter")
             case WaitForOther():
-                self._retried.labels("SENDING_ELSEWHERE").inc()
+                self._consumed.labels(tenant, "waiting").inc()
+            case DeadLetter(failure):
+                self._count_failed(tenant, failure)
 
-    def render(self) -> bytes:
-        """The metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def dead_lettered_by_broker(self, message: OutboundMessage | None) -> None:
+        """Count a message that could only be rejected: the broker moves the original."""
+        self.last_minute.count(failed=True)
+        self._count_failed(self._label(message), Failure.of("INVALID_MESSAGE", ""))
+
+    def not_settled(self, message: OutboundMessage | None) -> None:
+        """Count a message that the broker will deliver again."""
+        self._consumed.labels(self._label(message), "not_settled").inc()
+
+    def requested(self, tenant: str, http_status: int | None, seconds: float) -> None:
+        """Count one request to Meta."""
+        self._requests.labels(self._tenant(tenant), "none" if http_status is None else str(http_status)).inc()
+        self._request_time.observe(seconds)
+
+    def credentials(self, seconds: float, *, cached: bool) -> None:
+        """Count credentials that were got."""
+        self._credentials[cached].observe(seconds)
+
+    def no_credentials(self, error_type: str) -> None:
+        """Count a message that got none."""
+        self._no_credentials.labels(error_type).inc()
+
+    def event_lost(self) -> None:
+        """Count an event that was given up."""
+        self._events_lost.inc()
+
+    def _label(self, message: OutboundMessage | None) -> str:
+        return self._tenant(message.tenant_id) if message else UNKNOWN_TENANT
+
+    def _count_failed(self, tenant: str, failure: Failure) -> None:
+        self._consumed.labels(tenant, "dead_lettered").inc()
+        code = "" if failure.code is None else str(failure.code)
+        self._failed.labels(tenant, failure.rule.name, code, str(failure.rule.retryable).lower()).inc()
+        self._count_unknown(failure, "dead letter")
 
     def _count_unknown(self, failure: Failure, decision: str) -> None:
         if failure.certainty is Certainty.UNKNOWN:
             self._unknown.labels(decision).inc()
+
+
+def published_at(message: OutboundMessage | None, amqp: datetime | None, else_at: float) -> float:
+    """When upstream made or published a message, in seconds since the epoch; `else_at` when nothing readable says so.
+
+    Args:
+        message: Its `metadata.timestamp` is the most exact: AMQP's property has whole seconds.
+        amqp: The AMQP property.
+        else_at: What is known otherwise.
+    """
+    value = message.metadata.timestamp if message else None
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            pass
+        else:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return value / 1000 if value > MILLISECONDS_FROM else float(value)
+    return amqp.timestamp() if amqp else else_at
+
+
+def _published_at(delivery: Delivery) -> float:
+    return published_at(delivery.message, delivery.incoming.timestamp, delivery.history.first_seen.timestamp())

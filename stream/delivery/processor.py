@@ -14,13 +14,13 @@ from stream.contract.headers import OnUnknown
 from stream.contract.messages import InvalidMessage, OutboundMessage
 from stream.delivery import report
 from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
+from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
 from stream.delivery.routes import route_for
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
 from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Certainty, Failure, GraphError
-from stream.retry import RetryHandler
 from stream.tenants.cache import entry_key
 from stream.tenants.credentials import (
     CredentialError,
@@ -90,8 +90,8 @@ class MessageProcessor:
         ledger: What has been sent before.
         graph: Meta.
         classifier: Says whether a refusal is the credentials' fault.
-        retry: Runs the one immediate resend after fresh credentials.
         on_unknown: `ON_UNKNOWN_OUTCOME`.
+        metrics: Counts requests and credentials.
         bound_s: How long a try may take in all, in seconds.
         monotonic: Seconds, for durations.
     """
@@ -103,8 +103,8 @@ class MessageProcessor:
         ledger: SentLedger,
         graph: GraphClient,
         classifier: MetaErrorClassifier,
-        retry: RetryHandler,
         on_unknown: OnUnknown,
+        metrics: DeliveryMetrics,
         bound_s: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -112,8 +112,8 @@ class MessageProcessor:
         self._ledger = ledger
         self._graph = graph
         self._classifier = classifier
-        self._retry = retry
         self._on_unknown = on_unknown
+        self._metrics = metrics
         self._bound_s = bound_s
         self._monotonic = monotonic
 
@@ -140,24 +140,29 @@ class MessageProcessor:
 
     async def _send(self, current: _Try) -> Accepted:
         """Send; if Meta refuses the credentials, fetch them anew and send once more, at once."""
-        message = current.message
-
-        async def send() -> Accepted:
-            credentials = await self._admit(current)
-            current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
-            try:
-                return await self._graph.send(message.phone_number_id, credentials.access_token, message.payload_bytes)
-            except GraphError:
-                current.in_request = False
+        try:
+            return await self._send_once(current)
+        except GraphError as error:
+            if not self._classifier.is_auth_error(error.failure):
                 raise
+            log.warning("credentials_refused", tenantId=current.message.tenant_id, error=str(error))
+        await self._credentials.forget(current.message.tenant_id, current.token)
+        return await self._send_once(current)
 
-        async def refresh(error: BaseException, _attempt: int) -> None:
-            log.warning("credentials_refused", tenantId=message.tenant_id, error=str(error))
-            await self._credentials.forget(message.tenant_id, current.token)
-
-        return await self._retry.execute_with_retry(
-            send, max_retries=1, base_delay_s=0, classifier=self._refused_credentials, on_retry=refresh
-        )
+    async def _send_once(self, current: _Try) -> Accepted:
+        message = current.message
+        credentials = await self._admit(current)
+        current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
+        started, status = time.perf_counter(), None
+        try:
+            accepted = await self._graph.send(message.phone_number_id, credentials.access_token, message.payload_bytes)
+            status = accepted.http_status
+        except GraphError as error:
+            current.in_request, status = False, error.failure.http_status
+            raise
+        finally:
+            self._metrics.requested(message.tenant_id, status, time.perf_counter() - started)
+        return accepted
 
     async def _admit(self, current: _Try) -> Credentials:
         """Claim the message and get its tenant's credentials: one call to Redis, unless they must be fetched.
@@ -167,9 +172,13 @@ class MessageProcessor:
             CredentialError: No credentials.
         """
         tenant_id = current.message.tenant_id
+        started = time.perf_counter()
         credentials = self._take(await self._claim(current, need_credentials=True), current)
+        cached = credentials is not None
         if credentials is None:
             credentials = await self._credentials.get(tenant_id)
+        self._metrics.credentials(time.perf_counter() - started, cached=cached)
+        if not cached:
             self._take(await self._claim(current, need_credentials=False), current)
         return credentials
 
@@ -208,6 +217,7 @@ class MessageProcessor:
                 failure = Failure.of("INVALID_MESSAGE", str(error))
             case CredentialError():
                 failure = Failure.of(_CREDENTIAL_FAILURES[type(error)], str(error))
+                self._metrics.no_credentials(failure.rule.name)
             case GraphError():
                 failure = error.failure
             case TimeoutError():
@@ -227,6 +237,3 @@ class MessageProcessor:
             await self._ledger.record_unknown(current.key, current.owner, send_again=not probably_sent)
         else:
             await self._ledger.release(current.key, current.owner)
-
-    def _refused_credentials(self, error: BaseException) -> bool:
-        return isinstance(error, GraphError) and self._classifier.is_auth_error(error.failure)

@@ -28,6 +28,7 @@ from stream.contract.republish import NotRepublishable, copy_of
 from stream.contract.topology import exchange
 from stream.delivery import notices, report
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Sent
 from stream.delivery.publishers import Publishers
 
@@ -69,7 +70,7 @@ class Settlement:
 
     Args:
         publishers: Where to publish.
-        settled: Hears what became of each message, once it is settled.
+        metrics: Counts what became of each message, once it is settled.
         now: The current time in UTC, for headers and events.
         sleep: How pauses wait.
     """
@@ -78,12 +79,12 @@ class Settlement:
         self,
         publishers: Publishers,
         *,
-        settled: Callable[[OutboundMessage | None, History, Decision], None] = report.settled,
+        metrics: DeliveryMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._publishers = publishers
-        self._settled = settled
+        self._metrics = metrics
         self._now = now
         self._sleep = sleep
 
@@ -107,12 +108,15 @@ class Settlement:
         except NotRepublishable as error:
             log.error("dead_lettered_by_broker", reason=str(error), **report.identity(delivery.message))
             await delivery.incoming.reject(requeue=False)
+            self._metrics.dead_lettered_by_broker(delivery.message)
         except Unconfirmed as error:
             log.error("left_on_queue", reason=str(error), **report.identity(delivery.message))
             await self.give_back(delivery.incoming)
+            self._metrics.not_settled(delivery.message)
         else:
             await delivery.incoming.ack()
-            self._settled(delivery.message, delivery.history, decision)
+            report.settled(delivery.message, delivery.history, decision)
+            self._metrics.settled(delivery, decision)
 
     async def give_back(self, incoming: AbstractIncomingMessage) -> None:
         """Hand a message back to the queue, after a pause."""
@@ -158,6 +162,7 @@ class Settlement:
         try:
             await self._confirmed(lambda: publisher.publish(body, routing_key=routing_key))
         except Unconfirmed as error:
+            self._metrics.event_lost()
             log.warning("event_lost", routingKey=routing_key, reason=str(error), **report.identity(message))
 
     async def _confirmed(self, publish: Callable[[], Awaitable[Any]]) -> None:

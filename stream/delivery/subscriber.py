@@ -35,7 +35,7 @@ def build_subscriber(
 
     class Settle(BaseMiddleware[Any, Any]):
         async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> None:
-            await in_flight.run(lambda: consumer.consume(msg.raw_message, lambda: call_next(msg)))
+            await in_flight.run(lambda: consumer.consume(msg.raw_message, lambda: call_next(msg)), msg.raw_message)
 
     router = RabbitRouter(middlewares=[Settle])
 

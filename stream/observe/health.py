@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -11,14 +12,15 @@ from stream.observe.docs import add_docs
 
 
 class HealthServer:
-    """Serves `/health/…`, `/metrics` and `/docs/asyncapi` on `HTTP_HOST`:`HTTP_PORT`.
+    """Serves `/health`, `/health/…`, `/metrics` and `/docs/asyncapi` on `HTTP_HOST`:`HTTP_PORT`.
 
     Args:
         host: Address to listen on.
         port: Port; 0 takes a free one.
+        status: The detailed health: the overall state, and everything known.
         ready: Whether the worker consumes; asked at each request.
         alive: Whether it makes progress; a process that does not should be started anew.
-        metrics: The metrics in Prometheus' text format.
+        metrics: Gives the metrics in Prometheus' text format.
     """
 
     def __init__(
@@ -26,12 +28,14 @@ class HealthServer:
         host: str,
         port: int,
         *,
+        status: Callable[[], Awaitable[tuple[str, dict[str, Any]]]],
         ready: Callable[[], bool],
         alive: Callable[[], bool],
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._host = host
         self._port = port
+        self._status = status
         self._ready = ready
         self._alive = alive
         self._metrics = metrics
@@ -47,6 +51,7 @@ class HealthServer:
             OSError: The port is taken.
         """
         app = web.Application()
+        app.router.add_get("/health", self._health)
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._readiness)
         add_docs(app.router)
@@ -62,7 +67,11 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _scrape(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await self._metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        overall, everything = await self._status()
+        return web.json_response(everything, status=503 if overall == "unhealthy" else 200)
 
     async def _live(self, _request: web.Request) -> web.Response:
         alive = self._alive()

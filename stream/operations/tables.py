@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from stream.meta.errors import ROWS, Budget, ErrorRule
+from stream.observe.metrics import CATALOG
 from stream.settings import Settings
 
 NONE: Final = "-"
@@ -40,7 +41,21 @@ def settings_table() -> str:
     return "\n".join(lines)
 
 
-TABLES: Final[dict[str, Callable[[], str]]] = {"errors": error_table, "settings": settings_table}
+def metrics_table() -> str:
+    """Every metric that the worker exposes."""
+    lines = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels) or NONE} | {metric.meaning} |"
+        for metric in CATALOG
+    ]
+    return "\n".join(lines)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "errors": error_table,
+    "settings": settings_table,
+    "metrics": metrics_table,
+}
 
 
 def rewritten(text: str) -> str:

@@ -8,14 +8,14 @@ from stream.contract.headers import OnUnknown
 from stream.contract.identifiers import TenantId
 from stream.contract.messages import OutboundMessage
 from stream.delivery.ledger import Claim, Granted, NoCredentials, SentLedger
+from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome
 from stream.delivery.processor import MessageProcessor
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
-from stream.retry import RetryHandler
 from stream.tenants.credentials import Credentials
 from stream.tenants.provider import CredentialProvider
-from tests.unit.doubles import Sleeps, message
+from tests.unit.doubles import message
 
 OK = httpx.Response(200, json={"messages": [{"id": "wamid.A"}]})
 REFUSED = httpx.Response(401, json={"error": {"code": 190, "message": "expired"}})
@@ -97,7 +97,6 @@ class World:
         self.requests: list[httpx.Request] = []
         self.provider = FakeProvider(error)
         self.ledger = FakeLedger(*claims)
-        self.sleeps = Sleeps()
         self._times = iter(range(100))
         classifier = MetaErrorClassifier()
         self._processor = MessageProcessor(
@@ -111,8 +110,8 @@ class World:
                 classifier=classifier,
             ),
             classifier=classifier,
-            retry=RetryHandler(sleep=self.sleeps),
             on_unknown=on_unknown,
+            metrics=DeliveryMetrics(),
             bound_s=bound_s,
             monotonic=lambda: float(next(self._times)),
         )

@@ -12,6 +12,7 @@ from stream.contract.messages import InvalidMessage
 from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery.consumer import Attempt, MessageConsumer
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, RetryPolicy
+from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome, Sent
 from stream.delivery.settlement import Delivery, Settlement
 from stream.meta.client import Accepted
@@ -47,7 +48,9 @@ class World:
 
     async def consume(self, **properties: Any) -> list[str]:
         policy = RetryPolicy(failures=3, throttles=10, backoff=RetryHandler(draw=lambda: 0.0))
-        consumer = MessageConsumer(settlement=self.settlement, policy=policy, now=lambda: NOW)
+        consumer = MessageConsumer(
+            settlement=self.settlement, policy=policy, metrics=DeliveryMetrics(), now=lambda: NOW
+        )
         with structlog.testing.capture_logs() as lines:
             await consumer.consume(incoming(story=self.story, **properties), self._attempt)
         return [line["event"] for line in lines]

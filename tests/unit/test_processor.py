@@ -98,7 +98,6 @@ async def test_a_refused_token_is_forgotten_and_the_message_sent_once_more_at_on
     assert outcome.sends == 2
     assert world.provider.forgotten == [("acme", "token-0")]
     assert world.tokens == ["Bearer token-0", "Bearer token-1"]
-    assert sum(world.sleeps.asked) == 0
 
 
 async def test_every_request_of_a_try_belongs_to_one_claim() -> None:

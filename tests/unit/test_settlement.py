@@ -14,6 +14,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Duplicate, Sent
 from stream.delivery.settlement import Delivery, Settlement
 from stream.meta.client import Accepted
@@ -58,7 +59,9 @@ class World:
     async def settle(self, decision: Decision, *, known: bool = True, **properties: Any) -> list[str]:
         correlation = properties.pop("correlationId", None)
         content = message(correlationId=correlation) if known else None
-        settlement = Settlement(cast("Any", SimpleNamespace(**self.by_name)), now=lambda: NOW, sleep=self.sleeps)
+        settlement = Settlement(
+            cast("Any", SimpleNamespace(**self.by_name)), metrics=DeliveryMetrics(), now=lambda: NOW, sleep=self.sleeps
+        )
         delivery = Delivery(incoming(b"body", story=self.story, **properties), content, HISTORY)
         await settlement.settle(delivery, decision)
         return self.story

@@ -1,0 +1,77 @@
+"""How many messages are on the queues, asked of the broker itself: no management API, no rights but to connect."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aio_pika.abc import AbstractConnection
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from stream.contract import delays
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
+
+FRESH_S: Final = 5.0  # sixteen round trips: a scrape by several readers asks once
+TIMEOUT_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """Messages that are ready; those in flight with a consumer are not among them."""
+
+    intake: int
+    waiting: int
+    failed: int
+
+
+class QueueDepths:
+    """Asks for the depths, at most every five seconds.
+
+    Args:
+        connection: The connection to RabbitMQ, once there is one.
+        monotonic: Seconds.
+    """
+
+    def __init__(
+        self, connection: Callable[[], AbstractConnection | None], *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._connection = connection
+        self._monotonic = monotonic
+        self._known: Depths | None = None
+        self._asked_at = float("-inf")
+        self._one_at_a_time = asyncio.Lock()
+
+    async def read(self) -> Depths | None:
+        """The depths, or `None` while the broker does not tell."""
+        async with self._one_at_a_time:
+            if self._monotonic() - self._asked_at > FRESH_S:
+                self._known = await self._measured()
+                self._asked_at = self._monotonic()
+            return self._known
+
+    async def _measured(self) -> Depths | None:
+        if (connection := self._connection()) is None:
+            return None
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                levels = [delays.level_name(level) for level in range(delays.LEVELS)]
+                intake, failed, *waiting = await count(connection, INTAKE_QUEUE, DEAD_LETTER_QUEUE, *levels)
+        except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError):
+            return None
+        return Depths(intake, sum(waiting), failed)
+
+
+async def count(connection: AbstractConnection, *queues: str) -> list[int]:
+    """Messages on queues, one round trip each.
+
+    Raises:
+        AMQPError: One of them is not there.
+    """
+    # A channel of its own: asking for a queue that is not there closes the channel.
+    async with connection.channel(publisher_confirms=False) as channel:
+        # The robust channel would answer from memory.
+        underlay = await channel.get_underlay_channel()
+        return [(await underlay.queue_declare(name, passive=True)).message_count or 0 for name in queues]

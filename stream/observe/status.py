@@ -1,0 +1,107 @@
+"""The detailed health: each dependency with state and latency, and what the worker has done lately."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from yarl import URL
+
+from stream import __version__
+
+PROBE_TIMEOUT_S: Final = 1.0
+FRESH_S: Final = 2.0  # whoever asks more often gets the last answer: a probe must not become load
+
+Overall = Literal["healthy", "degraded", "unhealthy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """Something that the worker needs.
+
+    Attributes:
+        name: As it is shown.
+        required: Without it nothing is delivered; without another one, the worker does less well.
+        probe: Asks it something cheap; raises when it does not answer.
+    """
+
+    name: str
+    required: bool
+    probe: Callable[[], Awaitable[object]]
+
+
+class Status:
+    """Puts the detailed health together.
+
+    Args:
+        dependencies: Probed all at once, each for a second at most.
+        consuming: Whether messages arrive.
+        details: More to show, e.g. rates and depths.
+        monotonic: Seconds.
+    """
+
+    def __init__(
+        self,
+        dependencies: tuple[Dependency, ...],
+        *,
+        consuming: Callable[[], bool],
+        details: Callable[[], Awaitable[dict[str, Any]]],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._dependencies = dependencies
+        self._consuming = consuming
+        self._details = details
+        self._monotonic = monotonic
+        self._started = monotonic()
+        self._known: dict[str, Any] = {}
+        self._probed_at = float("-inf")
+        self._one_at_a_time = asyncio.Lock()
+
+    async def read(self) -> tuple[Overall, dict[str, Any]]:
+        """The overall state and everything known, fit for JSON."""
+        async with self._one_at_a_time:
+            if self._monotonic() - self._probed_at > FRESH_S:
+                found = await asyncio.gather(*(self._probed(each) for each in self._dependencies))
+                self._known = {each.name: state for each, state in zip(self._dependencies, found, strict=True)}
+                self._probed_at = self._monotonic()
+        consuming = self._consuming()
+        overall = self._overall(consuming=consuming)
+        return overall, {
+            "status": overall,
+            "version": __version__,
+            "uptimeS": round(self._monotonic() - self._started, 1),
+            "consuming": consuming,
+            "dependencies": self._known,
+            **await self._details(),
+        }
+
+    def _overall(self, *, consuming: bool) -> Overall:
+        down = [each for each in self._dependencies if self._known[each.name]["status"] == "down"]
+        if not consuming or any(each.required for each in down):
+            return "unhealthy"
+        return "degraded" if down else "healthy"
+
+    async def _probed(self, dependency: Dependency) -> dict[str, Any]:
+        started = self._monotonic()
+        role = "required" if dependency.required else "optional"
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await dependency.probe()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the dependency did not answer
+            return {"status": "down", "role": role, "error": type(error).__name__}
+        return {"status": "up", "role": role, "latencyMs": round((self._monotonic() - started) * 1000, 1)}
+
+
+async def reachable(url: str) -> None:
+    """Open a TCP connection to a URL's host and close it: nothing is sent, so nothing is counted or billed there.
+
+    Raises:
+        OSError: It does not listen.
+    """
+    where = URL(url)
+    _, writer = await asyncio.open_connection(where.host, where.port)
+    writer.close()
+    await writer.wait_closed()

@@ -44,6 +44,13 @@ class RedisCounter:
             int(info["total_commands_processed"]) - self._asked, int(info["total_reads_processed"]) - self._asked
         )
 
+    def store(self, entries: dict[str, bytes], ttl_ms: int) -> None:
+        """Write entries that end after so many milliseconds; between measurements only, as it is counted."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, value in entries.items():
+            pipeline.set(key, value, px=ttl_ms)
+        pipeline.execute()
+
     def close(self) -> None:
         """Disconnect."""
         self._redis.close()

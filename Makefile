@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo test soak unit check format readme asyncapi docs asyncapi-check asyncapi-release lock clean
+.PHONY: help demo test soak bench-quick bench bench-scale unit check format readme asyncapi docs asyncapi-check asyncapi-release lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,15 @@ test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they bring
 
 soak: $(VENV)/.installed ## Hold load for two minutes while things die and come back (ARGS='--seconds 60 --rate 50')
 	$(BIN)/python -m sandbox soak $(ARGS)
+
+bench-quick: $(VENV)/.installed ## Compare this worker with a raw floor, in less than a minute
+	$(BIN)/python -m bench quick
+
+bench: $(VENV)/.installed ## Compare it with the floor and a lean Node worker, in less than five minutes
+	$(BIN)/python -m bench full
+
+bench-scale: $(VENV)/.installed ## See whether replicas, tenants and a backlog change what a message costs
+	$(BIN)/python -m bench scale
 
 unit: $(VENV)/.installed ## Run the tests that need no server
 	$(BIN)/python -m pytest tests/unit

@@ -1,0 +1,104 @@
+"""One measurement: a worker, a backlog, and what its end cost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bench import usage
+from bench.redis_counts import RedisCounts
+from bench.workers import make_worker
+
+if TYPE_CHECKING:
+    from bench.stage import Stage
+
+WARM: Final = 500  # messages: imports, connections, caches and, on Node, the compiler are behind the worker then
+POLL_S: Final = 0.02
+STALLED_S: Final = 60.0
+
+
+class Stalled(RuntimeError):  # noqa: N818 - what happened, for a person to read
+    """A worker did not deliver what it should have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One worker on one backlog; all figures are of the part after its warm-up.
+
+    Attributes:
+        rate: Messages a second, at the Graph API.
+        cpu_ms: CPU time a message, of the worker's whole process tree, in milliseconds.
+        peak_mib: Its highest resident memory, start included, in MiB.
+        redis: Redis' commands and reads a message.
+    """
+
+    rate: float
+    cpu_ms: float
+    peak_mib: float
+    redis: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    at: float
+    cpu_ms: float
+    requests: int
+    redis: RedisCounts
+
+    @classmethod
+    def now(cls, stage: Stage, pids: list[int]) -> _Moment:
+        return cls(time.monotonic(), usage.cpu_ms(pids), stage.graph.requests(), stage.redis.counts())
+
+
+async def measure(stage: Stage, kind: str, *, prefetch: int, messages: int, tenants: list[str], behind: int = 0) -> Run:
+    """Measure so many messages of a backlog that is there before the worker starts.
+
+    Args:
+        stage: The servers.
+        kind: `stream`, `floor` or `node`.
+        prefetch: `RABBITMQ_PREFETCH`.
+        messages: How many to measure, after the warm-up.
+        tenants: Whose they are, in turn.
+        behind: How many more lie on the queue behind them and stay there.
+    """
+    await stage.load.fresh_queues()
+    await stage.load.publish(WARM + messages + behind, tenants)
+    before = stage.graph.requests()
+    worker = make_worker(kind, stage.settings(prefetch, stage.graph.url), stage.log(kind))
+    await asyncio.to_thread(worker.start)
+    try:
+        await sent(stage, before + WARM)
+        pids = usage.tree(worker.pid)
+        start = _Moment.now(stage, pids)
+        await sent(stage, before + WARM + messages)
+        end = _Moment.now(stage, pids)
+        peak = usage.peak_mib(pids)
+    finally:
+        await asyncio.to_thread(worker.stop)
+    if failed := await stage.load.dead_letters():
+        raise Stalled(f"{failed} messages failed")
+    count = end.requests - start.requests
+    redis = end.redis - start.redis
+    return Run(
+        rate=count / (end.at - start.at),
+        cpu_ms=(end.cpu_ms - start.cpu_ms) / count,
+        peak_mib=peak,
+        redis=(redis.commands / count, redis.reads / count),
+    )
+
+
+async def sent(stage: Stage, total: int) -> None:
+    """Wait until the Graph API has had so many requests.
+
+    Raises:
+        Stalled: None came for a minute.
+    """
+    known, since = -1, time.monotonic()
+    while (count := stage.graph.requests()) < total:
+        if count != known:
+            known, since = count, time.monotonic()
+        elif time.monotonic() - since > STALLED_S:
+            raise Stalled(f"no message was sent for {STALLED_S:g} s; {total - count} are missing")
+        await asyncio.sleep(POLL_S)

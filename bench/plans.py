@@ -1,0 +1,98 @@
+"""What each benchmark measures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bench import tables
+from bench.flatness import Case, run_cases
+from bench.replicas import measure_replicas
+from bench.rounds import BASE_PREFETCH, TENANTS, print_results, run_latencies, run_rounds
+from bench.workers import node_problem
+
+if TYPE_CHECKING:
+    from bench.stage import Stage
+
+QUICK_MESSAGES: Final = 3_000
+QUICK_ROUNDS: Final = 2
+QUICK_LATENCY_S: Final = 3.0
+
+FULL_MESSAGES: Final = 10_000
+FULL_FEW_MESSAGES: Final = 4_000  # where only the prefetch differs
+FULL_ROUNDS: Final = 3
+FULL_LATENCY_S: Final = 8.0
+OTHER_PREFETCHES: Final = (10, 200)
+
+FLAT_MESSAGES: Final = 4_000
+MANY_TENANTS: Final = 10_000
+LONG_QUEUE: Final = 100_000
+
+SCALE_MESSAGES: Final = 10_000
+SCALE_ROUNDS: Final = 3
+REPLICAS: Final = (1, 2, 4)
+REPLICA_COLUMNS: Final = (
+    "replicas",
+    "msg/s",
+    "msg/s, 1 = 1",
+    "CPU ms/msg",
+    "messages each",
+    "fetches",
+    "Redis commands/msg",
+)
+
+
+async def quick(stage: Stage) -> None:
+    """This worker and the floor, in less than a minute."""
+    cases = {("floor", BASE_PREFETCH): QUICK_MESSAGES, ("stream", BASE_PREFETCH): QUICK_MESSAGES}
+    results = await run_rounds(stage, cases, QUICK_ROUNDS)
+    print_results(results)
+    await run_latencies(stage, results, QUICK_LATENCY_S)
+
+
+async def full(stage: Stage) -> None:
+    """This worker, the floor and the Node worker; prefetches, latency, many tenants and a long queue."""
+    kinds = ["floor", "node", "stream"]
+    if problem := node_problem():
+        print(f"node: skipped, {problem}")
+        kinds.remove("node")
+    cases = {(kind, BASE_PREFETCH): FULL_MESSAGES for kind in kinds}
+    cases |= {("stream", prefetch): FULL_FEW_MESSAGES for prefetch in OTHER_PREFETCHES}
+    results = await run_rounds(stage, cases, FULL_ROUNDS)
+    print_results(results)
+    await run_latencies(stage, results, FULL_LATENCY_S)
+    await run_cases(stage, [Case(tenants=MANY_TENANTS), Case(behind=LONG_QUEUE)], FLAT_MESSAGES, rounds=1)
+
+
+async def scale(stage: Stage) -> None:
+    """Replicas over one broker, then tenants and the queue's depth."""
+    await _replicas(stage)
+    few, many, depth = 1_000, MANY_TENANTS, 1_000
+    cases = [
+        Case(tenants=few),
+        Case(tenants=many),
+        Case(tenants=many, cached=False),
+        Case(behind=depth),
+        Case(behind=LONG_QUEUE),
+    ]
+    await run_cases(stage, cases, FLAT_MESSAGES, SCALE_ROUNDS)
+
+
+async def _replicas(stage: Stage) -> None:
+    rows, one = [], 0.0
+    for count in REPLICAS:
+        tenants = stage.new_tenants(TENANTS)
+        found = await measure_replicas(stage, count, prefetch=BASE_PREFETCH, messages=SCALE_MESSAGES, tenants=tenants)
+        one = one or found.rate
+        rows.append(
+            [
+                str(count),
+                f"{found.rate:.0f}",
+                f"{found.rate / one:.2f}",
+                f"{found.cpu_ms:.3f}",
+                ", ".join(map(str, found.shares)),
+                f"{found.fetches} for {TENANTS} tenants",
+                f"{found.redis_commands:.2f}",
+            ]
+        )
+        print(f"  {count} replicas: {found.rate:.0f} msg/s, {found.cpu_ms:.3f} ms/msg", flush=True)
+    print(f"\n{SCALE_MESSAGES:,} messages each\n\n{tables.table(REPLICA_COLUMNS, rows)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("plan", choices=PLANS)
     plan = PLANS[parser.parse_args().plan]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started ends too
     started = time.monotonic()
     print(WARNING.format(cores=len(os.sched_getaffinity(0))))
     try:

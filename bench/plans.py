@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 QUICK_MESSAGES: Final = 3_000
 QUICK_ROUNDS: Final = 2
 QUICK_LATENCY_S: Final = 3.0
+QUICK_ROUNDS_WITHIN_S: Final = 30.0
 
 FULL_MESSAGES: Final = 10_000
-FULL_FEW_MESSAGES: Final = 4_000  # where only the prefetch differs
+FULL_FEW_MESSAGES: Final = 3_000  # where only the prefetch differs
 FULL_ROUNDS: Final = 3
-FULL_LATENCY_S: Final = 8.0
+FULL_LATENCY_S: Final = 6.0
+FULL_ROUNDS_WITHIN_S: Final = 180.0
 OTHER_PREFETCHES: Final = (10, 200)
 
 FLAT_MESSAGES: Final = 4_000
@@ -28,7 +30,7 @@ MANY_TENANTS: Final = 10_000
 LONG_QUEUE: Final = 100_000
 
 SCALE_MESSAGES: Final = 10_000
-SCALE_ROUNDS: Final = 3
+SCALE_ROUNDS: Final = 1
 REPLICAS: Final = (1, 2, 4)
 REPLICA_COLUMNS: Final = (
     "replicas",
@@ -44,7 +46,7 @@ REPLICA_COLUMNS: Final = (
 async def quick(stage: Stage) -> None:
     """This worker and the floor, in less than a minute."""
     cases = {("floor", BASE_PREFETCH): QUICK_MESSAGES, ("stream", BASE_PREFETCH): QUICK_MESSAGES}
-    results = await run_rounds(stage, cases, QUICK_ROUNDS)
+    results = await run_rounds(stage, cases, QUICK_ROUNDS, QUICK_ROUNDS_WITHIN_S)
     print_results(results)
     await run_latencies(stage, results, QUICK_LATENCY_S)
 
@@ -57,7 +59,7 @@ async def full(stage: Stage) -> None:
         kinds.remove("node")
     cases = {(kind, BASE_PREFETCH): FULL_MESSAGES for kind in kinds}
     cases |= {("stream", prefetch): FULL_FEW_MESSAGES for prefetch in OTHER_PREFETCHES}
-    results = await run_rounds(stage, cases, FULL_ROUNDS)
+    results = await run_rounds(stage, cases, FULL_ROUNDS, FULL_ROUNDS_WITHIN_S)
     print_results(results)
     await run_latencies(stage, results, FULL_LATENCY_S)
     await run_cases(stage, [Case(tenants=MANY_TENANTS), Case(behind=LONG_QUEUE)], FLAT_MESSAGES, rounds=1)

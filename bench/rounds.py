@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -23,10 +24,18 @@ Case = tuple[str, int]  # a worker's kind and its prefetch
 Results = Mapping[Case, Sequence[Run]]
 
 
-async def run_rounds(stage: Stage, cases: Mapping[Case, int], rounds: int) -> Results:
-    """Measure each case so many times; a case's value is its number of messages."""
+async def run_rounds(stage: Stage, cases: Mapping[Case, int], rounds: int, within_s: float) -> Results:
+    """Measure each case so many times, or fewer where the rounds would take longer than `within_s` seconds.
+
+    A case's value is its number of messages.
+    """
     results: dict[Case, list[Run]] = defaultdict(list)
+    started = time.monotonic()
     for number in range(1, rounds + 1):
+        took = time.monotonic() - started
+        if took * number > within_s * max(number - 1, 1):  # one more like those before
+            print(f"  no round {number}: the machine is too slow or too busy for {rounds} in {within_s:.0f} s")
+            break
         for (kind, prefetch), messages in cases.items():
             run = await measure(stage, kind, prefetch=prefetch, messages=messages, tenants=stage.new_tenants(TENANTS))
             results[kind, prefetch].append(run)

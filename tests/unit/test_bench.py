@@ -1,0 +1,67 @@
+"""What the benchmark's figures rest on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+
+from bench import tables, usage
+from bench.graph_stub import BODY
+from bench.load import make_body
+from bench.measure import Run
+from stream.contract.messages import decode
+from stream.meta.client import _accepted
+
+LOCK = Path(__file__).parents[2] / "bench" / "node" / "package-lock.json"
+
+BURN = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "sum(range(30_000_000)); print('x', flush=True); input()"],
+    stdin=subprocess.PIPE)
+child.wait()
+"""
+
+
+def test_cpu_of_a_child_is_counted() -> None:
+    with subprocess.Popen([sys.executable, "-c", BURN], stdout=subprocess.PIPE) as process:  # noqa: S603 - its own code
+        assert process.stdout
+        process.stdout.readline()  # the child has done its work and waits
+        pids = usage.tree(process.pid)
+        of_parent, of_both = usage.cpu_ms([process.pid]), usage.cpu_ms(pids)
+        peak = usage.peak_mib(pids)
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGKILL)
+    assert len(pids) == 2
+    assert of_both - of_parent > 100
+    assert 10 < peak < 500
+
+
+def test_the_stub_answers_as_meta_documents() -> None:
+    accepted = _accepted(200, BODY.encode())
+    assert accepted
+    assert accepted.wamid.startswith("wamid.")
+    assert set(orjson.loads(BODY)) == {"messaging_product", "contacts", "messages"}
+
+
+def test_the_load_is_what_the_contract_asks_for() -> None:
+    message = decode(make_body("acme", "16505550001"))
+    assert (message.tenant_id, message.recipient) == ("acme", "16505550001")
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    slow = [Run(100, 2.0, 50, (9, 2)), Run(50, 4.0, 50, (9, 2))]
+    fast = [Run(200, 1.0, 50, (0, 0)), Run(100, 2.0, 50, (0, 0))]
+    assert tables.ratio(slow, fast) == ("2.00 (2.00-2.00)", "0.50 (0.50-0.50)")
+
+
+def test_the_lock_names_no_registry_and_pins_every_package() -> None:
+    packages = {name: each for name, each in orjson.loads(LOCK.read_bytes())["packages"].items() if name}
+    assert packages
+    assert all("resolved" not in each and each["integrity"] for each in packages.values())
+    assert not re.search(r"registry|npmjs\.org", LOCK.read_text())

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     http_port: int = Field(
         default=8081, ge=0, le=65_535, description="port of the health endpoints; 0 takes a free one"
     )
+    otel_exporter_otlp_endpoint: str = Field(
+        default="", description="base URL of an OTLP/HTTP collector, which turns traces on"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least level logged")
 
     @field_validator("*", mode="before")
@@ -119,6 +122,13 @@ class Settings(BaseSettings):
         if not value:
             raise ValueError("required: set it to the service's base URL, e.g. http://tenants:3000")
         _check_url(value, ("http", "https"))
+        return value
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _otlp_url(cls, value: str) -> str:
+        if value:
+            _check_url(value, ("http", "https"))
         return value
 
     @field_validator("tenant_credentials_path")

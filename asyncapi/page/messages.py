@@ -11,6 +11,7 @@ from asyncapi.page.markdown import section
 Node = dict[str, Any]
 _HEADERS: Final = {
     "UpstreamHeaders": "From upstream",
+    "TraceHeaders": "Trace",
     "InstructionHeaders": "Instructions",
     "RetryHeaders": "History",
     "FailureHeaders": "Why it failed",

@@ -20,6 +20,7 @@ from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
 from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Certainty, Failure, GraphError
+from stream.observe import tracing
 from stream.retry import RetryHandler
 from stream.tenants.cache import entry_key
 from stream.tenants.credentials import (
@@ -145,11 +146,17 @@ class MessageProcessor:
         async def send() -> Accepted:
             credentials = await self._admit(current)
             current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
-            try:
-                return await self._graph.send(message.phone_number_id, credentials.access_token, message.payload_bytes)
-            except GraphError:
-                current.in_request = False
-                raise
+            with tracing.span("send", message.tenant_id, client=True) as span:
+                try:
+                    accepted = await self._graph.send(
+                        message.phone_number_id, credentials.access_token, message.payload_bytes
+                    )
+                except GraphError as error:
+                    current.in_request = False
+                    span.answered(error.failure.http_status, error.failure.rule.name)
+                    raise
+                span.answered(accepted.http_status)
+                return accepted
 
         async def refresh(error: BaseException, _attempt: int) -> None:
             log.warning("credentials_refused", tenantId=message.tenant_id, error=str(error))
@@ -169,18 +176,20 @@ class MessageProcessor:
         tenant_id = current.message.tenant_id
         credentials = self._take(await self._claim(current, need_credentials=True), current)
         if credentials is None:
-            credentials = await self._credentials.get(tenant_id)
+            with tracing.span("credentials", tenant_id):
+                credentials = await self._credentials.get(tenant_id)
             self._take(await self._claim(current, need_credentials=False), current)
         return credentials
 
     async def _claim(self, current: _Try, *, need_credentials: bool) -> Claim:
-        return await self._ledger.claim(
-            current.key,
-            current.owner,
-            entry_key(current.message.tenant_id),
-            send_again=current.send_again,
-            need_credentials=need_credentials,
-        )
+        with tracing.span("claim", current.message.tenant_id):
+            return await self._ledger.claim(
+                current.key,
+                current.owner,
+                entry_key(current.message.tenant_id),
+                send_again=current.send_again,
+                need_credentials=need_credentials,
+            )
 
     def _take(self, claim: Claim, current: _Try) -> Credentials | None:
         match claim:

@@ -167,8 +167,9 @@ def header_schemas() -> dict[str, Schema]:
             ),
             "anyOf": [_ref("FailureHeaders"), _ref("BrokerDeadLetterHeaders")],
         },
+        "EventHeaders": _all_of("Only while traces are on.", ["TraceHeaders"]),
         "UpstreamHeaders": _object("Examples of headers that upstream sends. Any header is kept.", UPSTREAM),
-        "TraceHeaders": _object("Which trace the message belongs to. An event has them while traces are on.", TRACE),
+        "TraceHeaders": _object("Which trace it belongs to.", TRACE),
         "InstructionHeaders": _object("What a publisher, or a replay, may ask for.", INSTRUCTIONS),
         "RetryHeaders": _object("The history of a message, written by the worker when it waits.", HISTORY),
         "FailureHeaders": _object(

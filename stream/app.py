@@ -37,6 +37,7 @@ from stream.delivery.subscriber import build_subscriber
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import GraphClient
 from stream.meta.transport import build_transport
+from stream.observe import tracing
 from stream.observe.health import HealthServer
 from stream.observe.logging import configure_logging
 from stream.observe.metrics import Instruments
@@ -95,6 +96,7 @@ def create_app(settings: Settings) -> FastStream:
             await worker.graph_http.aclose()
             await worker.tenant_http.aclose()
             await worker.redis.redis.aclose()
+            await tracing.stop()
         if cannot_go_on:
             raise SystemExit(cannot_go_on[0])
 
@@ -274,6 +276,7 @@ def _broker(settings: Settings) -> RabbitBroker:
         default_channel=Channel(on_return_raises=True),
         graceful_timeout=STOP_ALLOWANCE_S,
         app_id=None,
+        middlewares=tracing.start(settings.otel_exporter_otlp_endpoint),
         apply_types=False,  # injection costs more than the rest of FastStream; nothing here is injected
         logger=None,
     )

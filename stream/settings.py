@@ -76,6 +76,9 @@ class Settings(BaseSettings):
         le=10_000,
         description="tenants with a label of their own in the metrics; the rest is `other`",
     )
+    otel_exporter_otlp_endpoint: str = Field(
+        default="", description="base URL of an OTLP/HTTP collector, which turns traces on"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least level logged")
 
     @field_validator("*", mode="before")
@@ -125,6 +128,13 @@ class Settings(BaseSettings):
         if not value:
             raise ValueError("required: set it to the service's base URL, e.g. http://tenants:3000")
         _check_url(value, ("http", "https"))
+        return value
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _otlp_url(cls, value: str) -> str:
+        if value:
+            _check_url(value, ("http", "https"))
         return value
 
     @field_validator("tenant_credentials_path")

@@ -91,6 +91,7 @@ class Scene:
         self.workers: list[WorkerProcess] = []
         self.letters: list[AbstractIncomingMessage] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.news: list[AbstractIncomingMessage] = []  # the events as they came
         self.outside = Outside(url)
         Evidence.graphs.add(graph)
         Evidence.secrets.add(world.rabbitmq.password)
@@ -167,6 +168,7 @@ class Scene:
 
     async def _take_event(self, event: AbstractIncomingMessage) -> None:
         Evidence.texts.append(event.body.decode())
+        self.news.append(event)
         self.events.append((event.routing_key or "", orjson.loads(event.body)))
 
     async def publish(

@@ -11,6 +11,7 @@ from asyncapi.page.markdown import section
 Node = dict[str, Any]
 _HEADERS: Final = {
     "UpstreamHeaders": "From upstream",
+    "TraceHeaders": "Trace",
     "InstructionHeaders": "Instructions",
     "RetryHeaders": "History",
     "FailureHeaders": "Why it failed",
@@ -68,8 +69,6 @@ def _message(name: str, message: Node, schemas: Node, fields: Fields) -> Html:
 
 
 def _header_groups(message: Node, schemas: Node) -> Html:
-    if "headers" not in message:
-        return tag("p", "None.")
     schema = schemas[message["headers"]["$ref"].removeprefix(REF)]
     always = [part["$ref"].removeprefix(REF) for part in schema["allOf"]]
     either = [part["$ref"].removeprefix(REF) for part in schema.get("anyOf", ())]

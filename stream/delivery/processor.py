@@ -21,6 +21,7 @@ from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
 from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Certainty, Failure, GraphError
+from stream.observe import tracing
 from stream.tenants.cache import entry_key
 from stream.tenants.credentials import (
     CredentialError,
@@ -154,14 +155,19 @@ class MessageProcessor:
         credentials = await self._admit(current)
         current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
         started, status = time.perf_counter(), None
-        try:
-            accepted = await self._graph.send(message.phone_number_id, credentials.access_token, message.payload_bytes)
-            status = accepted.http_status
-        except GraphError as error:
-            current.in_request, status = False, error.failure.http_status
-            raise
-        finally:
-            self._metrics.requested(message.tenant_id, status, time.perf_counter() - started)
+        with tracing.span("send", message.tenant_id, client=True) as span:
+            try:
+                accepted = await self._graph.send(
+                    message.phone_number_id, credentials.access_token, message.payload_bytes
+                )
+                status = accepted.http_status
+            except GraphError as error:
+                current.in_request, status = False, error.failure.http_status
+                span.answered(status, error.failure.rule.name)
+                raise
+            finally:
+                self._metrics.requested(message.tenant_id, status, time.perf_counter() - started)
+            span.answered(status)
         return accepted
 
     async def _admit(self, current: _Try) -> Credentials:
@@ -176,20 +182,22 @@ class MessageProcessor:
         credentials = self._take(await self._claim(current, need_credentials=True), current)
         cached = credentials is not None
         if credentials is None:
-            credentials = await self._credentials.get(tenant_id)
+            with tracing.span("credentials", tenant_id):
+                credentials = await self._credentials.get(tenant_id)
         self._metrics.credentials(time.perf_counter() - started, cached=cached)
         if not cached:
             self._take(await self._claim(current, need_credentials=False), current)
         return credentials
 
     async def _claim(self, current: _Try, *, need_credentials: bool) -> Claim:
-        return await self._ledger.claim(
-            current.key,
-            current.owner,
-            entry_key(current.message.tenant_id),
-            send_again=current.send_again,
-            need_credentials=need_credentials,
-        )
+        with tracing.span("claim", current.message.tenant_id):
+            return await self._ledger.claim(
+                current.key,
+                current.owner,
+                entry_key(current.message.tenant_id),
+                send_again=current.send_again,
+                need_credentials=need_credentials,
+            )
 
     def _take(self, claim: Claim, current: _Try) -> Credentials | None:
         match claim:

@@ -33,7 +33,7 @@ class ChannelText:
         tag: The tag of its operation.
         address: The routing key, with parameters.
         message_summary: One sentence on the message.
-        headers: The schema of its headers; `None` when it has none.
+        headers: The schema of its headers.
         payload: The schema of its body.
         correlation_id: Where the correlation id is.
         content_type: Of the body.
@@ -47,7 +47,7 @@ class ChannelText:
     tag: str
     address: str
     message_summary: str
-    headers: str | None
+    headers: str
     payload: str
     correlation_id: str
     content_type: str = "application/json"
@@ -95,7 +95,7 @@ CHANNELS: Final = {
         tag="events",
         address=SENT_KEY_PREFIX + "{tenantId}",
         message_summary="Meta accepted a message.",
-        headers=None,
+        headers="EventHeaders",
         payload="DeliverySent",
         correlation_id="$message.payload#/correlationId",
     ),
@@ -110,7 +110,7 @@ CHANNELS: Final = {
         tag="events",
         address=ALERT_KEY_PREFIX + "{tenantId}",
         message_summary="A failure that a person should know of.",
-        headers=None,
+        headers="EventHeaders",
         payload="DeliveryAlert",
         correlation_id="$message.payload#/correlationId",
     ),

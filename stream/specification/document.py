@@ -63,7 +63,7 @@ class ContractSpecification(AsyncAPI):
 def _completed(drawn: Node, wiring: Wiring) -> Node:
     """FastStream's document with our names, texts, bindings, headers and examples, in a fixed order."""
     texts = {name: CHANNELS[name] for name in sorted(drawn["channels"], key=list(CHANNELS).index)}
-    roots = [schema for text in texts.values() for schema in (text.payload, text.headers) if schema]
+    roots = [schema for text in texts.values() for schema in (text.payload, text.headers)]
     return {
         "asyncapi": drawn["asyncapi"],
         "id": drawn["id"],
@@ -106,7 +106,7 @@ def _operation(name: str, text: ChannelText, drawn: Node) -> Node:
 
 
 def _message(name: str, text: ChannelText) -> Node:
-    message: Node = {
+    return {
         "name": name,
         "title": name,
         "summary": text.message_summary,
@@ -118,7 +118,6 @@ def _message(name: str, text: ChannelText) -> Node:
             "too, and stands in for it where the body has none.",
         },
         "payload": {"$ref": REF + text.payload},
+        "headers": {"$ref": REF + text.headers},
+        "examples": examples()[name],
     }
-    if text.headers:
-        message["headers"] = {"$ref": REF + text.headers}
-    return {**message, "examples": examples()[name]}

@@ -23,6 +23,8 @@ Example = dict[str, Any]
 
 SEEN: Final = datetime(2026, 11, 24, 6, 15, 2, tzinfo=UTC)
 UPSTREAM: Final = {"X-Tenant-ID": "acme", "X-Correlation-ID": "order-4711"}
+# The example of W3C Trace Context.
+TRACE: Final = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 ORIGINAL: Final = {names.ORIGINAL_ROUTING_KEY: "outbound.processed.acme"}
 
 
@@ -169,4 +171,4 @@ def _alert(name: str, summary: str, payload: dict[str, Any], failure: Failure) -
 
 
 def _event(name: str, summary: str, payload: dict[str, Any]) -> Example:
-    return {"name": name, "summary": summary, "payload": payload}
+    return {"name": name, "summary": summary, "headers": TRACE, "payload": payload}

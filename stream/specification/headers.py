@@ -22,6 +22,16 @@ UPSTREAM: Final[Schema] = {
     "X-Correlation-ID": {"type": "string", "description": "Upstream's own; kept, not read."},
 }
 
+# OpenTelemetry's, not ours: W3C Trace Context.
+TRACE: Final[Schema] = {
+    "traceparent": {
+        "type": "string",
+        "description": "W3C Trace Context, optional: the worker's spans join that trace. While traces are on, what the "
+        "worker publishes names the span of the try that published it; else it is kept as it came.",
+    },
+    "tracestate": {"type": "string", "description": "W3C Trace Context, optional: travels with `traceparent`."},
+}
+
 INSTRUCTIONS: Final[Schema] = {
     names.RESEND: {
         "type": "string",
@@ -148,16 +158,18 @@ def header_schemas() -> dict[str, Schema]:
     return {
         "OutboundHeaders": _all_of(
             "All optional: a message without any header is complete.",
-            ["UpstreamHeaders", "InstructionHeaders", "RetryHeaders"],
+            ["UpstreamHeaders", "TraceHeaders", "InstructionHeaders", "RetryHeaders"],
         ),
         "DeadLetterHeaders": {
             **_all_of(
                 "Everything the message came with, its history, and why it was given up.",
-                ["UpstreamHeaders", "InstructionHeaders", "RetryHeaders", "OriginalHeaders"],
+                ["UpstreamHeaders", "TraceHeaders", "InstructionHeaders", "RetryHeaders", "OriginalHeaders"],
             ),
             "anyOf": [_ref("FailureHeaders"), _ref("BrokerDeadLetterHeaders")],
         },
+        "EventHeaders": _all_of("Only while traces are on.", ["TraceHeaders"]),
         "UpstreamHeaders": _object("Examples of headers that upstream sends. Any header is kept.", UPSTREAM),
+        "TraceHeaders": _object("Which trace it belongs to.", TRACE),
         "InstructionHeaders": _object("What a publisher, or a replay, may ask for.", INSTRUCTIONS),
         "RetryHeaders": _object("The history of a message, written by the worker when it waits.", HISTORY),
         "FailureHeaders": _object(

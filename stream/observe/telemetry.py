@@ -1,0 +1,235 @@
+"""Traces with OpenTelemetry, through FastStream's middleware. Imported only when an OTLP endpoint is set.
+
+A span says where time went and how it ended. It holds no content: no payload, phone number, token or URL, no text of an
+exception (which may quote one), and nothing that a publisher chose freely, like a correlation id or a routing key. Nor
+does it hold Meta's message id, whose characters encode the recipient's number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aio_pika import Message
+from faststream.opentelemetry.middleware import BaseTelemetryMiddleware
+from faststream.rabbit.opentelemetry import RabbitTelemetryMiddleware
+from faststream.rabbit.opentelemetry.provider import RabbitTelemetrySettingsProvider
+from faststream.rabbit.response import RabbitPublishCommand
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from stream import __version__
+from stream.contract.queues import INTAKE_EXCHANGE, INTAKE_QUEUE
+from stream.observe import tracing
+
+if TYPE_CHECKING:
+    from faststream._internal.context import ContextRepo
+
+SERVICE_NAME: Final = "whatsapp-stream"
+STOP_S: Final = 3.0  # for the last export at a stop; an endpoint that does not answer must not hold a stop back
+
+TENANT_ID: Final = "tenant.id"
+HTTP_STATUS: Final = "http.response.status_code"
+ERROR_TYPE: Final = "error.type"
+SYSTEM: Final = "messaging.system"
+DESTINATION: Final = "messaging.destination.name"
+BODY_SIZE: Final = "messaging.message.body.size"
+REDELIVERED: Final = "messaging.rabbitmq.message.redelivered"
+
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+_EVENT_WORDS: Final = 2  # of an event's routing key: outbound.sent, without the tenant
+
+log = structlog.get_logger(__name__)
+
+
+class _Span:
+    """The seam's span, on a real one."""
+
+    def __init__(self, real: trace.Span) -> None:
+        self._real = real
+        self.explained = False
+
+    def answered(self, http_status: int | None, error_type: str | None = None) -> None:
+        if http_status is not None:
+            self._real.set_attribute(HTTP_STATUS, http_status)
+        if error_type is not None:
+            self.failed(error_type)
+
+    def failed(self, error_type: str) -> None:
+        self.explained = True
+        self._real.set_attribute(ERROR_TYPE, error_type)
+        self._real.set_status(trace.StatusCode.ERROR)
+
+
+class Telemetry:
+    """The tracer of this process, and where its spans go.
+
+    Args:
+        processor: Takes the spans that have ended.
+    """
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        self._provider = TracerProvider(
+            resource=Resource.create(
+                {
+                    "service.name": SERVICE_NAME,
+                    "service.version": __version__,
+                    "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",  # the ledger's name of a replica
+                }
+            ),
+            # Recorded exceptions are events, and their texts may quote a message: a span keeps none.
+            span_limits=SpanLimits(max_events=0),
+            shutdown_on_exit=False,  # not bounded in time; `shut_down` is
+        )
+        self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer(SERVICE_NAME, __version__)
+
+    @classmethod
+    def to(cls, endpoint: str) -> Telemetry:
+        """Export in batches over OTLP/HTTP, from a thread of its own.
+
+        Args:
+            endpoint: The collector's base URL, e.g. `http://collector:4318`.
+        """
+        return cls(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")))
+
+    def middleware(self) -> RabbitTelemetryMiddleware:
+        """FastStream's middleware for the broker, told what a span may hold."""
+        return _Middleware(tracer_provider=self._provider, meter_provider=NoOpMeterProvider())
+
+    @contextmanager
+    def span(self, name: str, tenant_id: str, *, client: bool) -> Iterator[tracing.Span]:
+        """A span under the current one; an exception marks it with its class, never with its text."""
+        kind = trace.SpanKind.CLIENT if client else trace.SpanKind.INTERNAL
+        with self._tracer.start_as_current_span(
+            name, kind=kind, attributes={TENANT_ID: tenant_id}, record_exception=False, set_status_on_exception=False
+        ) as real:
+            current = _Span(real)
+            try:
+                yield current
+            except BaseException as error:
+                if not current.explained:
+                    current.failed(type(error).__name__)
+                raise
+
+    async def shut_down(self) -> None:
+        """Export what has ended, for at most `STOP_S` seconds."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def work() -> None:
+            self._provider.shutdown()
+            with suppress(RuntimeError):  # too late: the loop is closed
+                loop.call_soon_threadsafe(ended.set)
+
+        # A daemon: nobody joins it at the exit, as asyncio would join a thread of its executor, however long it takes.
+        threading.Thread(target=work, name="traces-shutdown", daemon=True).start()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await ended.wait()
+        except TimeoutError:
+            log.warning("traces_lost", reason=f"the OTLP endpoint did not take the last spans within {STOP_S:g} s")
+
+
+class _Provider(RabbitTelemetrySettingsProvider):
+    """What a span is called and holds: the names of our own topology, and nothing that a publisher chose."""
+
+    __slots__ = ()
+
+    def get_consume_attrs_from_message(self, msg: Any) -> dict[str, Any]:
+        incoming = msg.raw_message
+        return {
+            SYSTEM: self.messaging_system,
+            DESTINATION: INTAKE_QUEUE,
+            BODY_SIZE: len(incoming.body),
+            REDELIVERED: bool(incoming.redelivered),
+        }
+
+    def get_consume_destination_name(self, msg: Any) -> str:  # noqa: ARG002 - FastStream's signature
+        return INTAKE_QUEUE
+
+    def get_publish_attrs_from_cmd(self, cmd: RabbitPublishCommand) -> dict[str, Any]:
+        return {SYSTEM: self.messaging_system, DESTINATION: self.get_publish_destination_name(cmd)}
+
+    def get_publish_destination_name(self, cmd: RabbitPublishCommand) -> str:
+        if cmd.exchange.name == INTAKE_EXCHANGE:
+            return ".".join(cmd.destination.split(".")[:_EVENT_WORDS])
+        return cmd.exchange.name
+
+
+class _Middleware(RabbitTelemetryMiddleware):
+    def __call__(self, msg: Any, /, *, context: ContextRepo) -> BaseTelemetryMiddleware[RabbitPublishCommand]:
+        return _Scopes(
+            msg,
+            tracer=self._tracer,
+            metrics_container=self._metrics,
+            settings_provider_factory=lambda _: _Provider(),
+            context=context,
+        )
+
+
+class _Scopes(BaseTelemetryMiddleware[RabbitPublishCommand]):
+    """FastStream's scopes, kept from what they would choke on, tell, or leave out."""
+
+    async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> Any:
+        # FastStream's scope gets what it needs to read and nothing else: a header of a kind that it does not expect
+        # would raise there, and the message would never be settled; baggage is no business of ours.
+        seen = SimpleNamespace(headers=_context_headers(msg.headers), batch_headers=[], raw_message=msg.raw_message)
+        return await _untold(super().consume_scope, lambda _: call_next(msg), seen)
+
+    async def publish_scope(
+        self, call_next: Callable[[RabbitPublishCommand], Awaitable[Any]], msg: RabbitPublishCommand
+    ) -> Any:
+        if isinstance(msg.body, Message):
+            # FastStream puts the context into the command's headers, which a ready-made message does not take over.
+            _inject(msg.body)
+        # The span of the try, so that FastStream needs no span of its own to hang the publish under.
+        self._current_span = trace.get_current_span()
+        return await _untold(super().publish_scope, call_next, msg)
+
+
+def _inject(message: Message) -> None:
+    """Make the current span the parent of whatever a consumer does with the message."""
+    fresh: dict[str, Any] = {}
+    _PROPAGATOR.inject(fresh)
+    if fresh:
+        message.headers.pop("tracestate", None)  # it belongs to the traceparent that is replaced
+        message.headers.update(fresh)
+
+
+def _context_headers(headers: Any) -> dict[str, str]:
+    """The trace context of a message, as far as it is text."""
+    names = ("traceparent", "tracestate")
+    return {name: headers[name] for name in names if isinstance(headers.get(name), str)}
+
+
+async def _untold(
+    scope: Callable[[Any, Any], Awaitable[Any]], call_next: Callable[[Any], Awaitable[Any]], it: Any
+) -> Any:
+    """Run a scope around `call_next` without letting it see the exception, whose text it would record."""
+    raised: list[Exception] = []
+
+    async def quietly(arg: Any) -> Any:
+        try:
+            return await call_next(arg)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            raised.append(error)
+            current = trace.get_current_span()
+            current.set_attribute(ERROR_TYPE, type(error).__name__)
+            current.set_status(trace.StatusCode.ERROR)
+
+    result = await scope(quietly, it)
+    if raised:
+        raise raised[0]
+    return result

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aio_pika import Message
+from faststream.rabbit import RabbitExchange
+from faststream.rabbit.response import RabbitPublishCommand
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from sandbox.worker import ROOT
+from stream import __version__
+from stream.contract.topology import DEAD_LETTERS, INTAKE
+from stream.observe import telemetry, tracing
+from stream.observe.telemetry import Telemetry
+from stream.tenants.credentials import TenantNotFound
+from tests.unit.doubles import incoming
+from tests.unit.processing import BUSY, FORBIDDEN, OK, World
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TRACE_ID, PARENT_ID = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
+UNSAMPLED = PARENT.removesuffix("1") + "0"
+
+
+class Traced:
+    """A process that traces into memory, and FastStream's part of it."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        (self.middleware,) = tracing.use(Telemetry(SimpleSpanProcessor(self.exporter)))
+
+    def names(self) -> list[str]:
+        return [span.name for span in self.exporter.get_finished_spans()]
+
+    def only(self, name: str) -> ReadableSpan:
+        (found,) = [span for span in self.exporter.get_finished_spans() if span.name == name]
+        return found
+
+    def _scopes(self, msg: Any) -> Any:
+        context = SimpleNamespace(get_local=lambda _: None, scope=_scope)
+        return self.middleware(msg, context=context)
+
+    async def consume(self, work: Any, **properties: Any) -> Any:
+        """What FastStream does with a message that came in."""
+        raw = incoming(**properties)
+        msg = SimpleNamespace(
+            raw_message=raw,
+            headers=raw.headers,
+            body=raw.body,
+            message_id="m-1",
+            correlation_id="c-1",
+            batch_headers=[],
+        )
+
+        async def handler(given: Any) -> Any:
+            assert given is msg
+            return await work()
+
+        async with self._scopes(raw) as scopes:
+            return await scopes.consume_scope(handler, msg)
+
+    async def publish(
+        self, message: Any, exchange: RabbitExchange, key: str, error: Exception | None = None
+    ) -> RabbitPublishCommand:
+        """What FastStream does with a message that goes out."""
+
+        async def producer(_: RabbitPublishCommand) -> None:
+            if error is not None:
+                raise error
+
+        command = RabbitPublishCommand(message, exchange=exchange, routing_key=key, _publish_type=cast("Any", None))
+        await self._scopes(None).publish_scope(producer, command)
+        return command
+
+
+class _scope:  # noqa: N801 - stands in for a function
+    def __init__(self, *_: Any) -> None: ...
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+async def traced() -> AsyncIterator[Traced]:
+    yield Traced()
+    await tracing.stop()
+
+
+def about(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+def ids(span: ReadableSpan) -> tuple[int, int]:
+    context = span.get_span_context()
+    assert context is not None
+    return context.trace_id, context.span_id
+
+
+async def test_without_an_endpoint_there_is_no_middleware_and_one_span_for_all() -> None:
+    assert tracing.start("") == ()
+    one, other = tracing.span("claim", "acme"), tracing.span("send", "other", client=True)
+    assert one is other
+    with one as span, one as nested:
+        span.answered(200)
+        nested.answered(None, "NETWORK_ERROR")
+    await tracing.stop()
+
+
+async def test_a_try_is_a_claim_credentials_and_a_send(traced: Traced) -> None:
+    await World(OK).process()
+    assert traced.names() == ["claim", "credentials", "claim", "send"]
+    send = traced.only("send")
+    assert send.kind is SpanKind.CLIENT
+    assert about(send) == {"tenant.id": "acme", "http.response.status_code": 200}
+    assert send.status.status_code is StatusCode.UNSET
+    assert about(traced.only("credentials")) == {"tenant.id": "acme"}
+
+
+async def test_a_refusal_marks_the_send_with_status_and_error_type(traced: Traced) -> None:
+    await World(BUSY).process()
+    send = traced.only("send")
+    assert about(send) == {
+        "tenant.id": "acme",
+        "http.response.status_code": 503,
+        "error.type": "META_SERVER_ERROR",
+    }
+    assert (send.status.status_code, send.status.description) == (StatusCode.ERROR, None)
+
+
+async def test_a_resend_with_fresh_credentials_is_a_second_send(traced: Traced) -> None:
+    await World(FORBIDDEN, OK).process()
+    sends = [span for span in traced.exporter.get_finished_spans() if span.name == "send"]
+    assert [about(span)["http.response.status_code"] for span in sends] == [403, 200]
+
+
+async def test_credentials_that_cannot_be_had_mark_their_span_without_a_text(traced: Traced) -> None:
+    await World(error=TenantNotFound("no tenant +16505551234")).process()
+    span = traced.only("credentials")
+    assert about(span) == {"tenant.id": "acme", "error.type": "TenantNotFound"}
+    assert (span.status.status_code, span.status.description, span.events) == (StatusCode.ERROR, None, ())
+
+
+async def test_the_process_span_hangs_under_the_publishers_and_holds_the_parts(traced: Traced) -> None:
+    outcome = await traced.consume(World(OK).process, headers={"traceparent": PARENT})
+    assert outcome.sends == 1
+    process = traced.only("outbound-processed process")
+    assert process.parent is not None
+    assert (process.parent.trace_id, process.parent.span_id) == (TRACE_ID, PARENT_ID)
+    assert about(process) == {
+        "messaging.system": "rabbitmq",
+        "messaging.operation": "process",
+        "messaging.destination.name": "outbound-processed",
+        "messaging.message.body.size": 2,
+        "messaging.rabbitmq.message.redelivered": False,
+    }
+    send = traced.only("send")
+    assert send.parent is not None
+    assert (send.parent.trace_id, send.parent.span_id) == ids(process)
+
+
+async def test_the_resource_names_the_service_its_version_and_the_replica(traced: Traced) -> None:
+    await World(OK).process()
+    resource = traced.only("send").resource.attributes
+    assert (resource["service.name"], resource["service.version"]) == ("whatsapp-stream", __version__)
+    assert ":" in str(resource["service.instance.id"])
+
+
+@pytest.mark.parametrize(
+    ("exchange", "key", "name"),
+    [
+        (DEAD_LETTERS, "outbound.failed", "whatsapp-dlx publish"),
+        (INTAKE, "outbound.sent.acme", "outbound.sent publish"),
+        (INTAKE, "outbound.alert.acme.1", "outbound.alert publish"),
+    ],
+)
+async def test_a_published_message_names_the_span_of_the_try(
+    traced: Traced, exchange: RabbitExchange, key: str, name: str
+) -> None:
+    stale: dict[str, Any] = {"traceparent": "stale", "tracestate": "stale=1", "x-attempt": 1}
+    message = Message(b"{}", headers=stale)
+    await traced.consume(lambda: traced.publish(message, exchange, key), headers={"traceparent": PARENT})
+    process, publish = traced.only("outbound-processed process"), traced.only(name)
+    trace_id, span_id = ids(process)
+    version, trace, parent, _ = str(message.headers["traceparent"]).split("-")
+    assert (version, int(trace, 16), int(parent, 16)) == ("00", trace_id, span_id)
+    assert set(message.headers) == {"traceparent", "x-attempt"}
+    assert publish.parent is not None
+    assert publish.parent.span_id == span_id
+    assert publish.kind is SpanKind.PRODUCER
+    assert set(about(publish)) == {"messaging.system", "messaging.operation", "messaging.destination.name"}
+
+
+async def test_a_trace_that_upstream_does_not_sample_is_passed_on_and_not_exported(traced: Traced) -> None:
+    message = Message(b"{}")
+    headers = {"traceparent": UNSAMPLED, "tracestate": "upstream=no"}
+    await traced.consume(lambda: traced.publish(message, INTAKE, "outbound.sent.acme"), headers=headers)
+    assert traced.names() == []
+    assert str(message.headers["traceparent"]).startswith(UNSAMPLED[:36])
+    assert str(message.headers["traceparent"]).endswith("-00")
+    assert message.headers["tracestate"] == "upstream=no"
+
+
+async def test_an_exception_passes_through_both_scopes_and_leaves_no_text(traced: Traced) -> None:
+    async def work() -> None:
+        await traced.publish(Message(b"{}"), INTAKE, "outbound.sent.acme", OSError("about +16505551234"))
+
+    with pytest.raises(OSError, match="about"):
+        await traced.consume(work)
+    for name in ("outbound.sent publish", "outbound-processed process"):
+        span = traced.only(name)
+        assert about(span)["error.type"] == "OSError"
+        assert (span.status.status_code, span.status.description, span.events) == (StatusCode.ERROR, None, ())
+
+
+@pytest.mark.parametrize("value", [7, b"\xff", [1], {"a": 1}, None, True, "", "x" * 100_000])
+async def test_a_context_header_of_any_kind_is_harmless(traced: Traced, value: object) -> None:
+    names = ("traceparent", "tracestate", "baggage")
+    assert await traced.consume(World(OK).process, headers=dict.fromkeys(names, value))
+    assert traced.names()[-1] == "outbound-processed process"
+    assert await traced.consume(World(OK).process, headers={"traceparent": PARENT, "tracestate": value})
+
+
+async def test_a_stop_waits_for_the_exporter_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(SimpleSpanProcessor):
+        def shutdown(self) -> None:
+            released.wait()
+
+    released = threading.Event()
+    monkeypatch.setattr(telemetry, "STOP_S", 0.01)
+    tracing.use(Telemetry(Stuck(InMemorySpanExporter())))
+    await tracing.stop()
+    assert tracing.span("claim", "acme") is tracing.span("send", "acme")
+    released.set()
+
+
+def _run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    settings = {"TENANT_SERVICE_URL": "http://tenants:3000", **environment}
+    return subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], cwd=ROOT, env=settings, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+HIDDEN = "import sys; sys.modules['opentelemetry'] = None\n"
+
+
+def test_a_worker_without_an_endpoint_needs_nothing_of_opentelemetry() -> None:
+    assert _run(HIDDEN + "import stream.app; print(stream.app.app)").returncode == 0
+
+
+def test_a_worker_without_an_endpoint_imports_no_part_that_traces() -> None:
+    code = "import sys, threading, stream.app; stream.app.app; print(*sys.modules, threading.active_count())"
+    modules = _run(code).stdout.split()
+    assert "stream.observe.tracing" in modules
+    # redis-py and FastStream look for OpenTelemetry by themselves; neither loads these.
+    parts = (
+        "opentelemetry.sdk.trace",
+        "opentelemetry.exporter",
+        "faststream.opentelemetry",
+        "stream.observe.telemetry",
+    )
+    assert [name for name in modules if name.startswith(parts)] == []
+    assert modules[-1] == "1"
+
+
+def test_an_endpoint_without_the_packages_stops_the_start_with_one_sentence() -> None:
+    code = HIDDEN + "import stream.app; stream.app.app"
+    stopped = _run(code, OTEL_EXPORTER_OTLP_ENDPOINT="http://collector:4318")
+    assert stopped.returncode == 1
+    assert stopped.stderr == (
+        "whatsapp-stream: OTEL_EXPORTER_OTLP_ENDPOINT: traces need packages that are not installed: "
+        "install whatsapp-stream[otel], or unset the variable\n"
+    )

@@ -21,7 +21,7 @@ CLOCK_ALLOWANCE = timedelta(hours=1)  # for a machine whose clock is behind
 
 @dataclass(frozen=True)
 class ServerCertificate:
-    """Files of a server on 127.0.0.1, also called localhost, and of the authority that signed for it."""
+    """Files of a server called 127.0.0.1 and by no other name, and of the authority that signed for it."""
 
     certificate: Path
     key: Path
@@ -34,7 +34,7 @@ def issue(folder: Path) -> ServerCertificate:
     files = ServerCertificate(folder / "server.crt", folder / "server.key", folder / "ca.crt")
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox authority")])
-    server = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    server = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sandbox server")])
     usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
     usage |= {"encipher_only": False, "decipher_only": False}
     root = (
@@ -46,7 +46,7 @@ def issue(folder: Path) -> ServerCertificate:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     leaf = (
         _builder(server, authority, key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

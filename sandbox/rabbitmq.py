@@ -11,6 +11,7 @@ import subprocess
 from contextlib import closing, suppress
 from pathlib import Path
 
+from sandbox.certificates import ServerCertificate
 from sandbox.processes import PrivateServer, ServerError, ServerProcess, answers, free_ports
 
 START_SECONDS = 90  # a busy machine with two cores needs about ten
@@ -26,11 +27,17 @@ ERLANG_ARGUMENTS = "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}"
 
 
 class PrivateRabbitMQ(PrivateServer):
-    """A RabbitMQ node; its durable queues and persistent messages survive every kind of end."""
+    """A RabbitMQ node; its durable queues and persistent messages survive every kind of end.
 
-    def __init__(self, base_dir: Path) -> None:
+    Args:
+        base_dir: Where all its files go.
+        certificate: With one it listens on a port with TLS too.
+    """
+
+    def __init__(self, base_dir: Path, *, certificate: ServerCertificate | None = None) -> None:
         super().__init__("RabbitMQ", base_dir)
-        self.port, self.management_port, self._distribution_port, self._epmd_port = free_ports(4)
+        self.port, self.management_port, self._distribution_port, self._epmd_port, self._tls_port = free_ports(5)
+        self._certificate = certificate
         self.username = "sandbox"
         self.password = secrets.token_urlsafe(12)
         self._script = find_script("rabbitmq-server")
@@ -46,6 +53,11 @@ class PrivateRabbitMQ(PrivateServer):
     def url(self) -> str:
         """The AMQP URL, with the vhost /whatsapp."""
         return f"amqp://{self.username}:{self.password}@127.0.0.1:{self.port}/%2Fwhatsapp"
+
+    @property
+    def tls_url(self) -> str:
+        """The AMQPS URL, without the authority to trust."""
+        return f"amqps://{self.username}:{self.password}@127.0.0.1:{self._tls_port}/%2Fwhatsapp"
 
     @property
     def management_url(self) -> str:
@@ -103,7 +115,17 @@ class PrivateRabbitMQ(PrivateServer):
             f"default_user = {self.username}\n"
             f"default_pass = {self.password}\n"
             "vm_memory_high_watermark.absolute = 1GB\n"
-            "disk_free_limit.absolute = 50MB\n"
+            "disk_free_limit.absolute = 50MB\n" + self._tls_configuration()
+        )
+
+    def _tls_configuration(self) -> str:
+        if self._certificate is None:
+            return ""
+        return (
+            f"listeners.ssl.local = 127.0.0.1:{self._tls_port}\n"
+            f"ssl_options.cacertfile = {self._certificate.authority.resolve()}\n"
+            f"ssl_options.certfile = {self._certificate.certificate.resolve()}\n"
+            f"ssl_options.keyfile = {self._certificate.key.resolve()}\n"
         )
 
     def _environment(self) -> dict[str, str]:

@@ -11,15 +11,26 @@ from sandbox.processes import PrivateServer, answers, free_ports
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sandbox.certificates import ServerCertificate
+
 START_SECONDS = 15
 
 
 class PrivateRedis(PrivateServer):
-    """A redis-server; its data survive its end only with `appendonly`."""
+    """A redis-server; its data survive its end only with `appendonly`.
 
-    def __init__(self, base_dir: Path, *, appendonly: bool = False) -> None:
+    Args:
+        base_dir: Where all its files go.
+        appendonly: Keep data on disk.
+        certificate: With one it listens on a port with TLS too.
+    """
+
+    def __init__(
+        self, base_dir: Path, *, appendonly: bool = False, certificate: ServerCertificate | None = None
+    ) -> None:
         super().__init__("Redis", base_dir)
-        (self.port,) = free_ports(1)
+        self.port, self._tls_port = free_ports(2)
+        self._certificate = certificate
         self._appendonly = appendonly
 
     @staticmethod
@@ -32,6 +43,11 @@ class PrivateRedis(PrivateServer):
         """Where it listens."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def tls_url(self) -> str:
+        """Where it listens with TLS, without the authority to trust."""
+        return f"rediss://127.0.0.1:{self._tls_port}/0"
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = {
@@ -41,5 +57,13 @@ class PrivateRedis(PrivateServer):
             "--save": "",
             "--appendonly": "yes" if self._appendonly else "no",
         }
+        if self._certificate is not None:
+            options |= {
+                "--tls-port": str(self._tls_port),
+                "--tls-cert-file": str(self._certificate.certificate.resolve()),
+                "--tls-key-file": str(self._certificate.key.resolve()),
+                "--tls-ca-cert-file": str(self._certificate.authority.resolve()),
+                "--tls-auth-clients": "no",
+            }
         command = ["redis-server", *(part for option in options.items() for part in option)]
         self._process.start(command, os.environ, lambda: answers(self.port, b"PING\r\n", b"+PONG"), START_SECONDS)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import httpx
 import structlog
+from aiormq.exceptions import ChannelAccessRefused
 from faststream import FastStream
 from faststream.rabbit import Channel, RabbitBroker
 from yarl import URL
@@ -90,6 +91,9 @@ def create_app(settings: Settings) -> FastStream:
         watchdog = asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2))
         try:
             yield
+        except ChannelAccessRefused as error:
+            # The topology is declared by now: what is left to refuse in FastStream's start is the consumer.
+            cannot_go_on.append(f"RabbitMQ does not let the user of RABBITMQ_URL consume: grant the right ({error})")
         finally:
             watchdog.cancel()
             await worker.health.stop()

@@ -126,6 +126,12 @@ async def _declare_all(channel: AbstractChannel, kind: QueueKind) -> None:
     await channel.queue_bind(
         INTAKE_QUEUE, delays.DELIVERY_EXCHANGE, delays.delivery_pattern(INTAKE_QUEUE), timeout=DECLARE_TIMEOUT_S
     )
+    for name in (INTAKE_EXCHANGE, DEAD_LETTER_EXCHANGE):
+        # Removing a binding that never was changes nothing, but RabbitMQ asks for the right to publish: without it,
+        # events and dead letters would fail later, one by one.
+        await channel.exchange_unbind(
+            destination=name, source=delays.DELIVERY_EXCHANGE, routing_key="never-bound", timeout=DECLARE_TIMEOUT_S
+        )
 
 
 _MISMATCH: Final = re.compile(

@@ -7,6 +7,7 @@ start gives up on a broker that is not there yet. Both are done here instead, ar
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from typing import Final
@@ -90,7 +91,7 @@ class Intake:
         """Connect, waiting for a broker that is not there yet, and declare the topology.
 
         Raises:
-            CannotStart: Wrong credentials, no such vhost, or a topology that does not fit.
+            CannotStart: Wrong credentials, no such vhost, no trust in its certificate, or a topology that does not fit.
         """
         attempt = 0
         while self.connection is None:
@@ -108,7 +109,16 @@ class Intake:
                     f"RabbitMQ refuses the vhost '{self._vhost}' of RABBITMQ_URL: create it, or give the user access "
                     "(the vhost /whatsapp is written %2Fwhatsapp)"
                 ) from None
+            except (FileNotFoundError, PermissionError):
+                raise CannotStart(
+                    "RABBITMQ_URL names a certificate file that cannot be read: correct cafile, certfile and keyfile"
+                ) from None
             except (AMQPConnectionError, OSError, TimeoutError) as error:
+                if isinstance(untrusted := error.__cause__, ssl.SSLCertVerificationError):
+                    raise CannotStart(
+                        f"RabbitMQ's certificate is not trusted ({untrusted.verify_message}): name its CA in "
+                        "RABBITMQ_URL with ?cafile=/path/to/ca.crt, and its host as the certificate does"
+                    ) from None
                 wait_s = min(0.5 * 2**attempt, LONGEST_WAIT_S)
                 reason = f"{type(error).__name__}: {error}"
                 log.warning("rabbitmq_not_there_yet", attempt=attempt, nextInS=wait_s, error=reason)

@@ -18,7 +18,7 @@ from stream.delivery.outcome import Duplicate, Sent
 from stream.delivery.settlement import Delivery, Settlement
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
-from tests.unit.doubles import Sleeps, incoming, message
+from tests.unit.doubles import Channel, Sleeps, incoming, message
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HISTORY = History(NOW)
@@ -178,4 +178,19 @@ async def test_a_real_cancellation_is_not_taken_for_a_broken_connection() -> Non
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert world.story == []
+
+
+async def test_a_message_whose_channel_is_closed_is_left_to_the_broker_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Channel, "is_closed", True)
+    world = World()
+    with pytest.raises(ChannelInvalidStateError):
+        await world.settle(WAIT)
+    assert world.story == []
+
+
+async def test_a_decision_that_it_does_not_know_acknowledges_nothing() -> None:
+    world = World()
+    with pytest.raises(AssertionError):
+        await world.settle(cast("Decision", "forget it"))
     assert world.story == []

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import structlog
 from aio_pika import DeliveryMode, Message
@@ -105,6 +105,8 @@ class Settlement:
                     await self._wait(delivery, delay_s, history)
                 case DeadLetter():
                     await self._dead_letter(delivery, decision)
+                case _:  # or a decision that is forgotten here would be acknowledged, and its message lost
+                    assert_never(decision)
         except NotRepublishable as error:
             log.error("dead_lettered_by_broker", reason=str(error), **report.identity(delivery.message))
             await delivery.incoming.reject(requeue=False)

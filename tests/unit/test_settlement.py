@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import orjson
 import pytest
-from aio_pika import DeliveryMode, Message
+from aio_pika import DeliveryMode, IncomingMessage, Message
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.contract.headers import History
@@ -19,7 +19,7 @@ from stream.delivery.outcome import Duplicate, Sent
 from stream.delivery.settlement import Delivery, Settlement
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
-from tests.unit.doubles import Sleeps, incoming, message
+from tests.unit.doubles import Channel, Sleeps, incoming, message
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HISTORY = History(NOW)
@@ -181,4 +181,25 @@ async def test_a_real_cancellation_is_not_taken_for_a_broken_connection() -> Non
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert world.story == []
+
+
+@pytest.mark.parametrize("raises", [True, False], ids=["aio-pika-raises", "aio-pika-says-so"])
+@pytest.mark.parametrize("decision", [SENT, WAIT, GIVE_UP], ids=["sent", "wait", "give-up"])
+async def test_a_message_whose_channel_is_closed_is_left_to_the_broker_alone(
+    monkeypatch: pytest.MonkeyPatch, decision: Decision, *, raises: bool
+) -> None:
+    monkeypatch.setattr(Channel, "is_closed", True)
+    if not raises:  # today's aio-pika raises when it is asked for a closed channel; its interface does not promise that
+        monkeypatch.setattr(IncomingMessage, "channel", Channel([]))
+    world = World()
+    with pytest.raises(ChannelInvalidStateError):
+        await world.settle(decision)
+    assert world.story == []
+
+
+async def test_a_decision_that_it_does_not_know_acknowledges_nothing() -> None:
+    world = World()
+    with pytest.raises(AssertionError):
+        await world.settle(cast("Decision", "forget it"))
     assert world.story == []

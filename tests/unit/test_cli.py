@@ -1,0 +1,129 @@
+"""What an operator types, reads and gets as an exit code; Redis is stood in for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.exceptions import ResponseError
+
+from stream.contract.identifiers import TenantId
+from stream.operations import cli
+from stream.tenants.cache import LEASE_PREFIX, entry_key
+from tests.unit.doubles import Clock, FakeRedis
+
+ACME, GLOBEX = TenantId("acme"), TenantId("globex")
+
+
+class Redis(FakeRedis):
+    """A Redis that also answers a ping, and notes that it was let go."""
+
+    def __init__(self) -> None:
+        super().__init__(Clock())
+        self.asked_for: list[str] = []
+        self.closed = False
+
+    def connect(self, url: str) -> Redis:
+        self.asked_for.append(url)
+        return self
+
+    async def ping(self) -> bool:
+        await self._command()
+        return True
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def redis(monkeypatch: pytest.MonkeyPatch) -> Redis:
+    redis = Redis()
+    monkeypatch.setattr(cli, "connect", redis.connect)
+    monkeypatch.setenv("REDIS_URL", "redis://cache:6379/3")
+    return redis
+
+
+def fill(redis: Redis, *tenants: TenantId) -> None:
+    async def fill_all() -> None:
+        for tenant in tenants:
+            await redis.set(entry_key(tenant), b"anything")
+
+    asyncio.run(fill_all())
+
+
+@pytest.mark.parametrize(
+    ("tenants", "said"),
+    [
+        ((), "removed the credentials of 0 tenants\n"),
+        ((ACME,), "removed the credentials of 1 tenant\n"),
+        ((ACME, GLOBEX), "removed the credentials of 2 tenants\n"),
+    ],
+)
+def test_clear_forgets_every_tenant_and_says_how_many(
+    redis: Redis, capsys: pytest.CaptureFixture[str], tenants: tuple[TenantId, ...], said: str
+) -> None:
+    fill(redis, *tenants)
+    redis.entries[LEASE_PREFIX + "{acme}"] = (b"owner", None)
+    assert cli.main(["cache", "clear"]) == 0
+    assert capsys.readouterr().out == said
+    assert list(redis.entries) == [LEASE_PREFIX + "{acme}"]  # a fetch that runs is not disturbed
+    assert redis.closed
+
+
+def test_invalidate_forgets_one_tenant(redis: Redis, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(redis, ACME, GLOBEX)
+    assert cli.main(["cache", "invalidate", "acme"]) == 0
+    assert capsys.readouterr().out == "removed the credentials of acme\n"
+    assert list(redis.entries) == [entry_key(GLOBEX)]
+    assert cli.main(["cache", "invalidate", "acme"]) == 0
+    assert capsys.readouterr().out == "no credentials of acme are cached\n"
+
+
+def test_the_url_comes_from_the_environment(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli.main(["cache", "clear"]) == 0
+    monkeypatch.delenv("REDIS_URL")
+    assert cli.main(["cache", "clear"]) == 0
+    assert redis.asked_for == ["redis://cache:6379/3", cli.DEFAULT_REDIS_URL]
+
+
+@pytest.mark.parametrize("error", [None, ResponseError("NOAUTH Authentication required."), OSError("refused")])
+@pytest.mark.parametrize("words", [["clear"], ["invalidate", "acme"]])
+def test_a_redis_that_does_not_answer_is_exit_code_1(
+    redis: Redis, capsys: pytest.CaptureFixture[str], words: list[str], error: Exception | None
+) -> None:
+    redis.go_away()
+    redis.away = error or redis.away
+    assert cli.main(["cache", *words]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"Redis cannot be reached: {redis.away}; check REDIS_URL\n"
+    assert redis.closed
+
+
+def test_a_url_that_is_none_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "http://user:s3cret@cache")
+    assert cli.main(["cache", "clear"]) == 1
+    said = capsys.readouterr()
+    assert said.err == "REDIS_URL: must be a URL like redis://host:6379/0\n"
+    assert "s3cret" not in said.out + said.err
+
+
+@pytest.mark.parametrize("words", [[], ["cache"], ["cache", "drop"], ["cache", "invalidate"], ["queue", "clear"]])
+def test_words_it_does_not_know_are_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words)
+    assert stopped.value.code == 2
+    assert "usage: stream" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tenant", ["", "a cme", "acme*", "a/b", "{acme}", "acme\n"])
+def test_a_tenant_id_that_could_be_none_asks_redis_for_nothing(
+    redis: Redis, tenant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["cache", "invalidate", tenant])
+    assert stopped.value.code == 2
+    assert "not a tenant id" in capsys.readouterr().err
+    assert redis.asked == 0

@@ -1,0 +1,127 @@
+"""A try reaches its end whoever started it, and a stop says what it found."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from stream.delivery import inflight
+from stream.delivery.inflight import Drained, InFlight
+from tests.unit.doubles import Clock, message
+
+
+class Try:
+    """A try that says when it has started, and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.started = asyncio.Event()
+        self.release = asyncio.Event()
+        self.ended = False
+
+    async def __call__(self) -> None:
+        self.started.set()
+        await self.release.wait()
+        self.ended = True
+
+
+async def test_a_try_goes_on_when_its_handler_is_cancelled() -> None:
+    in_flight, work = InFlight(), Try()
+    handler = asyncio.create_task(in_flight.run(work))
+    await work.started.wait()
+    handler.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handler
+    assert (len(in_flight), work.ended) == (1, False)
+    work.release.set()
+    assert await in_flight.drain(5) == Drained(finished=1, returned=0, unknown=0)
+    assert (len(in_flight), work.ended) == (0, True)
+
+
+async def test_a_stop_waits_for_what_runs_and_starts_nothing_more() -> None:
+    in_flight, work, late = InFlight(), Try(), Try()
+    handler = asyncio.create_task(in_flight.run(work))
+    await work.started.wait()
+    drain = asyncio.create_task(in_flight.drain(5))
+    await asyncio.sleep(0)
+    await in_flight.run(late)
+    assert not late.started.is_set()
+    assert not drain.done()
+    work.release.set()
+    assert await drain == Drained(finished=1, returned=1, unknown=0)
+    await handler
+
+
+async def test_a_stop_with_nothing_in_flight_ends_at_once() -> None:
+    async with asyncio.timeout(1):
+        assert await InFlight().drain(60) == Drained(finished=0, returned=0, unknown=0)
+
+
+async def test_a_try_that_outlasts_the_stop_is_cut_off_and_named() -> None:
+    in_flight, work = InFlight(), Try()
+
+    async def about_a_message() -> None:
+        in_flight.describe(message())
+        await work()
+
+    handler = asyncio.create_task(in_flight.run(about_a_message))
+    await work.started.wait()
+    with capture_logs() as logs:
+        assert await in_flight.drain(0) == Drained(finished=0, returned=0, unknown=1)
+    (line,) = logs
+    assert (line["event"], line["internalId"]) == ("cut_off", "order-4711")
+    assert not work.ended
+    with pytest.raises(asyncio.CancelledError):
+        await handler
+
+
+async def test_a_task_that_is_no_try_describes_nothing() -> None:
+    in_flight = InFlight()
+    in_flight.describe(message())
+    assert len(in_flight) == 0
+
+
+async def test_an_error_that_nobody_foresaw_reaches_the_log_and_the_handler() -> None:
+    in_flight = InFlight()
+
+    async def broken() -> None:
+        raise ZeroDivisionError("unforeseen")
+
+    with capture_logs() as logs:
+        with pytest.raises(ZeroDivisionError, match="unforeseen"):
+            await in_flight.run(broken)
+        await asyncio.sleep(0)  # the handler may resume before the task's callback
+    (line,) = logs
+    assert line["event"] == "unexpected_error"
+    assert isinstance(line["exc_info"], ZeroDivisionError)
+    assert len(in_flight) == 0
+
+
+async def test_the_watchdog_names_a_stuck_try_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inflight, "WATCH_EVERY_S", 0)  # a look in every round of the event loop
+    clock = Clock()
+    in_flight, work = InFlight(monotonic=clock), Try()
+
+    async def about_a_message() -> None:
+        in_flight.describe(message())
+        await work()
+
+    async def some_looks() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    handler = asyncio.create_task(in_flight.run(about_a_message))
+    await work.started.wait()
+    watchdog = asyncio.create_task(in_flight.watch(limit_s=30))
+    with capture_logs() as logs:
+        clock.now += 30  # exactly the limit is not beyond it
+        await some_looks()
+        assert logs == []
+        clock.now += 1.25
+        await some_looks()
+        (line,) = logs
+    assert (line["event"], line["internalId"], line["seconds"]) == ("stuck", "order-4711", 31.2)
+    watchdog.cancel()
+    work.release.set()
+    await handler

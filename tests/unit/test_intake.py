@@ -1,0 +1,304 @@
+"""The way in: what is waited for, what is given up with a sentence, what is declared, and how deliveries stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiormq.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelAccessRefused,
+    ChannelInvalidStateError,
+    ChannelPreconditionFailed,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
+from faststream.rabbit import RabbitBroker
+from structlog.testing import capture_logs
+
+from stream.contract import delays, topology
+from stream.contract.topology import QueueKind
+from stream.delivery import intake
+from stream.delivery.intake import CannotStart, Intake
+from tests.unit.doubles import Sleeps
+
+MISMATCH = (
+    "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'outbound-failed' in vhost '/': "
+    "received 'true' but current is 'false'"
+)
+
+
+class Channel:
+    """A channel that notes what is declared on it, and may refuse; a refusal closes it, as a broker does."""
+
+    def __init__(self, refusal: BaseException | None) -> None:
+        self.declared: list[tuple[str, ...]] = []
+        self.arguments: dict[str, dict[str, Any]] = {}
+        self.is_closed = False
+        self._refusal = refusal
+
+    async def exchange_declare(self, name: str, *, exchange_type: str, durable: bool, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
+        assert (durable, timeout) == (True, topology.DECLARE_TIMEOUT_S)
+        self._note("exchange", name, exchange_type)
+
+    async def queue_declare(self, name: str, *, durable: bool, arguments: dict[str, Any], timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
+        assert (durable, timeout) == (True, topology.DECLARE_TIMEOUT_S)
+        self.arguments[name] = arguments
+        self._note("queue", name)
+
+    async def queue_bind(self, queue: str, exchange: str, pattern: str, *, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
+        assert timeout == topology.DECLARE_TIMEOUT_S
+        self._note("bind", queue, exchange, pattern)
+
+    async def exchange_bind(self, to: str, source: str, pattern: str, *, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
+        assert timeout == topology.DECLARE_TIMEOUT_S
+        self._note("bind", to, source, pattern)
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    def _note(self, *what: str) -> None:
+        if self._refusal is not None:
+            self.is_closed = isinstance(self._refusal, ChannelPreconditionFailed | ChannelAccessRefused)
+            raise self._refusal
+        self.declared.append(what)
+
+
+class Connection:
+    """A connection that opens one channel a declaration, and has the callbacks of a robust one."""
+
+    def __init__(self) -> None:
+        self.channels: list[Channel] = []
+        self.refusal: BaseException | None = None
+        self.connected = asyncio.Event()
+        self.connected.set()
+        self.close_callbacks: set[Callable[[object, BaseException | None], None]] = set()
+        self.reconnect_callbacks: set[Callable[[object], Awaitable[None]]] = set()
+        self.transport: Any = SimpleNamespace(connection=self)
+
+    async def channel(self, *, publisher_confirms: bool) -> Channel:
+        assert not publisher_confirms
+        self.channels.append(Channel(self.refusal))
+        return self.channels[-1]
+
+
+class Queue:
+    """The queue of a started subscriber: knows its consumer, and cancels it or fails."""
+
+    def __init__(self) -> None:
+        self.consumers = {"tag": object()}
+        self.channel = SimpleNamespace(_channel=SimpleNamespace(channel=SimpleNamespace(consumers=self.consumers)))
+        self.error: BaseException | None = None
+        self.cancelled: list[str] = []
+
+    async def cancel(self, tag: str) -> None:
+        self.cancelled.append(tag)
+        if self.error is not None:
+            raise self.error
+
+
+class Door:
+    """An intake whose broker answers each attempt to connect with the next of `answers`."""
+
+    def __init__(self, *answers: BaseException, kind: QueueKind = "classic") -> None:
+        self.connection = Connection()
+        self.queue = Queue()
+        self.reachable = True
+        self._answers = list(answers)
+        self.broker = RabbitBroker(logger=None)
+        self.subscriber: Any = self.broker.subscriber("any")
+        vars(self.broker).update(connect=self._connect, ping=self._ping)
+        self.intake = Intake(self.broker, vhost="/whatsapp", queue_kind=kind)
+
+    def consume(self) -> None:
+        self.subscriber._queue_obj, self.subscriber._consumer_tag = self.queue, "tag"
+
+    async def _connect(self) -> Connection:
+        if self._answers:
+            raise self._answers.pop(0)
+        return self.connection
+
+    async def _ping(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - FastStream's signature
+        assert timeout is not None
+        return self.reachable
+
+
+@pytest.fixture
+def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
+    noted = Sleeps()
+    monkeypatch.setattr(intake, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": noted}))
+    return noted
+
+
+async def test_a_broker_that_is_not_there_yet_is_waited_for(sleeps: Sleeps) -> None:
+    errors = [AMQPConnectionError("refused"), OSError("no route"), TimeoutError(), *[OSError("gone") for _ in range(4)]]
+    door = Door(*errors)
+    with capture_logs() as logs:
+        await door.intake.open()
+    assert sleeps.asked == [1, 2, 4, 8, 10, 10, 10]
+    assert [line["event"] for line in logs] == ["rabbitmq_not_there_yet"] * 7
+    assert logs[1]["error"] == "OSError: no route"
+    assert len(door.connection.channels) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ProbableAuthenticationError("ACCESS_REFUSED"), "refuses the login in RABBITMQ_URL"),
+        (InvalidFrameError("closed"), "refuses the vhost '/whatsapp' of RABBITMQ_URL"),
+    ],
+)
+async def test_what_waiting_would_not_help_is_given_up_with_a_sentence(
+    sleeps: Sleeps, error: BaseException, said: str
+) -> None:
+    with pytest.raises(CannotStart, match=said):
+        await Door(error).intake.open()
+    assert sleeps.asked == []
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (ChannelPreconditionFailed(MISMATCH), "^RabbitMQ has queue 'outbound-failed' with durable = 'false'"),
+        (ChannelAccessRefused("ACCESS_REFUSED"), "does not let the user of RABBITMQ_URL declare the topology"),
+    ],
+)
+async def test_a_topology_that_cannot_be_declared_is_given_up_with_a_sentence(
+    refusal: BaseException, said: str
+) -> None:
+    door = Door()
+    door.connection.refusal = refusal
+    with pytest.raises(CannotStart, match=said):
+        await door.intake.open()
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+async def test_every_queue_is_declared_with_its_type_and_can_be_reached(kind: QueueKind) -> None:
+    door = Door(kind=kind)
+    await door.intake.open()
+    (channel,) = door.connection.channels
+    assert channel.is_closed
+    exchanges = {name for what, name, *_ in channel.declared if what == "exchange"}
+    queues = {name for what, name, *_ in channel.declared if what == "queue"}
+    bindings = [rest for what, *rest in channel.declared if what == "bind"]
+    assert exchanges == set(topology.exchange_names())
+    assert len(queues) == 2 + delays.LEVELS
+    assert {each["x-queue-type"] for each in channel.arguments.values()} == {kind}
+    assert {to for to, *_ in bindings} >= queues
+    assert {source for _, source, _ in bindings} == exchanges  # nothing that is published there falls through
+    strategies = {name for name, each in channel.arguments.items() if "x-dead-letter-strategy" in each}
+    assert strategies == (queues - {"outbound-failed"} if kind == "quorum" else set())
+
+
+@pytest.mark.parametrize(
+    "refusal", [None, AMQPError("closed"), OSError("gone"), ChannelAccessRefused("no"), ChannelInvalidStateError("x")]
+)
+async def test_a_broker_that_comes_back_is_declared_to_again_and_a_failure_is_only_logged(
+    refusal: BaseException | None,
+) -> None:
+    door = Door()
+    await door.intake.open()
+    door.connection.refusal = refusal
+    (again,) = door.connection.reconnect_callbacks
+    with capture_logs() as logs:
+        await again(None)
+    assert [line["event"] for line in logs] == ["rabbitmq_back", *(["topology_not_declared"] if refusal else [])]
+    first, second = door.connection.channels
+    assert second.declared == ([] if refusal else first.declared)
+    assert second.is_closed
+
+
+async def test_a_connection_that_is_not_open_declares_nothing() -> None:
+    connection = Connection()
+    connection.transport = None
+    with pytest.raises(ConnectionError, match="not open"):
+        await topology.declare(cast("Any", connection), "classic")
+
+
+async def test_a_connection_that_is_lost_is_logged_unless_it_is_let_go() -> None:
+    door = Door()
+    await door.intake.open()
+    (lost,) = door.connection.close_callbacks
+    with capture_logs() as logs:
+        lost(None, OSError("reset"))
+        await door.intake.stop_deliveries()
+        lost(None, None)
+    assert [(line["event"], line["error"]) for line in logs] == [("rabbitmq_lost", "OSError: reset")]
+
+
+async def test_it_is_consuming_only_while_connected_subscribed_known_to_the_broker_and_not_stopping() -> None:
+    door = Door()
+    told = [door.intake.consuming]
+    await door.intake.open()
+    told.append(door.intake.consuming)
+    door.consume()
+    assert door.intake.consuming
+    door.connection.connected.clear()
+    told.append(door.intake.consuming)
+    door.connection.connected.set()
+    tag = door.queue.consumers.pop("tag")
+    told.append(door.intake.consuming)  # the broker has cancelled the consumer; the tag stays behind
+    door.queue.consumers["tag"] = tag
+    assert door.intake.consuming
+    door.queue.channel._channel = cast("Any", None)
+    told.append(door.intake.consuming)
+    await door.intake.stop_deliveries()
+    told.append(door.intake.consuming)
+    assert not any(told)
+
+
+async def test_a_stop_cancels_the_consumer_once() -> None:
+    door = Door()
+    door.consume()
+    await door.intake.stop_deliveries()
+    await door.intake.stop_deliveries()
+    assert door.queue.cancelled == ["tag"]
+    assert door.subscriber._consumer_tag is None
+
+
+async def test_a_stop_asks_nothing_of_a_broker_that_is_away() -> None:
+    door = Door()
+    door.consume()
+    door.reachable = False
+    await door.intake.stop_deliveries()
+    assert door.queue.cancelled == []
+
+
+@pytest.mark.parametrize("error", [AMQPError("x"), ChannelInvalidStateError("x"), OSError("x"), TimeoutError("x")])
+async def test_a_stop_goes_on_when_the_consumer_cannot_be_cancelled(error: Exception) -> None:
+    door = Door()
+    door.consume()
+    door.queue.error = error
+    with capture_logs() as logs:
+        await door.intake.stop_deliveries()
+    assert [line["error"] for line in logs] == [f"{type(error).__name__}: x"]
+
+
+async def test_a_stop_goes_on_when_the_connection_dies_under_it() -> None:
+    door = Door()
+    door.consume()
+    door.queue.error = asyncio.CancelledError()
+    await door.intake.stop_deliveries()
+    assert door.queue.cancelled == ["tag"]
+
+
+async def test_a_stop_that_is_really_cancelled_ends() -> None:
+    door = Door()
+    door.consume()
+    asked = asyncio.Event()
+
+    async def cancel(tag: str) -> None:
+        assert tag == "tag"
+        asked.set()
+        await asyncio.Event().wait()
+
+    door.queue.cancel = cancel  # type: ignore[method-assign]
+    stop = asyncio.create_task(door.intake.stop_deliveries())
+    await asked.wait()
+    stop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stop

@@ -1,0 +1,151 @@
+"""What the worker makes of the ledger's answers, and of their absence; the scripts run on a real Redis elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from stream.contract.identifiers import Wamid
+from stream.delivery import ledger as module
+from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
+from stream.meta.client import Accepted
+from stream.redis_link import PROBE_EVERY_S, RedisLink
+from tests.unit.doubles import Clock, Sleeps, message
+
+ACCEPTED = Accepted(Wamid("wamid.A"), "16505551234", None, 200)
+GONE = RedisConnectionError("gone")
+
+
+class Scripts:
+    """A Redis that runs no script: it notes each call by the script's name, and answers what it is told to."""
+
+    def __init__(self, *answers: object) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], tuple[Any, ...]]] = []
+        self._answers = list(answers)
+        self._names = {
+            module._CLAIM: "claim",
+            module._SENT: "sent",
+            module._RELEASE: "release",
+            module._DOUBT: "doubt",
+        }
+
+    def register_script(self, text: str) -> Any:
+        name = self._names[text]
+
+        async def run(*, keys: tuple[Any, ...], args: tuple[Any, ...]) -> object:
+            self.calls.append((name, keys, args))
+            answer = self._answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return run
+
+
+class Book:
+    """One replica's ledger on such a Redis; its pauses let the clock run."""
+
+    def __init__(self, *answers: object) -> None:
+        self.redis = Scripts(*answers)
+        self.sleeps = Sleeps()
+        self.clock = Clock()
+        link = RedisLink(cast("Redis", self.redis), clock=self.clock)
+        self.ledger = SentLedger(link, replica="here", lease_s=1.5, ttl_ms=60_000, most_doubts=2, sleep=self._sleep)
+
+    async def _sleep(self, seconds: float) -> None:
+        await self.sleeps(seconds)
+        self.clock.now += seconds
+
+    async def claim(self, *, send_again: bool = True, need_credentials: bool = True) -> Claim:
+        return await self.ledger.claim(
+            "key", "owner", "credentials", send_again=send_again, need_credentials=need_credentials
+        )
+
+
+@pytest.mark.parametrize(
+    ("answer", "claim"),
+    [
+        ([b"no_credentials"], NoCredentials()),
+        ([b"claimed", b"entry"], Granted(b"entry")),
+        ([b"claimed", None], Granted(None)),
+        ([b"again", b"entry", b"there"], Granted(b"entry", after_unknown="there")),
+        ([b"busy", b"entry", 1500], BeingSent(left_s=1.5)),
+        ([b"unknown", b"entry", b"there"], InDoubt(replica="there")),
+    ],
+    ids=["no-credentials", "claimed", "claimed-without", "again", "busy", "unknown"],
+)
+async def test_each_answer_of_a_claim_is_understood(answer: list[object], claim: Claim) -> None:
+    assert await Book(answer).claim() == claim
+
+
+@pytest.mark.parametrize("after_unknown", [True, False])
+async def test_what_was_recorded_of_a_send_is_what_a_duplicate_reads(*, after_unknown: bool) -> None:
+    book = Book(1)
+    await book.ledger.record_sent("key", ACCEPTED, claimed=True, after_unknown=after_unknown)
+    ((name, keys, (written, ttl_ms)),) = book.redis.calls
+    assert (name, keys, ttl_ms) == ("sent", ("key",), 60_000)
+    assert await Book([b"sent", b"entry", written]).claim() == AlreadySent(ACCEPTED, after_unknown)
+    assert orjson.loads(written)[0] == "wamid.A"
+
+
+@pytest.mark.parametrize(
+    ("send_again", "need_credentials", "flags"), [(True, True, ("1", "1")), (False, False, ("0", "0"))]
+)
+async def test_a_claim_tells_redis_who_how_long_and_what_is_allowed(
+    *, send_again: bool, need_credentials: bool, flags: tuple[str, str]
+) -> None:
+    book = Book([b"claimed", None])
+    await book.claim(send_again=send_again, need_credentials=need_credentials)
+    assert book.redis.calls == [("claim", ("key", "credentials"), ("owner", "here", 1500, 60_000, *flags, 2))]
+
+
+async def test_without_redis_a_claim_is_granted_but_says_that_nothing_was_recorded() -> None:
+    assert await Book(GONE).claim(need_credentials=False) == Granted(None, recorded=False)
+
+
+async def test_without_redis_a_claim_that_needs_credentials_has_none() -> None:
+    assert await Book(GONE).claim() == NoCredentials()
+
+
+@pytest.mark.parametrize(
+    ("end", "call"),
+    [
+        ("release", ("release", ("key",), ("owner",))),
+        ("unknown", ("doubt", ("key",), ("owner", "unknown"))),
+        ("held", ("doubt", ("key",), ("owner", "held"))),
+    ],
+)
+async def test_an_end_that_redis_did_not_take_is_written_once_more_after_a_pause(
+    end: str, call: tuple[str, tuple[str], tuple[str, ...]]
+) -> None:
+    async def write(book: Book) -> None:
+        if end == "release":
+            await book.ledger.release("key", "owner")
+        else:
+            await book.ledger.record_unknown("key", "owner", send_again=end == "unknown")
+
+    at_once, later, never = Book(1), Book(GONE, 1), Book(GONE, GONE, 1)
+    for book in (at_once, later, never):
+        await write(book)
+    assert [len(book.redis.calls) for book in (at_once, later, never)] == [1, 2, 2]
+    assert {each for book in (at_once, later, never) for each in map(repr, book.redis.calls)} == {repr(call)}
+    assert (at_once.sleeps.asked, later.sleeps.asked) == ([], [PROBE_EVERY_S])
+
+
+async def test_a_send_that_redis_never_knew_of_is_recorded_without_a_second_attempt() -> None:
+    book = Book(GONE, 1)
+    await book.ledger.record_sent("key", ACCEPTED, claimed=False, after_unknown=False)
+    assert (len(book.redis.calls), book.sleeps.asked) == (1, [])
+
+
+def test_a_message_is_the_same_by_tenant_id_payload_and_resend() -> None:
+    book = Book()
+    key = book.ledger.key(message())
+    assert key == book.ledger.key(message(correlationId="another"))
+    assert key.startswith(module.KEY_PREFIX + "{acme}:")
+    others = (message(tenantId="globex"), message(internalId="order-1"), message(content={"body": "Hi"}))
+    assert len({key, *map(book.ledger.key, others)}) == 4

@@ -58,6 +58,10 @@ class Channel:
         assert timeout == topology.DECLARE_TIMEOUT_S
         self._note("bind", to, source, pattern)
 
+    async def exchange_unbind(self, *, destination: str, source: str, routing_key: str, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
+        assert (routing_key, timeout) == ("never-bound", topology.DECLARE_TIMEOUT_S)
+        self._note("unbind", destination, source)
+
     async def close(self) -> None:
         self.is_closed = True
 

@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet
 from jsonschema import Draft202012Validator, ValidationError
 from yarl import URL
 
+from stream import __version__
 from stream.app import STOP_ALLOWANCE_S
 from stream.contract.queues import INTAKE_QUEUE
 from stream.delivery.intake import CANCEL_TIMEOUT_S
@@ -86,6 +87,11 @@ def test_a_number_where_keda_wants_text_would_be_found() -> None:
 def test_every_manifest_is_in_the_kustomization_except_the_example_secret() -> None:
     listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
     assert sorted([*listed, "secret.example.yaml"]) == sorted({name for name, _ in DOCUMENTS})
+
+
+def test_the_kustomization_names_the_image_of_this_version() -> None:
+    (image,) = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["images"]
+    assert (image["name"], image["newTag"]) == (_container()["image"], __version__)
 
 
 def test_only_settings_that_exist_are_set() -> None:

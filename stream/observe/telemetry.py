@@ -218,12 +218,12 @@ async def _untold(
     scope: Callable[[Any, Any], Awaitable[Any]], call_next: Callable[[Any], Awaitable[Any]], it: Any
 ) -> Any:
     """Run a scope around `call_next` without letting it see the exception, whose text it would record."""
-    raised: list[Exception] = []
+    raised: list[BaseException] = []
 
     async def quietly(arg: Any) -> Any:
         try:
             return await call_next(arg)
-        except Exception as error:  # noqa: BLE001 - raised again below
+        except BaseException as error:  # noqa: BLE001 - a cancellation too; raised again below
             raised.append(error)
             current = trace.get_current_span()
             current.set_attribute(ERROR_TYPE, type(error).__name__)

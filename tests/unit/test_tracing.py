@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 from aio_pika import Message
 from faststream.rabbit import RabbitExchange
 from faststream.rabbit.response import RabbitPublishCommand
+from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -68,7 +70,7 @@ class Traced:
             return await scopes.consume_scope(handler, msg)
 
     async def publish(
-        self, message: Any, exchange: RabbitExchange, key: str, error: Exception | None = None
+        self, message: Any, exchange: RabbitExchange, key: str, error: BaseException | None = None
     ) -> RabbitPublishCommand:
         """What FastStream does with a message that goes out."""
 
@@ -190,8 +192,8 @@ async def test_a_published_message_names_the_span_of_the_try(
     await traced.consume(lambda: traced.publish(message, exchange, key), headers={"traceparent": PARENT})
     process, publish = traced.only("outbound-processed process"), traced.only(name)
     trace_id, span_id = ids(process)
-    version, trace, parent, _ = str(message.headers["traceparent"]).split("-")
-    assert (version, int(trace, 16), int(parent, 16)) == ("00", trace_id, span_id)
+    version, in_trace, parent, _ = str(message.headers["traceparent"]).split("-")
+    assert (version, int(in_trace, 16), int(parent, 16)) == ("00", trace_id, span_id)
     assert set(message.headers) == {"traceparent", "x-attempt"}
     assert publish.parent is not None
     assert publish.parent.span_id == span_id
@@ -209,15 +211,19 @@ async def test_a_trace_that_upstream_does_not_sample_is_passed_on_and_not_export
     assert message.headers["tracestate"] == "upstream=no"
 
 
-async def test_an_exception_passes_through_both_scopes_and_leaves_no_text(traced: Traced) -> None:
+@pytest.mark.parametrize("kind", [OSError, asyncio.CancelledError])
+async def test_an_exception_passes_through_both_scopes_and_leaves_no_text(
+    traced: Traced, kind: type[BaseException]
+) -> None:
     async def work() -> None:
-        await traced.publish(Message(b"{}"), INTAKE, "outbound.sent.acme", OSError("about +16505551234"))
+        trace.get_current_span().add_event("a library notes +16505551234")
+        await traced.publish(Message(b"{}"), INTAKE, "outbound.sent.acme", kind("about +16505551234"))
 
-    with pytest.raises(OSError, match="about"):
+    with pytest.raises(kind, match="about"):
         await traced.consume(work)
     for name in ("outbound.sent publish", "outbound-processed process"):
         span = traced.only(name)
-        assert about(span)["error.type"] == "OSError"
+        assert about(span)["error.type"] == kind.__name__
         assert (span.status.status_code, span.status.description, span.events) == (StatusCode.ERROR, None, ())
 
 

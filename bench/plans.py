@@ -96,5 +96,5 @@ async def _replicas(stage: Stage) -> None:
                 f"{found.redis_commands:.2f}",
             ]
         )
-        print(f"  {count} replicas: {found.rate:.0f} msg/s, {found.cpu_ms:.3f} ms/msg", flush=True)
+        print(f"  replicas: {count}: {found.rate:.0f} msg/s, {found.cpu_ms:.3f} ms/msg", flush=True)
     print(f"\n{SCALE_MESSAGES:,} messages each\n\n{tables.table(REPLICA_COLUMNS, rows)}")

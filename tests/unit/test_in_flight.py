@@ -45,7 +45,8 @@ async def test_a_stop_waits_for_what_runs_and_starts_nothing_more() -> None:
     await work.started.wait()
     drain = asyncio.create_task(in_flight.drain(5))
     await asyncio.sleep(0)
-    await in_flight.run(late)
+    async with asyncio.timeout(5):
+        await in_flight.run(late)
     assert not late.started.is_set()
     assert not drain.done()
     work.release.set()

@@ -53,8 +53,10 @@ if doubts > 0 then return {'again', entry, by} end
 return {'claimed', entry}
 """
 
+# What only a claim needs goes: a sent message stays for days, and this is most of what Redis holds.
 _SENT: Final = """
-redis.call('HSET', KEYS[1], 'state', 'sent', 'owner', '', 'answer', ARGV[1])
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'state', 'sent', 'answer', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """

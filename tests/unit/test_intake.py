@@ -24,7 +24,7 @@ from stream.contract import delays, topology
 from stream.contract.topology import QueueKind
 from stream.delivery import intake
 from stream.delivery.intake import CannotStart, Intake
-from tests.unit.doubles import Sleeps
+from tests.unit.doubles import Clock, Sleeps
 
 MISMATCH = (
     "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'outbound-failed' in vhost '/': "
@@ -113,10 +113,11 @@ class Door:
         self.queue = Queue()
         self.reachable = True
         self._answers = list(answers)
+        self.clock = Clock()
         self.broker = RabbitBroker(logger=None)
         self.subscriber: Any = self.broker.subscriber("any")
         vars(self.broker).update(connect=self._connect, ping=self._ping)
-        self.intake = Intake(self.broker, vhost="/whatsapp", queue_kind=kind)
+        self.intake = Intake(self.broker, vhost="/whatsapp", queue_kind=kind, monotonic=self.clock)
 
     def consume(self) -> None:
         self.subscriber._queue_obj, self.subscriber._consumer_tag = self.queue, "tag"
@@ -214,6 +215,24 @@ async def test_a_broker_that_comes_back_is_declared_to_again_and_a_failure_is_on
     first, second = door.connection.channels
     assert second.declared == ([] if refusal else first.declared)
     assert second.is_closed
+
+
+async def test_a_connection_without_a_consumer_is_stuck_and_a_broker_that_is_away_is_not() -> None:
+    door = Door()
+    told = [door.intake.stuck_s()]  # not connected yet
+    await door.intake.open()
+    told.append(door.intake.stuck_s())
+    door.clock.now += 90
+    told.append(door.intake.stuck_s())
+    door.consume()
+    told.append(door.intake.stuck_s())
+    door.queue.consumers.clear()
+    told.append(door.intake.stuck_s())
+    door.clock.now += 30
+    told.append(door.intake.stuck_s())
+    door.connection.connected.clear()
+    told.append(door.intake.stuck_s())
+    assert told == [0, 0, 90, 0, 0, 30, 0]
 
 
 async def test_a_connection_that_is_not_open_declares_nothing() -> None:

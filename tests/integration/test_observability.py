@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -83,3 +84,19 @@ async def test_a_tenant_service_that_is_away_degrades_and_a_meta_that_is_away_is
     code, everything = await health(unhealthy)
     assert (code, everything["status"]) == (503, "unhealthy")
     assert everything["dependencies"]["metaApi"]["error"] == "ConnectionRefusedError"
+
+
+async def test_a_draining_worker_is_alive_and_not_ready(stage: Scene) -> None:
+    worker = await stage.start_worker()
+    slow = number("999402000")  # Meta takes two seconds
+    await stage.publish(slow)
+    await stage.until(lambda: stage.graph.by_recipient(slow), what="the send has begun")
+    stopping = asyncio.create_task(stage.stop_worker(worker))
+    await stage.until(lambda: not worker.ready(), what="not ready")
+    assert worker.process.poll() is None
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{worker.port}") as client:
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/health/ready")).status_code == 503
+        assert (await client.get("/health")).json()["consuming"] is False
+    assert await stopping == 0
+    assert stage.accepted_of([slow]) == [1]

@@ -37,7 +37,7 @@ from stream.delivery.settlement import Settlement
 from stream.delivery.subscriber import build_subscriber
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import GraphClient
-from stream.meta.transport import build_transport
+from stream.meta.transport import HonestTransport
 from stream.observe import tracing
 from stream.observe.health import HealthServer
 from stream.observe.logging import configure_logging
@@ -136,8 +136,8 @@ def create_app(settings: Settings) -> FastStream:
 def _build(settings: Settings) -> _Worker:
     guard_properties()
     redis = RedisLink(connect(settings.redis_url.get_secret_value()))
-    tenant_http = httpx.AsyncClient(transport=build_transport(settings.rabbitmq_prefetch), timeout=None)  # noqa: S113 - the client bounds each attempt
-    graph_http = build_transport(settings.rabbitmq_prefetch)
+    tenant_http = httpx.AsyncClient(transport=HonestTransport(settings.rabbitmq_prefetch), timeout=None)  # noqa: S113 - the client bounds each attempt
+    graph_http = HonestTransport(settings.rabbitmq_prefetch)
     retry = RetryHandler(
         base_delay_s=settings.meta_api_retry_delay_ms / 1000, cap_s=settings.meta_api_retry_max_delay_ms / 1000
     )

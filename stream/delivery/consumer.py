@@ -81,7 +81,7 @@ class MessageConsumer:
             # Nothing foreseen. Trying again would loop for ever, so the broker dead-letters the original.
             log.exception("settlement_failed", **report.identity(message))
             await incoming.reject(requeue=False)
-            self._metrics.dead_lettered_by_broker(message)
+            self._metrics.dead_lettered_by_broker(message, "INTERNAL_ERROR")
 
     async def _attempted(self, attempt: Callable[[], Awaitable[Attempt]]) -> tuple[OutboundMessage | None, Outcome]:
         try:

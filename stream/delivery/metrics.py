@@ -73,10 +73,10 @@ class DeliveryMetrics:
             case DeadLetter(failure):
                 self._count_failed(tenant, failure)
 
-    def dead_lettered_by_broker(self, message: OutboundMessage | None) -> None:
+    def dead_lettered_by_broker(self, message: OutboundMessage | None, error_type: str = "INVALID_MESSAGE") -> None:
         """Count a message that could only be rejected: the broker moves the original."""
         self.last_minute.count(failed=True)
-        self._count_failed(self._label(message), Failure.of("INVALID_MESSAGE", ""))
+        self._count_failed(self._label(message), Failure.of(error_type, ""))
 
     def not_settled(self, message: OutboundMessage | None) -> None:
         """Count a message that the broker will deliver again."""

@@ -23,6 +23,8 @@ _NO_CONNECTION: Final = aiohttp.ClientConnectorError  # DNS, refused, TLS
 class HonestTransport(httpx.AsyncBaseTransport):
     """Raises `httpx.ConnectError` or `ConnectTimeout` only for requests that never left.
 
+    The pool opens on first use.
+
     Args:
         max_connections: Requests at once; further ones wait for a place, as long as their pool timeout says.
     """
@@ -79,11 +81,6 @@ class HonestTransport(httpx.AsyncBaseTransport):
                 trust_env=False,
             )
         return self._opened
-
-
-def build_transport(max_connections: int) -> HonestTransport:
-    """Make a transport with room for `max_connections` requests at once; it opens its pool on first use."""
-    return HonestTransport(max_connections)
 
 
 def _timeout(request: httpx.Request) -> aiohttp.ClientTimeout:

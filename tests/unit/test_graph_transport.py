@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 
-from stream.meta.transport import HonestTransport, build_transport
+from stream.meta.transport import HonestTransport
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -19,7 +19,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 @pytest.fixture
 async def transport() -> AsyncIterator[HonestTransport]:
-    built = build_transport(10)
+    built = HonestTransport(10)
     yield built
     await built.aclose()
 
@@ -166,7 +166,7 @@ async def test_a_kept_connection_that_breaks_is_a_read_error(transport: HonestTr
     "script", [closes_within_the_answer, stalls_within_the_answer], ids=lambda script: script.__name__
 )
 async def test_an_answer_that_breaks_off_gives_its_place_in_the_pool_back_at_once(script: Script) -> None:
-    transport = build_transport(1)
+    transport = HonestTransport(1)
     async with Server(script) as broken, Server(answers) as port:
         with pytest.raises(httpx.ReadError) as caught:
             await post(transport, f"http://127.0.0.1:{broken}/", read_s=0.02)
@@ -177,7 +177,7 @@ async def test_an_answer_that_breaks_off_gives_its_place_in_the_pool_back_at_onc
 
 
 async def test_a_send_that_is_cut_off_within_the_answer_gives_its_place_in_the_pool_back() -> None:
-    transport = build_transport(1)
+    transport = HonestTransport(1)
     halfway = asyncio.Event()
 
     async def stalls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -206,7 +206,7 @@ async def test_silence_is_a_read_timeout(transport: HonestTransport) -> None:
 
 
 async def test_no_free_connection_is_a_connect_timeout() -> None:
-    transport = build_transport(1)
+    transport = HonestTransport(1)
     async with Server(is_silent) as port:
         url = f"http://127.0.0.1:{port}/"
         first = asyncio.create_task(post(transport, url))

@@ -51,3 +51,8 @@ def test_the_lowest_version_that_is_allowed_is_the_one_that_is_tested(requiremen
     pinned = filter(None, map(PINNED.fullmatch, requirements(ROOT / "requirements-lowest.lock")))
     tested = {each["name"]: each["version"] for each in pinned}
     assert release(tested[bound["name"]]) == release(bound["lowest"]), "run make lock"
+
+
+def test_what_the_image_installs_can_trace() -> None:
+    assert "opentelemetry-exporter-otlp-proto-http==" in (ROOT / "requirements.lock").read_text()
+    assert "-r requirements.lock" in (ROOT / "Dockerfile").read_text()

@@ -6,6 +6,7 @@ Run it with `faststream run stream.app:app`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -22,11 +23,12 @@ from faststream.rabbit import Channel, RabbitBroker
 from yarl import URL
 
 from stream import __version__
-from stream.contract.queues import INTAKE_QUEUE
+from stream.contract.queues import INTAKE_EXCHANGE, INTAKE_QUEUE
 from stream.contract.wire import guard_properties
 from stream.delivery.consumer import MessageConsumer
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.depths import QueueDepths, count
+from stream.delivery.express import ExpressLane
 from stream.delivery.inflight import InFlight
 from stream.delivery.intake import CannotStart, Intake
 from stream.delivery.ledger import SentLedger
@@ -59,6 +61,8 @@ STOP_ALLOWANCE_S: Final = 5.0  # for FastStream's own wait, after ours: by then 
 STUCK_ALLOWANCE_S: Final = 60.0  # a try has its bound, a publish too; what is older than both is stuck for good
 BOUND_MARGIN_S: Final = 5.0  # a try takes at most two sends and two waits for credentials, and this
 
+COLLECT_AFTER: Final = 10_000  # new objects; Python's 700 are those of a few messages, and few of them are cycles
+
 log = structlog.get_logger(__name__)
 
 
@@ -68,6 +72,7 @@ class _Worker:
 
     broker: RabbitBroker
     intake: Intake
+    express: ExpressLane
     in_flight: InFlight
     health: HealthServer
     redis: RedisLink
@@ -109,7 +114,7 @@ def create_app(settings: Settings) -> FastStream:
     @app.on_startup
     async def open_intake() -> None:
         try:
-            await worker.intake.open()
+            await worker.express.open(await worker.intake.open())
         except CannotStart as error:
             cannot_go_on.append(str(error))
             app.exit()
@@ -118,12 +123,14 @@ def create_app(settings: Settings) -> FastStream:
 
     @app.after_startup
     async def started() -> None:
+        _spare_the_collector()
         log.info("consuming")
 
     @app.on_shutdown
     async def drain() -> None:
         await worker.intake.stop_deliveries()
         drained = await worker.in_flight.drain(settings.shutdown_grace_ms / 1000)
+        await worker.express.flush()
         log.info("stopped", finished=drained.finished, returned=drained.returned, unknown=drained.unknown)
         if drained.unknown:
             cannot_go_on.append(
@@ -131,6 +138,13 @@ def create_app(settings: Settings) -> FastStream:
             )
 
     return app
+
+
+def _spare_the_collector() -> None:
+    """What is there by now stays as long as the process: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def _build(settings: Settings) -> _Worker:
@@ -148,10 +162,10 @@ def _build(settings: Settings) -> _Worker:
     processor = _processor(settings, redis, graph_http, credentials, metrics=metrics, bound_s=bound_s)
 
     broker = _broker(settings)
-    in_flight = InFlight()
+    in_flight, express = InFlight(), ExpressLane(INTAKE_EXCHANGE)
     policy = RetryPolicy(settings.meta_api_max_retries, settings.rate_limit_max_retries, retry)
     consumer = MessageConsumer(
-        settlement=Settlement(declare_publishers(broker), metrics=metrics), policy=policy, metrics=metrics
+        settlement=Settlement(declare_publishers(broker), express, metrics=metrics), policy=policy, metrics=metrics
     )
     broker.include_router(
         build_subscriber(
@@ -174,7 +188,7 @@ def _build(settings: Settings) -> _Worker:
         alive=lambda: in_flight.oldest_s() < bound_s + STUCK_ALLOWANCE_S and intake.stuck_s() < STUCK_ALLOWANCE_S,
         metrics=lambda: _rendered(instruments, depths),
     )
-    return _Worker(broker, intake, in_flight, health, redis, graph_http, tenant_http, bound_s)
+    return _Worker(broker, intake, express, in_flight, health, redis, graph_http, tenant_http, bound_s)
 
 
 def _show(instruments: Instruments, in_flight: InFlight, redis: RedisLink) -> None:

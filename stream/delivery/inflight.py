@@ -1,17 +1,17 @@
 """Work that must reach its end: tries in flight, kept apart from the handlers that started them.
 
 aio-pika cancels every handler the moment a connection is lost, also inside the request to Meta. A request that was cut
-there would leave nobody knowing whether the message was sent, so each try is a task of its own that the handler only
-watches.
+there would leave nobody knowing whether the message was sent, so each try is a task of its own that a handler only
+starts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
@@ -69,19 +69,17 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._running)
 
-    async def run(self, work: Callable[[], Awaitable[None]], incoming: AbstractIncomingMessage | None = None) -> None:
-        """Run `work` to its end, even if the caller is cancelled meanwhile; start nothing while draining."""
+    def start(
+        self, work: Callable[[], Coroutine[Any, Any, None]], incoming: AbstractIncomingMessage | None = None
+    ) -> asyncio.Task[None] | None:
+        """Start `work` as a task of its own, whoever is cancelled meanwhile; nothing while draining."""
         if self._draining:
             self._returned += 1  # not acknowledged: it goes back to the queue when the channel closes
-            return
-
-        async def whole() -> None:
-            await work()
-
-        task = asyncio.create_task(whole())
+            return None
+        task = asyncio.create_task(work())
         self._running[task] = _Running(self._monotonic(), self._now(), incoming)
         task.add_done_callback(self._ended)
-        await asyncio.shield(task)
+        return task
 
     def describe(self, message: OutboundMessage) -> None:
         """Say which message the calling task is about, for the watchdog."""

@@ -87,7 +87,7 @@ class Intake:
         self._idle_since = now if self._idle_since is None else self._idle_since
         return now - self._idle_since
 
-    async def open(self) -> None:
+    async def open(self) -> AbstractRobustConnection:
         """Connect, waiting for a broker that is not there yet, and declare the topology.
 
         Raises:
@@ -126,6 +126,7 @@ class Intake:
         self.connection.close_callbacks.add(self._lost)
         self.connection.reconnect_callbacks.add(self._reconnected)
         await self._declare()
+        return self.connection
 
     def _lost(self, _connection: object, error: BaseException | None) -> None:
         if not self._stopping:

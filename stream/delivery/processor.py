@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 import uuid
 from collections.abc import Callable
@@ -116,13 +117,15 @@ class MessageProcessor:
         self._on_unknown = on_unknown
         self._metrics = metrics
         self._bound_s = bound_s
+        self._process = uuid.uuid4().hex  # a container's host name and process id may be those of the one before
+        self._tries = itertools.count()
         self._monotonic = monotonic
 
     async def process(self, message: OutboundMessage) -> Outcome:
         """Deliver the message, or say why not. Raises nothing: what nobody foresaw is an outcome too."""
         started = self._monotonic()
         send_again = (message.instructions.on_unknown or self._on_unknown) == "retry"
-        current = _Try(message, self._ledger.key(message), uuid.uuid4().hex, send_again)
+        current = _Try(message, self._ledger.key(message), f"{self._process}:{next(self._tries)}", send_again)
         try:
             async with asyncio.timeout(self._bound_s):
                 route_for(message)

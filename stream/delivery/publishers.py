@@ -16,16 +16,15 @@ from stream.contract.topology import DEAD_LETTERS, INTAKE
 
 @dataclass(frozen=True, slots=True)
 class Publishers:
-    """Where a settled message, and the news of it, can go."""
+    """Where a settled message can go."""
 
     dead_letters: RabbitPublisher
     waits: RabbitPublisher
-    sent: RabbitPublisher
-    alerts: RabbitPublisher
 
 
 def declare_publishers(broker: RabbitBroker) -> Publishers:
     """Declare the publishers on a broker that has not started yet."""
+    _declare_events(broker)
     return Publishers(
         dead_letters=broker.publisher(
             RabbitQueue(DEAD_LETTER_QUEUE, routing_key=DEAD_LETTER_KEY),
@@ -37,22 +36,26 @@ def declare_publishers(broker: RabbitBroker) -> Publishers:
         ),
         # Internal: a waiting message comes back by itself, and nobody else should consume it.
         waits=broker.publisher(delays.level_name(0), persist=True, include_in_schema=False),
-        sent=broker.publisher(
-            routing_key=SENT_KEY_PREFIX + "#",
-            exchange=INTAKE,
-            persist=True,
-            mandatory=False,  # nobody has to bind the events
-            title="DeliverySent",
-            description="Meta accepted a message.",
-            schema=DeliverySent,
-        ),
-        alerts=broker.publisher(
-            routing_key=ALERT_KEY_PREFIX + "#",
-            exchange=INTAKE,
-            persist=True,
-            mandatory=False,
-            title="DeliveryAlert",
-            description="A failure that a person should know of.",
-            schema=DeliveryAlert,
-        ),
+    )
+
+
+def _declare_events(broker: RabbitBroker) -> None:
+    """Declare the events for the document; each delivered message has one, so the express lane publishes them."""
+    broker.publisher(
+        routing_key=SENT_KEY_PREFIX + "#",
+        exchange=INTAKE,
+        persist=True,
+        mandatory=False,  # nobody has to bind the events
+        title="DeliverySent",
+        description="Meta accepted a message.",
+        schema=DeliverySent,
+    )
+    broker.publisher(
+        routing_key=ALERT_KEY_PREFIX + "#",
+        exchange=INTAKE,
+        persist=True,
+        mandatory=False,
+        title="DeliveryAlert",
+        description="A failure that a person should know of.",
+        schema=DeliveryAlert,
     )

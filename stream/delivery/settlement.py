@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from typing import Any, Final, assert_never
 
 import structlog
-from aio_pika import DeliveryMode, Message
+from aio_pika import DeliveryMode
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
-from faststream.rabbit.publisher import RabbitPublisher
 from pydantic import BaseModel
 
 from stream.contract import delays
@@ -28,9 +27,11 @@ from stream.contract.republish import NotRepublishable, copy_of
 from stream.contract.topology import exchange
 from stream.delivery import notices, report
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.express import ExpressLane, Properties
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Sent
 from stream.delivery.publishers import Publishers
+from stream.observe import tracing
 
 PUBLISH_TIMEOUT_S: Final = 5.0  # FastStream drops publish(timeout=…), and a frozen broker answers nothing for minutes
 PUBLISH_ATTEMPTS: Final = 5  # covers the moment after a reconnect when the publisher's channel is not back yet
@@ -69,7 +70,8 @@ class Settlement:
     """Carries out decisions.
 
     Args:
-        publishers: Where to publish.
+        publishers: Where waiting messages and dead letters go.
+        express: Where events and acknowledgements go.
         metrics: Counts what became of each message, once it is settled.
         now: The current time in UTC, for headers and events.
         sleep: How pauses wait.
@@ -78,12 +80,14 @@ class Settlement:
     def __init__(
         self,
         publishers: Publishers,
+        express: ExpressLane,
         *,
         metrics: DeliveryMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._publishers = publishers
+        self._express = express
         self._metrics = metrics
         self._now = now
         self._sleep = sleep
@@ -116,7 +120,7 @@ class Settlement:
             await self.give_back(delivery.incoming)
             self._metrics.not_settled(delivery.message)
         else:
-            await delivery.incoming.ack()
+            self._express.acknowledge(delivery.incoming)
             report.settled(delivery.message, delivery.history, decision)
             self._metrics.settled(delivery, decision)
 
@@ -139,7 +143,7 @@ class Settlement:
         await self._confirmed(lambda: self._publishers.dead_letters.publish(copy, routing_key=DEAD_LETTER_KEY))
         if delivery.message is not None and decision.failure.rule.told:
             alert = notices.alert(delivery.message, decision, self._now())
-            await self._event(self._publishers.alerts, ALERT_KEY_PREFIX, delivery, delivery.message, alert)
+            await self._event(ALERT_KEY_PREFIX, delivery, delivery.message, alert)
 
     async def _announce_sent(self, delivery: Delivery, decision: Acknowledge) -> None:
         # A duplicate was announced when it was sent, unless that try lost its channel or its replica before it could:
@@ -148,21 +152,21 @@ class Settlement:
         news = isinstance(decision.outcome, Sent) or redelivered
         if delivery.message is not None and news:
             sent = notices.sent(delivery.message, delivery.history, decision.outcome, self._now())
-            await self._event(self._publishers.sent, SENT_KEY_PREFIX, delivery, delivery.message, sent)
+            await self._event(SENT_KEY_PREFIX, delivery, delivery.message, sent)
 
-    async def _event(
-        self, publisher: RabbitPublisher, prefix: str, delivery: Delivery, message: OutboundMessage, event: BaseModel
-    ) -> None:
-        body = Message(
-            event.model_dump_json(exclude_none=True).encode(),
+    async def _event(self, prefix: str, delivery: Delivery, message: OutboundMessage, event: BaseModel) -> None:
+        body, headers = event.model_dump_json(exclude_none=True).encode(), dict[str, Any]()
+        properties = Properties(
             content_type="application/json",
             delivery_mode=DeliveryMode.PERSISTENT,
             correlation_id=_short(message.metadata.correlationId) or delivery.incoming.correlation_id,
             timestamp=self._now(),
+            headers=headers,
         )
         routing_key = prefix + message.tenant_id
         try:
-            await self._confirmed(lambda: publisher.publish(body, routing_key=routing_key))
+            with tracing.publishing(prefix.removesuffix("."), headers):
+                await self._confirmed(lambda: self._express.publish(body, properties, routing_key=routing_key))
         except Unconfirmed as error:
             self._metrics.event_lost()
             log.warning("event_lost", routingKey=routing_key, reason=str(error), **report.identity(message))

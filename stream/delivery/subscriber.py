@@ -1,12 +1,13 @@
 """The FastStream subscriber of `outbound-processed`.
 
 FastStream declares, consumes and documents. What it would do around a handler (acknowledge on return, reject on error,
-inject parameters through a thread pool) is not used: a middleware brings each message through the consumer, which
-settles it explicitly.
+inject parameters through a thread pool) is not used: for each message a middleware starts a task that brings it through
+the consumer, which settles it explicitly.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from stream.contract.topology import INTAKE, QueueKind, intake_queue
 from stream.delivery.consumer import Attempt, MessageConsumer
 from stream.delivery.inflight import InFlight
 from stream.delivery.processor import MessageProcessor
+from stream.observe import tracing
 
 
 def build_subscriber(
@@ -28,14 +30,17 @@ def build_subscriber(
     Args:
         processor: Tries to deliver a message.
         consumer: Decides and settles.
-        in_flight: Keeps tries running when their handler is cancelled.
+        in_flight: Runs the tries.
         prefetch: Messages in flight per replica, `RABBITMQ_PREFETCH`; this is its concurrency.
         queue_kind: `RABBITMQ_QUEUE_TYPE`.
     """
 
     class Settle(BaseMiddleware[Any, Any]):
         async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> None:
-            await in_flight.run(lambda: consumer.consume(msg.raw_message, lambda: call_next(msg)), msg.raw_message)
+            incoming = msg.raw_message
+            task = in_flight.start(lambda: consumer.consume(incoming, lambda: call_next(msg)), incoming)
+            if task is not None and tracing.tracing():  # FastStream's span of a try lasts as long as this does
+                await asyncio.shield(task)
 
     router = RabbitRouter(middlewares=[Settle])
 

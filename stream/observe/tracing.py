@@ -80,6 +80,11 @@ async def stop() -> None:
         await telemetry.shut_down()
 
 
+def tracing() -> bool:
+    """Whether there are traces."""
+    return _telemetry is not None
+
+
 def span(name: str, tenant_id: str, *, client: bool = False) -> AbstractContextManager[Span]:
     """A span around a part of a try.
 
@@ -89,3 +94,13 @@ def span(name: str, tenant_id: str, *, client: bool = False) -> AbstractContextM
         client: It is a request to another service.
     """
     return _NO_SPAN if _telemetry is None else _telemetry.span(name, tenant_id, client=client)
+
+
+def publishing(name: str, headers: dict[str, Any]) -> AbstractContextManager[Any]:
+    """A span around the publish of an event, whose headers get the current span as the parent of what follows.
+
+    Args:
+        name: Where it goes, e.g. `outbound.sent`.
+        headers: Changed in place.
+    """
+    return _NO_SPAN if _telemetry is None else _telemetry.publishing(name, headers)

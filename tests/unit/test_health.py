@@ -116,12 +116,12 @@ async def test_the_age_of_the_oldest_try_is_what_tells_a_stuck_worker() -> None:
     async def work() -> None:
         await release.wait()
 
-    running = asyncio.create_task(in_flight.run(work))
+    in_flight.start(work)
     await asyncio.sleep(0)
     now[0] += 75
     assert in_flight.oldest_s() == 75
     release.set()
-    await running
+    await in_flight.drain(5)
     assert in_flight.oldest_s() == 0
 
 
@@ -134,8 +134,8 @@ async def test_the_oldest_message_in_flight_is_as_old_as_its_publish() -> None:
 
     assert in_flight.oldest_message_s() == 0
     published = datetime.fromtimestamp(2_000_000_000, UTC)
-    running = asyncio.create_task(in_flight.run(work, incoming(timestamp=published)))
+    in_flight.start(work, incoming(timestamp=published))
     await asyncio.sleep(0)
     assert in_flight.oldest_message_s() == 100
     release.set()
-    await running
+    await in_flight.drain(5)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,13 +10,16 @@ from typing import Any, cast
 import orjson
 import pytest
 from aio_pika import DeliveryMode, IncomingMessage, Message
+from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.express import ExpressLane, Properties
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Duplicate, Sent
+from stream.delivery.publishers import Publishers
 from stream.delivery.settlement import Delivery, Settlement
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
@@ -47,21 +51,54 @@ class FakePublisher:
         self.published.append((body, routing_key))
 
 
+@dataclass(frozen=True)
+class Event:
+    """What was given to the express lane."""
+
+    body: bytes
+    properties: Properties
+    routing_key: str
+
+
+class FakeLane(ExpressLane):
+    """Encodes what it is given, as the real one would, and fails as often as it is told to."""
+
+    def __init__(self, story: list[str], errors: dict[str, list[BaseException]]) -> None:
+        super().__init__("whatsapp-exchange")
+        self.published: list[Event] = []
+        self._story = story
+        self._errors = errors
+
+    async def publish(self, body: bytes, properties: Properties, *, routing_key: str) -> None:
+        name = "sent" if routing_key.startswith("outbound.sent.") else "alerts"
+        if errors := self._errors.get(name):
+            raise errors.pop(0)
+        properties.marshal()
+        self._story.append(name)
+        self.published.append(Event(body, properties, routing_key))
+
+    def acknowledge(self, incoming: AbstractIncomingMessage) -> None:
+        assert not incoming.channel.is_closed
+        self._story.append("acked")
+
+
 class World:
     """A settlement whose publishers and message write one story: what happened, in order."""
 
     def __init__(self, **errors: Sequence[BaseException]) -> None:
         self.story: list[str] = []
         self.sleeps = Sleeps()
-        names = ("dead_letters", "waits", "sent", "alerts")
-        self.by_name = {name: FakePublisher(name, self.story, list(errors.get(name, ()))) for name in names}
+        failing = {name: list(each) for name, each in errors.items()}
+        self.by_name = {
+            name: FakePublisher(name, self.story, failing.get(name, [])) for name in ("dead_letters", "waits")
+        }
+        self.lane = FakeLane(self.story, failing)
 
     async def settle(self, decision: Decision, *, known: bool = True, **properties: Any) -> list[str]:
         correlation = properties.pop("correlationId", None)
         content = message(correlationId=correlation) if known else None
-        settlement = Settlement(
-            cast("Any", SimpleNamespace(**self.by_name)), metrics=DeliveryMetrics(), now=lambda: NOW, sleep=self.sleeps
-        )
+        publishers = cast("Publishers", SimpleNamespace(**self.by_name))
+        settlement = Settlement(publishers, self.lane, metrics=DeliveryMetrics(), now=lambda: NOW, sleep=self.sleeps)
         delivery = Delivery(incoming(b"body", story=self.story, **properties), content, HISTORY)
         await settlement.settle(delivery, decision)
         return self.story
@@ -117,11 +154,12 @@ async def test_a_dead_letter_has_the_agreed_key_and_the_reason() -> None:
 async def test_an_event_goes_out_under_its_tenants_key_as_json(decision: Decision, name: str, key: str) -> None:
     world = World()
     await world.settle(decision, correlation_id="c-2")
-    event, routing_key = world.only(name)
-    assert routing_key == key
+    (event,) = world.lane.published
+    assert (world.story[-2], event.routing_key) == (name, key)
     assert orjson.loads(event.body)["tenantId"] == "acme"
-    assert (event.content_type, event.correlation_id) == ("application/json", "c-2")
-    assert event.delivery_mode is DeliveryMode.PERSISTENT
+    properties = event.properties
+    assert (properties.content_type, properties.correlation_id) == ("application/json", "c-2")
+    assert properties.delivery_mode == DeliveryMode.PERSISTENT
 
 
 @pytest.mark.parametrize("length", [255, 256, 100_000])

@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from sandbox.worker import ROOT
 from stream import __version__
-from stream.contract.topology import DEAD_LETTERS, INTAKE
+from stream.contract.topology import DEAD_LETTERS
 from stream.observe import telemetry, tracing
 from stream.observe.telemetry import Telemetry
 from stream.tenants.credentials import TenantNotFound
@@ -176,35 +176,61 @@ async def test_the_resource_names_the_service_its_version_and_the_replica(traced
     assert ":" in str(resource["service.instance.id"])
 
 
-@pytest.mark.parametrize(
-    ("exchange", "key", "name"),
-    [
-        (DEAD_LETTERS, "outbound.failed", "whatsapp-dlx publish"),
-        (INTAKE, "outbound.sent.acme", "outbound.sent publish"),
-        (INTAKE, "outbound.alert.acme.1", "outbound.alert publish"),
-    ],
-)
-async def test_a_published_message_names_the_span_of_the_try(
-    traced: Traced, exchange: RabbitExchange, key: str, name: str
-) -> None:
-    stale: dict[str, Any] = {"traceparent": "stale", "tracestate": "stale=1", "x-attempt": 1}
-    message = Message(b"{}", headers=stale)
-    await traced.consume(lambda: traced.publish(message, exchange, key), headers={"traceparent": PARENT})
+def assert_under_the_try(traced: Traced, name: str, traceparent: str) -> ReadableSpan:
+    """The publish's span hangs under the try's, and the message names that one as its parent."""
     process, publish = traced.only("outbound-processed process"), traced.only(name)
     trace_id, span_id = ids(process)
-    version, in_trace, parent, _ = str(message.headers["traceparent"]).split("-")
+    version, in_trace, parent, _ = traceparent.split("-")
     assert (version, int(in_trace, 16), int(parent, 16)) == ("00", trace_id, span_id)
-    assert set(message.headers) == {"traceparent", "x-attempt"}
     assert publish.parent is not None
     assert publish.parent.span_id == span_id
     assert publish.kind is SpanKind.PRODUCER
+    return publish
+
+
+async def test_a_dead_letter_names_the_span_of_the_try(traced: Traced) -> None:
+    stale: dict[str, Any] = {"traceparent": "stale", "tracestate": "stale=1", "x-attempt": 1}
+    message = Message(b"{}", headers=stale)
+    await traced.consume(
+        lambda: traced.publish(message, DEAD_LETTERS, "outbound.failed"), headers={"traceparent": PARENT}
+    )
+    publish = assert_under_the_try(traced, "whatsapp-dlx publish", str(message.headers["traceparent"]))
+    assert set(message.headers) == {"traceparent", "x-attempt"}
     assert set(about(publish)) == {"messaging.system", "messaging.operation", "messaging.destination.name"}
+
+
+async def test_an_event_names_the_span_of_the_try(traced: Traced) -> None:
+    headers: dict[str, Any] = {}
+
+    async def announce() -> None:
+        with tracing.publishing("outbound.sent", headers):
+            pass
+
+    await traced.consume(announce, headers={"traceparent": PARENT, "tracestate": "upstream=yes"})
+    publish = assert_under_the_try(traced, "outbound.sent publish", headers["traceparent"])
+    assert headers["tracestate"] == "upstream=yes"
+    assert about(publish) == {"messaging.system": "rabbitmq", "messaging.destination.name": "outbound.sent"}
+
+
+async def test_an_event_that_is_lost_marks_its_span_without_a_text(traced: Traced) -> None:
+    with pytest.raises(OSError, match="about"), tracing.publishing("outbound.sent", {}):
+        raise OSError("about +16505551234")
+    span = traced.only("outbound.sent publish")
+    assert about(span)["error.type"] == "OSError"
+    assert (span.status.status_code, span.status.description, span.events) == (StatusCode.ERROR, None, ())
+
+
+async def test_without_traces_an_event_carries_no_context() -> None:
+    headers: dict[str, Any] = {}
+    with tracing.publishing("outbound.sent", headers):
+        pass
+    assert (headers, tracing.tracing()) == ({}, False)
 
 
 async def test_a_trace_that_upstream_does_not_sample_is_passed_on_and_not_exported(traced: Traced) -> None:
     message = Message(b"{}")
     headers = {"traceparent": UNSAMPLED, "tracestate": "upstream=no"}
-    await traced.consume(lambda: traced.publish(message, INTAKE, "outbound.sent.acme"), headers=headers)
+    await traced.consume(lambda: traced.publish(message, DEAD_LETTERS, "outbound.failed"), headers=headers)
     assert traced.names() == []
     assert str(message.headers["traceparent"]).startswith(UNSAMPLED[:36])
     assert str(message.headers["traceparent"]).endswith("-00")
@@ -217,11 +243,11 @@ async def test_an_exception_passes_through_both_scopes_and_leaves_no_text(
 ) -> None:
     async def work() -> None:
         trace.get_current_span().add_event("a library notes +16505551234")
-        await traced.publish(Message(b"{}"), INTAKE, "outbound.sent.acme", kind("about +16505551234"))
+        await traced.publish(Message(b"{}"), DEAD_LETTERS, "outbound.failed", kind("about +16505551234"))
 
     with pytest.raises(kind, match="about"):
         await traced.consume(work)
-    for name in ("outbound.sent publish", "outbound-processed process"):
+    for name in ("whatsapp-dlx publish", "outbound-processed process"):
         span = traced.only(name)
         assert about(span)["error.type"] == kind.__name__
         assert (span.status.status_code, span.status.description, span.events) == (StatusCode.ERROR, None, ())

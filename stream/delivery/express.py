@@ -1,0 +1,131 @@
+"""The express lane to the broker: sent events and acknowledgements, as many in one write as there are at the moment.
+
+Every delivered message has one of each. Through FastStream's publisher, aio-pika's exchange and aiormq's channel they
+cost more CPU than all the rest of a message, and a write to the socket each. Here pamqp encodes them, they go into
+aiormq's queue of frames together, and its table of confirmations confirms them, on a channel that nothing else
+publishes on. What is rare (waits, dead letters, alerts) goes through FastStream's publishers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Final
+
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractRobustConnection
+from aiormq.abc import ChannelFrame
+from aiormq.exceptions import ChannelInvalidStateError
+from pamqp import commands, frame
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+
+FLUSH_S: Final = 2.0  # a broker that takes nothing must not hold a stop back
+FULL_QUEUE_S: Final = 0.01  # until the next look at a queue of frames that is full: the broker takes nothing
+
+Properties = commands.Basic.Properties
+
+
+class ExpressLane:
+    """Publishes and acknowledges. What is handed in while a write is on its way goes with the next one.
+
+    Args:
+        exchange: Where to publish.
+    """
+
+    def __init__(self, exchange: str) -> None:
+        self._exchange = exchange
+        self._opened: AbstractChannel | None = None
+        self._writer: _Writer | None = None
+
+    async def open(self, connection: AbstractRobustConnection) -> None:
+        """Open the channel for publishing; aio-pika opens it anew after a reconnect."""
+        self._opened = await connection.channel()
+
+    async def publish(self, body: bytes, properties: Properties, *, routing_key: str) -> None:
+        """Publish a message, whether a queue is bound for it or not, and wait for the broker to confirm it, unbounded.
+
+        Raises:
+            ChannelInvalidStateError: There is no channel at the moment.
+            AMQPError: The broker refused it, or the channel was closed before it could confirm.
+        """
+        channel = await self._channel()
+        method = commands.Basic.Publish(exchange=self._exchange, routing_key=routing_key)
+        parts: tuple[Any, ...] = (
+            method,
+            ContentHeader(body_size=len(body), properties=properties),
+            *_split(body, channel),
+        )
+        frames = b"".join([frame.marshal(part, channel.number) for part in parts])
+        confirmation = channel.create_future()  # fails when the channel closes
+        channel.delivery_tag += 1  # the broker counts too: nothing may be awaited between this and the write
+        channel.confirmations[channel.delivery_tag] = confirmation
+        self._write(channel, frames)
+        await confirmation
+
+    def acknowledge(self, incoming: AbstractIncomingMessage) -> None:
+        """Take a message off its queue. The broker does not answer; if the connection is lost, it delivers it again.
+
+        Raises:
+            ChannelInvalidStateError: The channel that it came on is closed.
+        """
+        channel: Any = incoming.channel
+        self._write(channel, frame.marshal(commands.Basic.Ack(incoming.delivery_tag or 0), channel.number))
+
+    async def flush(self) -> None:
+        """Wait until everything has been written or its connection is lost, for at most `FLUSH_S` seconds."""
+        if self._writer is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._writer.idle.wait(), FLUSH_S)
+
+    async def _channel(self) -> Any:
+        if self._opened is None:
+            raise ChannelInvalidStateError("the channel for events has not been opened")
+        channel = await self._opened.get_underlay_channel()
+        if channel.is_closed:
+            raise ChannelInvalidStateError("the channel for events is closed")
+        return channel
+
+    def _write(self, channel: Any, frames: bytes) -> None:
+        if self._writer is None or self._writer.connection is not channel.connection:
+            self._writer = _Writer(channel.connection)
+        self._writer.add(channel, frames)
+
+
+class _Writer:
+    """Writes to one connection: one write at a time, and what gathers meanwhile is the next one.
+
+    Args:
+        connection: aiormq's; a reconnect makes a new one, on which the numbers of channels and messages start anew.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._waiting: list[tuple[Any, bytes]] = []
+
+    def add(self, channel: Any, frames: bytes) -> None:
+        """Hand in whole frames of one channel."""
+        self._waiting.append((channel, frames))
+        if self.idle.is_set():
+            self.idle.clear()
+            self.connection.loop.call_soon(self._write)
+
+    def _write(self, _written: object = None) -> None:
+        # A frame on a channel that has been closed since would make the broker close the whole connection.
+        alive = [frames for channel, frames in self._waiting if not channel.is_closed]
+        if alive and self.connection.write_queue.full():
+            self.connection.loop.call_later(FULL_QUEUE_S, self._write)
+            return
+        self._waiting.clear()
+        if not alive or self.connection.is_closed:
+            self.idle.set()
+            return
+        written = self.connection.create_future()  # fails when the connection closes
+        written.add_done_callback(self._write)
+        self.connection.write_queue.put_nowait(ChannelFrame(b"".join(alive), should_close=False, drain_future=written))
+
+
+def _split(body: bytes, channel: Any) -> list[ContentBody]:
+    size = channel.max_content_size
+    return [ContentBody(body[start : start + size]) for start in range(0, len(body), size)]

@@ -1,0 +1,238 @@
+"""The express lane: whole frames, as many in one write as there are, never on a channel that is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
+from aiormq.abc import ChannelFrame
+from aiormq.exceptions import ChannelInvalidStateError
+from pamqp import commands, frame
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+
+from stream.delivery import express
+from stream.delivery.express import ExpressLane, Properties
+
+EVENT = Properties(content_type="application/json", delivery_mode=2)
+SMALL = 131_064  # bytes of a body's frame, with RabbitMQ's default frame of 128 KiB
+
+
+class Connection:
+    """aiormq's connection: a queue of frames that is written when the test says so."""
+
+    def __init__(self, room: int = 10) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.write_queue: asyncio.Queue[ChannelFrame] = asyncio.Queue(room)
+        self.is_closed = False
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return self.loop.create_future()
+
+    async def written(self) -> list[tuple[int, Any]]:
+        """What the next write holds: the number of the channel and the frame, in order."""
+        async with asyncio.timeout(5):
+            one = await self.write_queue.get()
+        one.drain()
+        return _frames(one.payload)
+
+    def lose(self, *channels: Channel) -> None:
+        self.is_closed = True
+        for channel in channels:
+            channel.close()
+
+
+class Channel:
+    """aiormq's channel, as far as the lane uses it."""
+
+    max_content_size = SMALL
+
+    def __init__(self, connection: Connection, number: int = 3) -> None:
+        self.connection = connection
+        self.number = number
+        self.delivery_tag = 0
+        self.confirmations: dict[int, asyncio.Future[Any]] = {}
+        self.is_closed = False
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return self.connection.create_future()
+
+    def confirm(self, tag: int) -> None:
+        self.confirmations.pop(tag).set_result(None)
+
+    def close(self) -> None:
+        self.is_closed = True
+        for confirmation in self.confirmations.values():
+            confirmation.set_exception(ChannelInvalidStateError("closed"))
+
+
+def _frames(payload: bytes) -> list[tuple[int, Any]]:
+    found = []
+    while payload:
+        size, number, one = frame.unmarshal(payload)
+        found.append((number, one))
+        payload = payload[size:]
+    return found
+
+
+async def lane_on(*channels: Channel) -> ExpressLane:
+    """A lane whose robust channel leads to these channels, one after the other."""
+    left = list(channels)
+
+    async def underlay() -> Channel:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    async def channel() -> Any:
+        return SimpleNamespace(get_underlay_channel=underlay)
+
+    lane = ExpressLane("whatsapp-exchange")
+    await lane.open(cast("AbstractRobustConnection", SimpleNamespace(channel=channel)))
+    return lane
+
+
+def came_on(channel: Channel, tag: int) -> AbstractIncomingMessage:
+    """A message, as far as it is acknowledged."""
+    return cast("AbstractIncomingMessage", SimpleNamespace(channel=channel, delivery_tag=tag))
+
+
+async def publishing(lane: ExpressLane, body: bytes = b"{}") -> asyncio.Task[None]:
+    task = asyncio.create_task(lane.publish(body, EVENT, routing_key="outbound.sent.acme"))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_an_event_is_published_and_waits_for_its_confirm() -> None:
+    connection = Connection()
+    channel = Channel(connection)
+    task = await publishing(await lane_on(channel))
+    (_, method), (_, header), (number, body) = await connection.written()
+    assert isinstance(method, commands.Basic.Publish)
+    assert (method.exchange, method.routing_key) == ("whatsapp-exchange", "outbound.sent.acme")
+    assert not method.mandatory  # nobody has to be bound
+    assert isinstance(header, ContentHeader)
+    assert (header.body_size, header.properties.delivery_mode) == (2, 2)
+    assert isinstance(body, ContentBody)
+    assert (number, body.value) == (3, b"{}")
+    assert not task.done()
+    channel.confirm(1)
+    await task
+
+
+async def test_what_comes_in_one_round_goes_in_one_write_and_each_gets_its_own_confirm() -> None:
+    connection = Connection()
+    events, intake = Channel(connection, 3), Channel(connection, 2)
+    lane = await lane_on(events)
+    lane.acknowledge(came_on(intake, 17))
+    first, second = await publishing(lane, b"1"), await publishing(lane, b"2")
+    frames = await connection.written() + await connection.written()
+    assert [number for number, _ in frames] == [2, 3, 3, 3, 3, 3, 3]
+    assert frames[0][1].delivery_tag == 17
+    events.confirm(2)
+    await second
+    assert not first.done()
+    events.confirm(1)
+    await first
+
+
+async def test_what_comes_while_a_write_is_on_its_way_goes_together_with_the_next() -> None:
+    connection = Connection()
+    intake = Channel(connection, 2)
+    lane = await lane_on(intake)
+    lane.acknowledge(came_on(intake, 1))
+    await asyncio.sleep(0)
+    for tag in (2, 3, 4):
+        lane.acknowledge(came_on(intake, tag))
+    assert [one.delivery_tag for _, one in await connection.written()] == [1]
+    assert [one.delivery_tag for _, one in await connection.written()] == [2, 3, 4]
+    await lane.flush()
+
+
+async def test_a_body_larger_than_a_frame_is_split() -> None:
+    connection = Connection()
+    channel = Channel(connection)
+    body = b"x" * (SMALL + 1)
+    task = await publishing(await lane_on(channel), body)
+    _, _, *parts = await connection.written()
+    assert [len(part.value) for _, part in parts] == [SMALL, 1]
+    channel.confirm(1)
+    await task
+
+
+async def test_nothing_is_written_on_a_channel_that_was_closed_meanwhile() -> None:
+    connection = Connection()
+    events, intake = Channel(connection, 3), Channel(connection, 2)
+    lane = await lane_on(events)
+    task = asyncio.create_task(lane.publish(b"{}", EVENT, routing_key="outbound.sent.acme"))
+    lane.acknowledge(came_on(intake, 1))
+    events.close()
+    with pytest.raises(ChannelInvalidStateError):
+        await task
+    assert [number for number, _ in await connection.written()] == [2]
+
+
+async def test_a_publish_without_an_open_channel_fails_at_once() -> None:
+    with pytest.raises(ChannelInvalidStateError, match="not been opened"):
+        await ExpressLane("e").publish(b"{}", EVENT, routing_key="k")
+    channel = Channel(Connection())
+    channel.close()
+    with pytest.raises(ChannelInvalidStateError, match="closed"):
+        await (await lane_on(channel)).publish(b"{}", EVENT, routing_key="k")
+
+
+async def test_after_a_reconnect_nothing_of_the_old_connection_reaches_the_new_one() -> None:
+    old, new = Connection(), Connection()
+    before, after = Channel(old), Channel(new)
+    lane = await lane_on(before, after)
+    lost = await publishing(lane)
+    lane.acknowledge(came_on(before, 1))
+    old.lose(before)
+    with pytest.raises(ChannelInvalidStateError):
+        await lost
+    again = await publishing(lane)
+    frames = await new.written()
+    assert [type(one) for _, one in frames] == [commands.Basic.Publish, ContentHeader, ContentBody]
+    after.confirm(1)
+    await again
+
+
+async def test_frames_wait_for_room_in_the_queue_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(express, "FULL_QUEUE_S", 0)
+    connection = Connection(room=1)
+    intake = Channel(connection, 2)
+    connection.write_queue.put_nowait(ChannelFrame(b"", should_close=False))
+    lane = await lane_on(intake)
+    for tag in (1, 2):
+        lane.acknowledge(came_on(intake, tag))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert await connection.written() == []
+    assert [one.delivery_tag for _, one in await connection.written()] == [1, 2]
+
+
+async def test_a_stop_waits_for_what_is_not_written_yet_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = Connection()
+    intake = Channel(connection, 2)
+    lane = await lane_on(intake)
+    await lane.flush()  # nothing was written ever
+    lane.acknowledge(came_on(intake, 1))
+    flushing = asyncio.create_task(lane.flush())
+    await asyncio.sleep(0)
+    assert not flushing.done()
+    await connection.written()
+    await asyncio.wait_for(flushing, 5)
+    monkeypatch.setattr(express, "FLUSH_S", 0.01)
+    lane.acknowledge(came_on(intake, 2))  # and the broker takes nothing any more
+    await asyncio.wait_for(lane.flush(), 5)
+
+
+async def test_a_lost_connection_ends_the_wait_of_a_stop() -> None:
+    connection = Connection()
+    intake = Channel(connection, 2)
+    lane = await lane_on(intake)
+    lane.acknowledge(came_on(intake, 1))
+    connection.lose(intake)
+    await asyncio.wait_for(lane.flush(), 1)
+    assert connection.write_queue.empty()

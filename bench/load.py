@@ -51,14 +51,20 @@ class Load:
         events = await self._channel.declare_queue(EVENTS_QUEUE, arguments={"x-max-length": EVENTS_KEPT})
         await events.bind(INTAKE_EXCHANGE, f"{SENT_KEY_PREFIX}#")
 
-    async def publish(self, count: int, tenants: list[str]) -> None:
-        """Put so many messages on the queue, the tenants in turn, and wait until they are there."""
+    async def publish(self, count: int, tenants: list[str]) -> list[str]:
+        """Put so many messages on the queue, the tenants in turn, and wait until they are there.
+
+        Returns:
+            Their recipients.
+        """
         exchange = await self._exchange()
+        recipients = []
         for number in range(count):
-            await self._publish_one(exchange, tenants)
+            recipients.append(await self._publish_one(exchange, tenants))
             if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         await self.depth()  # the broker answers on the same channel, so it has seen all that went before
+        return recipients
 
     async def publish_steadily(self, rate: float, seconds: float, tenants: list[str]) -> dict[str, float]:
         """Publish at a rate, in messages a second.

@@ -35,12 +35,12 @@ def test_cpu_of_a_child_is_counted() -> None:
         process.stdout.readline()  # the child has done its work and waits
         pids = usage.tree(process.pid)
         of_parent, of_both = usage.cpu_ms([process.pid]), usage.cpu_ms(pids)
-        peak = usage.peak_mib(pids)
+        peak, resident = usage.peak_mib(pids), usage.resident_mib(pids)
         for pid in reversed(pids):
             os.kill(pid, signal.SIGKILL)
     assert len(pids) == 2
     assert of_both - of_parent > 100
-    assert 10 < peak < 500
+    assert 10 < resident <= peak < 500
 
 
 def test_the_stub_answers_as_meta_documents() -> None:
@@ -81,3 +81,12 @@ def test_a_server_that_is_not_ours_is_not_asked() -> None:
     foreign = RunningRabbitMQ("amqp://nowhere", "http://nowhere")
     assert broker_counts.BrokerCounter(foreign).counts() is None
     assert tables.run_row("floor", 50, [Run(100, 2.0, 50, (0, 0), None)])[-2:] == ["-", "-"]
+
+
+def test_the_machine_is_busy_with_all_but_idling_and_waiting_for_disks() -> None:
+    stat = "cpu  100 20 30 4000 500 6 7 8 90 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
+    assert usage.busy_ticks(stat) == 100 + 20 + 30 + 6 + 7 + 8  # guests are in user and nice already
+
+
+def test_a_machine_whose_cores_all_work_is_wholly_busy() -> None:
+    assert usage.machine_share(1000.0 * (os.cpu_count() or 1), seconds=1.0) == 1.0

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractExchange
 
 PHONE_NUMBER_ID: Final = "100000001"
+CONNECTION_NAME: Final = "bench-load"  # so that the broker's counts of the worker can leave it out
 EVENTS_QUEUE: Final = "bench-sent-events"
 EVENTS_KEPT: Final = 1000
 YIELD_EVERY: Final = 200
@@ -35,7 +36,7 @@ class Load:
         self._published = 0
 
     async def __aenter__(self) -> Self:
-        self._connection = await aio_pika.connect(self._url)
+        self._connection = await aio_pika.connect(self._url, client_properties={"connection_name": CONNECTION_NAME})
         self._channel = await self._connection.channel(publisher_confirms=False)
         return self
 
@@ -51,14 +52,20 @@ class Load:
         events = await self._channel.declare_queue(EVENTS_QUEUE, arguments={"x-max-length": EVENTS_KEPT})
         await events.bind(INTAKE_EXCHANGE, f"{SENT_KEY_PREFIX}#")
 
-    async def publish(self, count: int, tenants: list[str]) -> None:
-        """Put so many messages on the queue, the tenants in turn, and wait until they are there."""
+    async def publish(self, count: int, tenants: list[str]) -> list[str]:
+        """Put so many messages on the queue, the tenants in turn, and wait until they are there.
+
+        Returns:
+            Their recipients.
+        """
         exchange = await self._exchange()
+        recipients = []
         for number in range(count):
-            await self._publish_one(exchange, tenants)
+            recipients.append(await self._publish_one(exchange, tenants))
             if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         await self.depth()  # the broker answers on the same channel, so it has seen all that went before
+        return recipients
 
     async def publish_steadily(self, rate: float, seconds: float, tenants: list[str]) -> dict[str, float]:
         """Publish at a rate, in messages a second.

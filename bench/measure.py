@@ -25,19 +25,22 @@ class Stalled(RuntimeError):  # noqa: N818 - what happened, for a person to read
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One worker on one backlog; all figures are of the part after its warm-up.
+    """One worker on one backlog; all figures but the broker's are of the part after its warm-up.
 
     Attributes:
         rate: Messages a second, at the Graph API.
         cpu_ms: CPU time a message, of the worker's whole process tree, in milliseconds.
         peak_mib: Its highest resident memory, start included, in MiB.
         redis: Redis' commands and reads a message.
+        broker: RabbitMQ's reads from the worker and writes to it, a message, the warm-up and the connection's start
+            included; `None` where they are not known.
     """
 
     rate: float
     cpu_ms: float
     peak_mib: float
     redis: tuple[float, float]
+    broker: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ async def measure(stage: Stage, kind: str, *, prefetch: int, messages: int, tena
         await sent(stage, before + WARM + messages)
         end = _Moment.now(stage, pids)
         peak = usage.peak_mib(pids)
+        broker = None if behind else await _broker_counts(stage, WARM + messages)  # or it would be at work meanwhile
     finally:
         await asyncio.to_thread(worker.stop)
     if failed := await stage.load.dead_letters():
@@ -86,7 +90,14 @@ async def measure(stage: Stage, kind: str, *, prefetch: int, messages: int, tena
         cpu_ms=(end.cpu_ms - start.cpu_ms) / count,
         peak_mib=peak,
         redis=(redis.commands / count, redis.reads / count),
+        broker=broker,
     )
+
+
+async def _broker_counts(stage: Stage, messages: int) -> tuple[float, float] | None:
+    """Of the worker's whole life: a connection's counts begin with it, so asking once, at the end, disturbs nothing."""
+    counts = await asyncio.to_thread(stage.broker.counts)
+    return (counts.reads / messages, counts.writes / messages) if counts else None
 
 
 async def sent(stage: Stage, total: int) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
-from bench import tables
 from bench.flatness import Case, run_cases
-from bench.replicas import measure_replicas
-from bench.rounds import BASE_PREFETCH, TENANTS, print_results, run_latencies, run_rounds
+from bench.memory import run_memory
+from bench.replicas import run_replicas
+from bench.rounds import BASE_PREFETCH, print_results, run_latencies, run_rounds
 from bench.workers import node_problem
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ FULL_MESSAGES: Final = 10_000
 FULL_FEW_MESSAGES: Final = 3_000  # where only the prefetch differs
 FULL_ROUNDS: Final = 3
 FULL_LATENCY_S: Final = 6.0
-FULL_ROUNDS_WITHIN_S: Final = 180.0
+FULL_ROUNDS_WITHIN_S: Final = 90.0
+FULL_WITHIN_S: Final = 265.0  # of five minutes; starting and ending the servers takes the rest
+FULL_REPLICAS: Final = (1, 2)
+FULL_REPLICA_MESSAGES: Final = 5_000
 OTHER_PREFETCHES: Final = (10, 200)
 
 FLAT_MESSAGES: Final = 4_000
@@ -32,15 +36,6 @@ LONG_QUEUE: Final = 100_000
 SCALE_MESSAGES: Final = 10_000
 SCALE_ROUNDS: Final = 1
 REPLICAS: Final = (1, 2, 4)
-REPLICA_COLUMNS: Final = (
-    "replicas",
-    "msg/s",
-    "msg/s, 1 = 1",
-    "CPU ms/msg",
-    "messages each",
-    "fetches",
-    "Redis commands/msg",
-)
 
 
 async def quick(stage: Stage) -> None:
@@ -52,7 +47,11 @@ async def quick(stage: Stage) -> None:
 
 
 async def full(stage: Stage) -> None:
-    """This worker, the floor and the Node worker; prefetches, latency, many tenants and a long queue."""
+    """This worker, the floor and the Node worker; prefetches, latency, tenants, a long queue, replicas, memory.
+
+    The memory's measurement gets the time that the others leave.
+    """
+    started = time.monotonic()
     kinds = ["floor", "node", "stream"]
     if problem := node_problem():
         print(f"node: skipped, {problem}")
@@ -63,11 +62,13 @@ async def full(stage: Stage) -> None:
     print_results(results)
     await run_latencies(stage, results, FULL_LATENCY_S)
     await run_cases(stage, [Case(tenants=MANY_TENANTS), Case(behind=LONG_QUEUE)], FLAT_MESSAGES, rounds=1)
+    await run_replicas(stage, FULL_REPLICAS, FULL_REPLICA_MESSAGES)
+    await run_memory(stage, FULL_WITHIN_S - (time.monotonic() - started))
 
 
 async def scale(stage: Stage) -> None:
     """Replicas over one broker, then tenants and the queue's depth."""
-    await _replicas(stage)
+    await run_replicas(stage, REPLICAS, SCALE_MESSAGES)
     few, many, depth = 1_000, MANY_TENANTS, 1_000
     cases = [
         Case(tenants=few),
@@ -77,24 +78,3 @@ async def scale(stage: Stage) -> None:
         Case(behind=LONG_QUEUE),
     ]
     await run_cases(stage, cases, FLAT_MESSAGES, SCALE_ROUNDS)
-
-
-async def _replicas(stage: Stage) -> None:
-    rows, one = [], 0.0
-    for count in REPLICAS:
-        tenants = stage.new_tenants(TENANTS)
-        found = await measure_replicas(stage, count, prefetch=BASE_PREFETCH, messages=SCALE_MESSAGES, tenants=tenants)
-        one = one or found.rate
-        rows.append(
-            [
-                str(count),
-                f"{found.rate:.0f}",
-                f"{found.rate / one:.2f}",
-                f"{found.cpu_ms:.3f}",
-                ", ".join(map(str, found.shares)),
-                f"{found.fetches} for {TENANTS} tenants",
-                f"{found.redis_commands:.2f}",
-            ]
-        )
-        print(f"  replicas: {count}: {found.rate:.0f} msg/s, {found.cpu_ms:.3f} ms/msg", flush=True)
-    print(f"\n{SCALE_MESSAGES:,} messages each\n\n{tables.table(REPLICA_COLUMNS, rows)}")

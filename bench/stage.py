@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from cryptography.fernet import Fernet
 
+from bench.broker_counts import BrokerCounter
 from bench.graph_stub import Graph, open_graph
 from bench.load import Load
 from bench.redis_counts import RedisCounter
@@ -60,6 +61,7 @@ class Stage:
     graph: Graph
     tenants: Tenants
     redis: RedisCounter
+    broker: BrokerCounter
     rabbitmq_url: str = field(repr=False)
     redis_url: str = field(repr=False)
     cache_key: str = field(repr=False)
@@ -99,7 +101,15 @@ async def open_stage() -> AsyncIterator[Stage]:
             async with Load(world.rabbitmq.url) as load:
                 key = Fernet.generate_key().decode()
                 yield Stage(
-                    world.base_dir, load, graph, tenants, redis, world.rabbitmq.url, world.redis.url, cache_key=key
+                    folder=world.base_dir,
+                    load=load,
+                    graph=graph,
+                    tenants=tenants,
+                    redis=redis,
+                    broker=BrokerCounter(world.rabbitmq),
+                    rabbitmq_url=world.rabbitmq.url,
+                    redis_url=world.redis.url,
+                    cache_key=key,
                 )
         finally:
             redis.close()

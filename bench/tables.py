@@ -19,6 +19,8 @@ RUN_COLUMNS = (
     "peak MiB",
     "Redis commands/msg",
     "Redis reads/msg",
+    "broker reads/msg",
+    "broker writes/msg",
 )
 
 
@@ -41,6 +43,7 @@ def spread(values: Sequence[float], form: str = ".0f") -> str:
 def run_row(worker: str, prefetch: int, runs: Sequence[Run]) -> list[str]:
     """One worker's rounds."""
     with_redis = worker.startswith("stream")
+    broker = [run.broker for run in runs if run.broker]
     return [
         worker,
         str(prefetch),
@@ -49,6 +52,8 @@ def run_row(worker: str, prefetch: int, runs: Sequence[Run]) -> list[str]:
         spread([run.peak_mib for run in runs]),
         spread([run.redis[0] for run in runs], ".2f") if with_redis else "-",
         spread([run.redis[1] for run in runs], ".2f") if with_redis else "-",
+        spread([reads for reads, _ in broker], ".2f") if broker else "-",
+        spread([writes for _, writes in broker], ".2f") if broker else "-",
     ]
 
 

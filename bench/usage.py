@@ -1,4 +1,4 @@
-"""What a process and its children have used, from `/proc`."""
+"""What a process and its children, and the whole machine, have used, from `/proc`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 
 TICK_MS: Final = 1000 / os.sysconf("SC_CLK_TCK")
+_CORES: Final = os.cpu_count() or 1
 _UTIME, _CUTIME_END = 11, 15  # of the fields after the program's name: utime, stime, cutime, cstime
+_IDLE, _IOWAIT, _STEAL_END = 3, 4, 8  # of the machine's: user, nice, system, idle, iowait, irq, softirq, steal, guests
 
 
 def tree(pid: int) -> list[int]:
@@ -33,9 +35,34 @@ def cpu_ms(pids: list[int]) -> float:
 
 def peak_mib(pids: list[int]) -> float:
     """The highest resident memory of each of these processes so far, added up, in MiB."""
+    return _memory_mib(pids, "VmHWM")
+
+
+def resident_mib(pids: list[int]) -> float:
+    """The resident memory of these processes now, added up, in MiB."""
+    return _memory_mib(pids, "VmRSS")
+
+
+def machine_ms() -> float:
+    """CPU time that everything on this machine has used since its start, all cores added up, in milliseconds."""
+    return busy_ticks(Path("/proc/stat").read_text()) * TICK_MS
+
+
+def busy_ticks(stat: str) -> int:
+    """What `/proc/stat` says that all cores together did not idle; waiting for a disk is idle, too."""
+    ticks = [int(value) for value in stat.splitlines()[0].split()[1 : 1 + _STEAL_END]]
+    return sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT]
+
+
+def machine_share(used_ms: float, seconds: float) -> float:
+    """The share of all cores' time within so many seconds that this CPU time is, from 0 to 1."""
+    return used_ms / (1000 * seconds * _CORES)
+
+
+def _memory_mib(pids: list[int], field: str) -> float:
     kib = 0
     for pid in pids:
         with suppress(OSError):
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-            kib += next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+            kib += next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)
     return kib / 1024

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import orjson
 
-from bench import tables, usage
+from bench import broker_counts, tables, usage
 from bench.graph_stub import BODY
 from bench.load import make_body
 from bench.measure import Run
+from sandbox.world import RunningRabbitMQ
 from stream.contract.messages import decode
 from stream.meta.client import _accepted
 
@@ -34,12 +35,12 @@ def test_cpu_of_a_child_is_counted() -> None:
         process.stdout.readline()  # the child has done its work and waits
         pids = usage.tree(process.pid)
         of_parent, of_both = usage.cpu_ms([process.pid]), usage.cpu_ms(pids)
-        peak = usage.peak_mib(pids)
+        peak, resident = usage.peak_mib(pids), usage.resident_mib(pids)
         for pid in reversed(pids):
             os.kill(pid, signal.SIGKILL)
     assert len(pids) == 2
     assert of_both - of_parent > 100
-    assert 10 < peak < 500
+    assert 10 < resident <= peak < 500
 
 
 def test_the_stub_answers_as_meta_documents() -> None:
@@ -55,8 +56,8 @@ def test_the_load_is_what_the_contract_asks_for() -> None:
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    slow = [Run(100, 2.0, 50, (9, 2)), Run(50, 4.0, 50, (9, 2))]
-    fast = [Run(200, 1.0, 50, (0, 0)), Run(100, 2.0, 50, (0, 0))]
+    slow = [Run(100, 2.0, 50, (9, 2), (5, 5)), Run(50, 4.0, 50, (9, 2), (5, 5))]
+    fast = [Run(200, 1.0, 50, (0, 0), (1, 1)), Run(100, 2.0, 50, (0, 0), (1, 1))]
     assert tables.ratio(slow, fast) == ("2.00 (2.00-2.00)", "0.50 (0.50-0.50)")
 
 
@@ -65,3 +66,27 @@ def test_the_lock_names_no_registry_and_pins_every_package() -> None:
     assert packages
     assert all("resolved" not in each and each["integrity"] for each in packages.values())
     assert not re.search(r"registry|npmjs\.org", LOCK.read_text())
+
+
+def test_the_publisher_is_left_out_of_the_brokers_counts() -> None:
+    connections = """[
+        {"recv_cnt":900,"send_cnt":800,"client_properties":[["connection_name","longstr","bench-load"]]}
+        ,{"recv_cnt":20,"send_cnt":30,"client_properties":[["product","longstr","aiormq"]]}
+        ,{"recv_cnt":1,"send_cnt":2,"client_properties":[["connection_name","longstr","a worker"]]}
+    ]"""
+    assert broker_counts.parse(connections) == broker_counts.BrokerCounts(reads=21, writes=32)
+
+
+def test_a_server_that_is_not_ours_is_not_asked() -> None:
+    foreign = RunningRabbitMQ("amqp://nowhere", "http://nowhere")
+    assert broker_counts.BrokerCounter(foreign).counts() is None
+    assert tables.run_row("floor", 50, [Run(100, 2.0, 50, (0, 0), None)])[-2:] == ["-", "-"]
+
+
+def test_the_machine_is_busy_with_all_but_idling_and_waiting_for_disks() -> None:
+    stat = "cpu  100 20 30 4000 500 6 7 8 90 10\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
+    assert usage.busy_ticks(stat) == 100 + 20 + 30 + 6 + 7 + 8  # guests are in user and nice already
+
+
+def test_a_machine_whose_cores_all_work_is_wholly_busy() -> None:
+    assert usage.machine_share(1000.0 * (os.cpu_count() or 1), seconds=1.0) == 1.0

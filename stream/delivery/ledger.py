@@ -19,19 +19,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from stream.contract.messages import OutboundMessage
 from stream.meta.client import Accepted
-from stream.redis_link import PROBE_EVERY_S, RedisAway, RedisLink
+from stream.redis_link import PROBE_EVERY_S, RedisAway, RedisLink, Script
 
 KEY_PREFIX: Final = "whatsapp-stream:ledger:"
 RECORD_ATTEMPTS: Final = 2
 
-_CLAIM: Final = """
+_CLAIM: Final = Script("""
 local entry = redis.call('GET', KEYS[2])
 if not entry and ARGV[6] == '1' then return {'no_credentials'} end
 local time = redis.call('TIME')
@@ -51,15 +51,15 @@ redis.call('HSET', KEYS[1], 'state', 'sending', 'owner', ARGV[1], 'replica', ARG
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 if doubts > 0 then return {'again', entry, by} end
 return {'claimed', entry}
-"""
+""")
 
 # What only a claim needs goes: a sent message stays for days, and this is most of what Redis holds.
-_SENT: Final = """
+_SENT: Final = Script("""
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'state', 'sent', 'answer', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
-"""
+""")
 
 # Both only while the claim is still this try's own: after its lease, another replica may hold the message, or have sent
 # it. A doubt outlives a later refusal: what may have been delivered once stays so.
@@ -67,18 +67,17 @@ _OWN: Final = """
 local held = redis.call('HMGET', KEYS[1], 'owner', 'state', 'doubts', 'replica')
 if held[1] ~= ARGV[1] or held[2] ~= 'sending' then return 0 end
 """
-_RELEASE: Final = f"""{_OWN}
+_RELEASE: Final = Script(f"""{_OWN}
 if tonumber(held[3]) > 0 then return redis.call('HSET', KEYS[1], 'state', 'unknown') end
 return redis.call('DEL', KEYS[1])
-"""
-_DOUBT: Final = f"""{_OWN}
+""")
+_DOUBT: Final = Script(f"""{_OWN}
 redis.call('HINCRBY', KEYS[1], 'doubts', 1)
 return redis.call('HSET', KEYS[1], 'state', ARGV[2], 'doubted', held[4])
-"""
+""")
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True):
     """The message may be sent now.
 
     Attributes:
@@ -92,13 +91,11 @@ class Granted:
     recorded: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class NoCredentials:
+class NoCredentials(msgspec.Struct, frozen=True):
     """Nothing was claimed: the tenant's credentials are not cached."""
 
 
-@dataclass(frozen=True, slots=True)
-class AlreadySent:
+class AlreadySent(msgspec.Struct, frozen=True):
     """Meta has accepted the message before.
 
     Attributes:
@@ -110,8 +107,7 @@ class AlreadySent:
     after_unknown: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BeingSent:
+class BeingSent(msgspec.Struct, frozen=True):
     """Another try is sending it now.
 
     Attributes:
@@ -121,8 +117,7 @@ class BeingSent:
     left_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class InDoubt:
+class InDoubt(msgspec.Struct, frozen=True):
     """An earlier send may have been delivered, and it must not be sent again.
 
     Attributes:
@@ -164,15 +159,15 @@ class SentLedger:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._link = link
-        self._replica = replica
-        self._lease_ms = int(lease_s * 1000)
         self._ttl_ms = ttl_ms
-        self._most_doubts = most_doubts
         self._sleep = sleep
-        self._claim = link.redis.register_script(_CLAIM)
-        self._sent = link.redis.register_script(_SENT)
-        self._release = link.redis.register_script(_RELEASE)
-        self._doubt = link.redis.register_script(_DOUBT)
+        lease_ms = int(lease_s * 1000)
+        # All that a claim tells Redis besides its owner, by what the claim allows and needs.
+        self._terms = {
+            (again, need): (replica, lease_ms, ttl_ms, str(int(again)), str(int(need)), most_doubts)
+            for again in (False, True)
+            for need in (False, True)
+        }
 
     def key(self, message: OutboundMessage) -> str:
         """Where Redis keeps the message's state; the braces keep a tenant's keys together on a Redis Cluster."""
@@ -190,10 +185,9 @@ class SentLedger:
             send_again: Whether a message in doubt may be sent again.
             need_credentials: Claim nothing if there are no credentials.
         """
-        flags = ("1" if send_again else "0", "1" if need_credentials else "0")
-        arguments = (owner, self._replica, self._lease_ms, self._ttl_ms, *flags, self._most_doubts)
+        terms = self._terms[send_again, need_credentials]
         try:
-            answer = await self._link.ask(self._claim, keys=(key, credentials_key), args=arguments)
+            answer = await self._link.run(_CLAIM, (key, credentials_key), (owner, *terms))
         except RedisAway:
             return NoCredentials() if need_credentials else Granted(entry=None, recorded=False)
         return _read(answer)
@@ -201,33 +195,33 @@ class SentLedger:
     async def record_sent(self, key: str, accepted: Accepted, *, claimed: bool, after_unknown: bool) -> None:
         """Remember that Meta accepted it."""
         fields = [accepted.wamid, accepted.wa_id, accepted.message_status, accepted.http_status, after_unknown]
-        await self._write(
-            self._sent, key, orjson.dumps(fields), self._ttl_ms, attempts=RECORD_ATTEMPTS if claimed else 1
-        )
+        await self._write(_SENT, key, orjson.dumps(fields), self._ttl_ms, attempts=RECORD_ATTEMPTS if claimed else 1)
 
     async def record_unknown(self, key: str, owner: str, *, send_again: bool) -> None:
         """Remember that it may have been delivered; without `send_again`, nothing but a resend sends it any more."""
-        await self._write(self._doubt, key, owner, "unknown" if send_again else "held", attempts=RECORD_ATTEMPTS)
+        await self._write(_DOUBT, key, owner, "unknown" if send_again else "held", attempts=RECORD_ATTEMPTS)
 
     async def release(self, key: str, owner: str) -> None:
         """Give it back: this try certainly did not deliver it."""
-        await self._write(self._release, key, owner, attempts=RECORD_ATTEMPTS)
+        await self._write(_RELEASE, key, owner, attempts=RECORD_ATTEMPTS)
 
-    async def _write(self, script: Any, key: str, *arguments: Any, attempts: int) -> None:
+    async def _write(self, script: Script, key: str, *arguments: str | bytes | int, attempts: int) -> None:
         """Record an end. A claim that Redis holds is worth a second attempt: unrecorded, it would end in doubt."""
         for attempt in range(attempts):
             if attempt:
                 await self._sleep(PROBE_EVERY_S)
             try:
-                await self._link.ask(script, keys=(key,), args=arguments)
+                await self._link.run(script, (key,), arguments)
             except RedisAway:
                 continue  # said once by the link
             return
 
 
 def _read(answer: list[Any]) -> Claim:
-    verdict, rest = answer[0], answer[1:]
+    verdict, *rest = answer
     match verdict:
+        case b"claimed":
+            return Granted(entry=rest[0])
         case b"no_credentials":
             return NoCredentials()
         case b"sent":
@@ -237,7 +231,5 @@ def _read(answer: list[Any]) -> Claim:
             return BeingSent(left_s=rest[1] / 1000)
         case b"unknown":
             return InDoubt(replica=rest[1].decode())
-        case b"again":
+        case _:  # "again"
             return Granted(entry=rest[0], after_unknown=rest[1].decode())
-        case _:
-            return Granted(entry=rest[0])

@@ -26,10 +26,20 @@ LOCAL_TTL_S: Final = 60.0  # how stale a token may be while Redis is away
 _DELETE_IF_EQUAL: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Remembered:
+    """An entry that was decoded once.
+
+    Attributes:
+        entry: Its bytes in Redis.
+        credentials: What they mean.
+        ends_at: When the credentials' own TTL ends, in seconds since the epoch.
+        seen_at: When it was last the one in Redis, in seconds since the epoch.
+    """
+
     entry: bytes
     credentials: Credentials
+    ends_at: float
     seen_at: float
 
 
@@ -67,11 +77,14 @@ class CredentialCache:
             self._remembered.pop(tenant_id, None)
             return None
         known = self._remembered.get(tenant_id)
-        credentials = known.credentials if known and known.entry == entry else self._codec.decode(tenant_id, entry)
-        if credentials is None or self.is_expired(credentials):
+        if known is None or known.entry != entry:
+            return self._read_anew(tenant_id, entry)
+        now = self._clock()
+        if now >= known.ends_at:
             return None
-        self._remember(entry, credentials)
-        return credentials
+        known.seen_at = now  # in place: this is read for every message
+        self._remembered.move_to_end(tenant_id)
+        return known.credentials
 
     async def set(self, credentials: Credentials) -> None:
         """Store until its TTL ends, for every replica; only in this process while Redis is away."""
@@ -112,7 +125,7 @@ class CredentialCache:
 
     def is_expired(self, credentials: Credentials) -> bool:
         """Whether the credentials' own TTL has ended. Redis removes entries itself; this serves the local ones."""
-        return self._clock() >= credentials.cached_at + credentials.ttl_ms / 1000
+        return self._clock() >= _end_of(credentials)
 
     async def clear(self) -> int:
         """Remove every tenant's entry.
@@ -154,8 +167,21 @@ class CredentialCache:
             return None
         return known.credentials
 
+    def _read_anew(self, tenant_id: TenantId, entry: bytes) -> Credentials | None:
+        credentials = self._codec.decode(tenant_id, entry)
+        if credentials is None or self.is_expired(credentials):
+            return None
+        self._remember(entry, credentials)
+        return credentials
+
     def _remember(self, entry: bytes, credentials: Credentials) -> None:
-        self._remembered[credentials.tenant_id] = _Remembered(entry, credentials, self._clock())
+        self._remembered[credentials.tenant_id] = _Remembered(
+            entry, credentials, ends_at=_end_of(credentials), seen_at=self._clock()
+        )
         self._remembered.move_to_end(credentials.tenant_id)
         if len(self._remembered) > REMEMBERED:
             self._remembered.popitem(last=False)
+
+
+def _end_of(credentials: Credentials) -> float:
+    return credentials.cached_at + credentials.ttl_ms / 1000

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sandbox.world import World
 from stream.contract.identifiers import Wamid
@@ -22,6 +25,7 @@ class Message:
     def __init__(self, link: RedisLink) -> None:
         self.key = unique("ledger-test")
         self.link = link
+        self.lost = 0  # answers that Redis gave and the worker did not get
         self.ledger = SentLedger(link, replica="here", lease_s=60, ttl_ms=60_000, most_doubts=2)
         self.brief = SentLedger(link, replica="dead", lease_s=0.0, ttl_ms=60_000, most_doubts=2)
 
@@ -32,12 +36,43 @@ class Message:
     async def sent(self) -> None:
         await self.ledger.record_sent(self.key, ACCEPTED, claimed=True, after_unknown=False)
 
+    async def state(self) -> dict[bytes, bytes]:
+        """What Redis holds, without the times."""
+        held: dict[Any, Any] = await self.link.redis.hgetall(self.key)
+        return {name: value for name, value in held.items() if name not in {b"since", b"lease"}}
+
+    def lose_next_answers(self) -> None:
+        """Let Redis run the next batch, and the connection die before the worker reads its answers."""
+        exchange = self.link._exchange_once
+
+        async def lose(packed: list[bytes]) -> list[object]:
+            self.link._exchange_once = exchange  # type: ignore[method-assign]
+            await exchange(packed)
+            assert self.link._connection is not None
+            await self.link._connection.disconnect()
+            self.lost += len(packed)
+            raise RedisConnectionError("closed by server")
+
+        self.link._exchange_once = lose  # type: ignore[method-assign]
+
+    async def do(self, script: str) -> None:
+        """Run one of the ledger's scripts for the try that is called one."""
+        match script:
+            case "claim":
+                await self.claim("one")
+            case "sent":
+                await self.sent()
+            case "release":
+                await self.ledger.release(self.key, "one")
+            case "doubt":
+                await self.ledger.record_unknown(self.key, "one", send_again=True)
+
 
 @pytest.fixture
 async def message(world: World) -> AsyncIterator[Message]:
-    redis = connect(world.redis.url)
-    yield Message(RedisLink(redis))
-    await redis.aclose()
+    link = RedisLink(connect(world.redis.url))
+    yield Message(link)
+    await link.aclose()
 
 
 async def test_a_claim_is_exclusive_renewable_and_given_back(message: Message) -> None:
@@ -94,3 +129,90 @@ async def test_what_was_probably_sent_is_not_sent_again(message: Message) -> Non
     await message.claim("one")
     await message.ledger.record_unknown(message.key, "one", send_again=False)
     assert await message.claim("two") == InDoubt("here")
+
+
+SCRIPTS = ("claim", "sent", "release", "doubt")
+
+
+@pytest.fixture
+async def once(world: World) -> AsyncIterator[Message]:
+    """Another message, whose answers are not lost."""
+    link = RedisLink(connect(world.redis.url))
+    yield Message(link)
+    await link.aclose()
+
+
+@pytest.mark.parametrize("in_doubt", [False, True], ids=["new", "in-doubt"])
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_a_script_that_ran_twice_for_a_lost_answer_leaves_what_it_leaves_when_it_runs_once(
+    message: Message, once: Message, script: str, *, in_doubt: bool
+) -> None:
+    for each in (message, once):
+        if in_doubt:
+            await each.claim("zero", by=each.brief)
+        if script != "claim":
+            await each.claim("one")
+        if each is message:
+            each.lose_next_answers()
+        await each.do(script)
+    assert message.lost == 1
+    assert await message.state() == await once.state()
+    assert type(await message.claim("two")) is type(await once.claim("two"))
+
+
+async def test_a_claim_whose_answer_was_lost_gets_the_same_answer_again(message: Message) -> None:
+    await message.claim("zero", by=message.brief)
+    message.lose_next_answers()
+    assert await message.claim("one") == Granted(None, after_unknown="dead")
+    await message.ledger.record_unknown(message.key, "one", send_again=True)
+    assert (await message.state())[b"doubts"] == b"2"
+
+
+@pytest.mark.parametrize("script", ["release", "doubt"])
+async def test_an_end_that_is_written_twice_leaves_alone_what_another_try_claimed_meanwhile(
+    message: Message, script: str
+) -> None:
+    await message.claim("one")
+    await message.do(script)
+    await message.claim("two")
+    before = await message.state()
+    await message.do(script)
+    assert (await message.state(), before[b"owner"]) == (before, b"two")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_a_redis_that_has_forgotten_the_scripts_runs_each_all_the_same(
+    message: Message, once: Message, script: str
+) -> None:
+    for each in (message, once):
+        if script != "claim":
+            await each.claim("one")
+        if each is message:
+            await each.link.redis.script_flush()
+        await each.do(script)
+    assert await message.state() == await once.state()
+    assert not message.link.away
+
+
+async def test_a_connection_that_redis_closed_while_it_was_idle_costs_nothing(message: Message) -> None:
+    await message.claim("one")
+    connection = message.link._connection
+    assert connection is not None
+    assert connection._writer is not None
+    host, port = connection._writer.get_extra_info("sockname")
+    assert await message.link.redis.client_kill_filter(addr=f"{host}:{port}") == 1
+    await message.sent()
+    assert await message.claim("two") == AlreadySent(ACCEPTED)
+
+
+async def test_a_key_of_another_type_is_its_own_messages_trouble_only(message: Message) -> None:
+    await message.link.redis.set(message.key, "not a ledger's")
+    keys = [unique("neighbour") for _ in range(5)]
+    claims = await asyncio.gather(
+        *(
+            message.ledger.claim(key, "one", "no-such-key", send_again=True, need_credentials=False)
+            for key in (keys[0], message.key, *keys[1:])
+        )
+    )
+    assert [claim.recorded for claim in claims if isinstance(claim, Granted)] == [True, False, True, True, True, True]
+    assert not message.link.away

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from types import SimpleNamespace
 from typing import Any, cast
 
+import hiredis
 import orjson
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import IncomingMessage
@@ -101,6 +102,53 @@ class FakeRedis:
         await asyncio.sleep(0)  # where a real command would let other tasks run
         if self.away is not None:
             raise self.away
+
+
+class ScriptConnection:
+    """The connection that a link takes for its scripts: every command gets the answer that a test gives it.
+
+    Args:
+        answer: From a command's parts to its answer; an exception is raised where redis-py would raise it.
+    """
+
+    def __init__(self, answer: Callable[[list[bytes]], object]) -> None:
+        self.socket_timeout: float | None = 1.0
+        self.batches: list[list[list[bytes]]] = []
+        self.answering = asyncio.Event()  # cleared, it keeps a batch on its way
+        self.answering.set()
+        self.disconnects = 0
+        self._answer = answer
+        self._unread: list[list[bytes]] = []
+
+    @property
+    def connection_pool(self) -> ScriptConnection:
+        """It stands for its client and its pool too."""
+        return self
+
+    def get_available_connection(self) -> ScriptConnection:
+        return self
+
+    async def send_packed_command(self, packed: list[bytes]) -> None:
+        assert self._unread == []
+        reader = hiredis.Reader()
+        reader.feed(b"".join(packed))
+        self.batches.append([reader.gets() for _ in packed])
+        self._unread = list(self.batches[-1])
+
+    async def read_response(self) -> object:
+        await self.answering.wait()
+        answer = self._answer(self._unread.pop(0))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def disconnect(self, *, nowait: bool) -> None:
+        assert nowait
+        self.disconnects += 1
+        self._unread = []
+
+    async def aclose(self) -> None:
+        await self.disconnect(nowait=True)
 
 
 def credential_cache(redis: FakeRedis, clock: Clock, codec: CredentialCodec | None = None) -> CredentialCache:

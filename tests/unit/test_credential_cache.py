@@ -5,6 +5,7 @@ from cryptography.fernet import Fernet
 
 from stream.contract.identifiers import TenantId
 from stream.redis_link import RedisAway
+from stream.tenants import cache
 from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec
 from stream.tenants.credentials import Credentials
@@ -85,6 +86,28 @@ async def test_a_refreshed_entry_is_seen_at_once_by_a_replica_that_remembers_the
     fresh = world.credentials("EAAGtwo")
     await world.here.set(fresh)
     assert await world.there.get(ACME) == fresh
+
+
+async def test_an_entry_that_has_not_changed_is_not_decrypted_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = world.credentials(ttl_ms=1000)
+    await world.here.set(credentials)
+    monkeypatch.delattr(CredentialCodec, "decode")
+    ((entry, _),) = world.redis.entries.values()
+    assert [world.here.read(ACME, entry) for _ in range(2)] == [credentials, credentials]
+    world.clock.now += 1
+    assert world.here.read(ACME, entry) is None
+
+
+async def test_what_was_not_read_for_longest_is_forgotten_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "REMEMBERED", 2)
+    await world.here.set(world.credentials())
+    await world.here.set(world.credentials(tenant=OTHER))
+    await world.here.get(ACME)
+    await world.here.set(world.credentials(tenant=TenantId("third")))
+    world.redis.go_away()
+    assert [await world.here.has(tenant) for tenant in (ACME, OTHER)] == [True, False]
 
 
 async def test_an_entry_under_keys_of_another_time_is_not_there(world: World) -> None:

@@ -1,0 +1,259 @@
+"""Scripts that travel together: whose answer is whose, and what one command's trouble does to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator, MutableMapping
+from typing import Any, cast
+
+import pytest
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from stream import redis_link
+from stream.redis_link import MOST_IN_BATCH, PROBE_EVERY_S, RedisAway, RedisLink, Script
+from tests.unit.doubles import Clock, ScriptConnection
+
+ECHO = Script("return KEYS[1]")
+WRONG_TYPE = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+
+class World:
+    """A link to a Redis that answers each command with its key, or with the trouble that a test has put there."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.trouble: dict[str, list[Exception]] = {}
+        self.connection = ScriptConnection(self._answer)
+        self.link = RedisLink(cast("Redis", self.connection), clock=self.clock)
+
+    def _answer(self, command: list[bytes]) -> object:
+        troubles = self.trouble.get(command[3].decode(), [])
+        return troubles.pop(0) if troubles else command[3]
+
+    @property
+    def sent(self) -> list[list[str]]:
+        """The keys of each batch."""
+        return [[command[3].decode() for command in batch] for batch in self.connection.batches]
+
+    def start(self, *keys: str) -> list[asyncio.Task[Any]]:
+        return [asyncio.create_task(self.link.run(ECHO, (key,), ())) for key in keys]
+
+    async def on_the_way(self, *keys: str) -> list[asyncio.Task[Any]]:
+        """Send these, and hold their answers back."""
+        self.connection.answering.clear()
+        tasks = self.start(*keys)
+        await settle()
+        return tasks
+
+    async def run(self, *keys: str) -> list[object]:
+        return await self.answers(self.start(*keys))
+
+    async def answers(self, tasks: list[asyncio.Task[Any]]) -> list[object]:
+        self.connection.answering.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        return [type(answer) if isinstance(answer, BaseException) else answer.decode() for answer in answers]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(autouse=True)
+def lines() -> Iterator[list[MutableMapping[str, Any]]]:
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+async def settle() -> None:
+    """Let everything run that can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_commands_of_the_same_moment_travel_together_and_each_gets_its_own_answer(world: World) -> None:
+    keys = ["a", "b", "c"]
+    assert await world.run(*keys) == keys
+    assert world.sent == [keys]
+
+
+async def test_a_command_is_sent_by_its_scripts_name(world: World) -> None:
+    await world.link.run(ECHO, ("a", "b"), ("word", b"bytes", 7))
+    assert world.connection.batches == [[[b"EVALSHA", ECHO.sha, b"2", b"a", b"b", b"word", b"bytes", b"7"]]]
+
+
+async def test_what_comes_while_a_batch_is_on_the_way_leaves_together_as_the_next(world: World) -> None:
+    first = await world.on_the_way("a")
+    rest = world.start("b", "c", "d")
+    await settle()
+    assert world.sent == [["a"]]
+    assert await world.answers([*first, *rest]) == ["a", "b", "c", "d"]
+    assert world.sent == [["a"], ["b", "c", "d"]]
+
+
+async def test_a_batch_is_bounded(world: World) -> None:
+    keys = [str(number) for number in range(2 * MOST_IN_BATCH + 1)]
+    assert await world.run(*keys) == keys
+    assert [len(batch) for batch in world.sent] == [MOST_IN_BATCH, MOST_IN_BATCH, 1]
+
+
+async def test_a_refused_command_is_its_own_callers_trouble_only(
+    world: World, lines: list[MutableMapping[str, Any]]
+) -> None:
+    world.trouble = {"b": [WRONG_TYPE, WRONG_TYPE]}
+    assert await world.run("a", "b", "c") == ["a", RedisAway, "c"]
+    assert await world.run("b") == [RedisAway]
+    assert await world.run("a") == ["a"]
+    assert (world.link.away, world.connection.disconnects) == (False, 0)
+    assert {line["event"] for line in lines} == {"redis_refused"}
+
+
+async def test_a_redis_that_is_full_answers_the_neighbours_and_counts_as_away(world: World) -> None:
+    world.trouble = {"b": [OutOfMemoryError("command not allowed")]}
+    assert await world.run("a", "b", "c") == ["a", RedisAway, "c"]
+    assert world.link.away
+    assert await world.run("a") == [RedisAway]
+    world.clock.now += PROBE_EVERY_S
+    assert await world.run("a") == ["a"]
+    assert not world.link.away
+
+
+async def test_a_script_that_redis_has_forgotten_is_brought_along_unseen(
+    world: World, lines: list[MutableMapping[str, Any]]
+) -> None:
+    world.trouble = {"b": [NoScriptError("No matching script")], "c": [NoScriptError("No matching script")]}
+    assert await world.run("a", "b", "c") == ["a", "b", "c"]
+    first, second = world.connection.batches
+    assert [command[:2] for command in first] == [[b"EVALSHA", ECHO.sha]] * 3
+    assert second == [[b"EVAL", ECHO.text, b"1", b"b"], [b"EVAL", ECHO.text, b"1", b"c"]]
+    assert lines == []
+
+
+async def test_a_redis_that_denies_even_a_script_it_was_given_is_asked_once(world: World) -> None:
+    world.trouble = {"a": [NoScriptError("No matching script")] * 9}
+    assert await world.run("a") == [RedisAway]
+    assert world.sent == [["a"], ["a"]]
+
+
+async def test_a_caller_that_is_cancelled_on_the_way_disturbs_nobody(world: World) -> None:
+    tasks = await world.on_the_way("a", "b", "c")
+    tasks[1].cancel()
+    await settle()
+    assert await world.answers(tasks) == ["a", asyncio.CancelledError, "c"]
+    assert (world.sent, world.connection.disconnects) == ([["a", "b", "c"]], 0)
+
+
+async def test_a_caller_that_is_cancelled_before_its_command_left_takes_it_back(world: World) -> None:
+    first = await world.on_the_way("a")
+    rest = world.start("b", "c")
+    await settle()
+    rest[0].cancel()
+    assert await world.answers([*first, *rest]) == ["a", asyncio.CancelledError, "c"]
+    assert world.sent == [["a"], ["c"]]
+
+
+async def test_a_callers_own_timeout_ends_only_its_wait(world: World) -> None:
+    world.connection.answering.clear()
+
+    async def impatient() -> object:
+        async with asyncio.timeout(0.01):
+            return await world.link.run(ECHO, ("a",), ())
+
+    patient = world.start("b")
+    with pytest.raises(TimeoutError):
+        await impatient()
+    assert await world.answers(patient) == ["b"]
+
+
+@pytest.mark.parametrize("trouble", [WRONG_TYPE, RedisTimeoutError("no answer")], ids=["refused", "away"])
+async def test_a_batch_whose_callers_have_all_gone_leaves_nothing_behind(world: World, trouble: Exception) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    try:
+        tasks = await world.on_the_way("a", "b")
+        behind = world.start("c")
+        await settle()
+        world.trouble = {"a": [trouble]}
+        for task in (*tasks, *behind):
+            task.cancel()
+        assert await world.answers([*tasks, *behind]) == [asyncio.CancelledError] * 3
+        del tasks, behind, task
+        await settle()
+        gc.collect()
+    finally:
+        asyncio.get_running_loop().set_exception_handler(None)
+    assert complaints == []
+    assert world.sent == [["a", "b"]]
+
+
+async def test_a_batch_that_fails_and_those_behind_it_all_learn_that_redis_is_away(
+    world: World, lines: list[MutableMapping[str, Any]]
+) -> None:
+    batch = await world.on_the_way("a", "b")
+    behind = world.start("c", "d")
+    await settle()
+    world.trouble = {"b": [RedisTimeoutError("no answer")]}
+    assert await world.answers([*batch, *behind]) == [RedisAway] * 4
+    assert (world.sent, world.link.away) == ([["a", "b"]], True)
+    assert world.connection.disconnects == 1  # or the next batch would read this one's answers
+    assert await world.run("e") == [RedisAway]
+    world.clock.now += PROBE_EVERY_S
+    assert await world.run("f", "g") == ["f", RedisAway]  # one finds out for all
+    assert await world.run("h") == ["h"]
+    assert [line["event"] for line in lines] == ["redis_away", "redis_back"]
+
+
+async def test_a_frozen_redis_holds_nobody_longer_than_one_timeout(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_link, "TIMEOUT_S", 0.05)
+    batch = await world.on_the_way("a")
+    behind = world.start("b", "c")
+    async with asyncio.timeout(0.09):
+        ends = await asyncio.gather(*batch, *behind, return_exceptions=True)
+    assert {type(end) for end in ends} == {RedisAway}
+    assert world.connection.socket_timeout is None  # redis-py sets none of its own for each answer
+
+
+@pytest.mark.parametrize(("deaths", "answer"), [(1, ["a", "b"]), (2, [RedisAway, RedisAway])])
+async def test_a_connection_that_died_is_tried_once_more_with_the_whole_batch(
+    world: World, deaths: int, answer: list[object]
+) -> None:
+    world.trouble = {"b": [RedisConnectionError("closed by server")] * deaths}
+    assert await world.run("a", "b") == answer
+    assert world.sent == [["a", "b"], ["a", "b"]]
+    assert world.connection.disconnects == deaths
+
+
+async def test_an_error_that_nobody_foresaw_answers_everybody_too(world: World) -> None:
+    world.trouble = {"a": [ZeroDivisionError()]}
+    assert await world.run("a", "b") == [RedisAway, RedisAway]
+
+
+async def test_closing_answers_those_on_the_way_and_those_that_wait(world: World) -> None:
+    batch = await world.on_the_way("a")
+    behind = world.start("b")
+    await settle()
+    await world.link.aclose()
+    assert await world.answers([*batch, *behind]) == [RedisAway, RedisAway]
+    assert await world.run("c") == [RedisAway]
+
+
+async def test_closing_answers_a_command_that_has_only_just_come(world: World) -> None:
+    tasks = world.start("a")
+    await asyncio.sleep(0)
+    await world.link.aclose()
+    assert await world.answers(tasks) == [RedisAway]
+    assert world.sent == []
+
+
+async def test_a_command_that_cannot_be_written_fails_alone(world: World) -> None:
+    fine = world.start("a")
+    with pytest.raises(TypeError):
+        await world.link.run(ECHO, ("b",), (cast("str", None),))
+    assert await world.answers(fine) == ["a"]

@@ -19,6 +19,7 @@ from stream.meta.transport import Transport
 
 AGENT: Final = f"whatsapp-stream/{__version__}"
 OK: Final = range(200, 300)
+HIDDEN: Final = "***"  # stands in texts where a token was
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,14 @@ class GraphClient:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._transport.post(url, headers, payload)
         except (httpx.RequestError, TimeoutError) as error:
-            raise GraphError(self._classifier.classify_exception(error)) from None
-        # Meta's texts may quote the token they refuse ("Malformed access token …").
-        return self._read(answer.status, answer.body.replace(access_token.encode(), b"***"), answer.headers)
+            # An answer that is no HTTP is quoted in the error.
+            failure = self._classifier.classify_exception(type(error)(str(error).replace(access_token, HIDDEN)))
+        else:
+            # Meta's texts may quote the token they refuse ("Malformed access token …").
+            body = answer.body.replace(access_token.encode(), HIDDEN.encode())
+            return self._read(answer.status, body, answer.headers)
+        # Raised after the handler, to have no chain: aiohttp's errors may hold the request, and so the token.
+        raise GraphError(failure)
 
     def _read(self, status: int, body: bytes, headers: Mapping[str, str]) -> Accepted:
         if status not in OK:

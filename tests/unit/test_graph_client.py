@@ -185,6 +185,27 @@ async def test_an_answer_that_cannot_be_decompressed_leaves_the_outcome_unknown(
     assert failure.certainty is Certainty.UNKNOWN
 
 
+@pytest.mark.parametrize("filler", ["", "x" * 400])  # the longer one ends within the token where the detail is cut
+async def test_a_token_that_an_answer_without_http_quotes_reaches_no_text(filler: str) -> None:
+    async def echoes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nAuthorization {filler}{TOKEN}\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    transport = HonestTransport(1)
+    async with await asyncio.start_server(echoes, "127.0.0.1", 0) as server:
+        graph = over(transport, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(GraphError) as caught:
+            await graph.send(NUMBER, TOKEN, b"{}")
+        await transport.aclose()
+    error = caught.value
+    assert error.failure.certainty is Certainty.UNKNOWN
+    assert "Authorization" in error.failure.detail
+    assert TOKEN[:8] not in error.failure.detail + repr(error)
+    assert (error.__cause__, error.__context__) == (None, None)  # aiohttp's error would hold the request's headers
+
+
 async def test_silence_after_the_request_left_is_bounded_and_unknown() -> None:
     async def is_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

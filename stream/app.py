@@ -39,7 +39,7 @@ from stream.delivery.settlement import Settlement
 from stream.delivery.subscriber import build_subscriber
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import GraphClient
-from stream.meta.transport import HonestTransport
+from stream.meta.transport import HonestTransport, Transport
 from stream.observe import tracing
 from stream.observe.health import HealthServer
 from stream.observe.logging import configure_logging
@@ -56,6 +56,7 @@ from stream.tenants.provider import PATIENCE_S, CredentialProvider
 
 HEARTBEAT_S: Final = 10  # a frozen broker is noticed within three of these; RabbitMQ's own default is 60
 RECONNECT_S: Final = 1.0
+CONNECT_SHARE: Final = 0.5  # of META_API_TIMEOUT_MS: a connect that hangs is then told apart from an answer that hangs
 LEASE_MARGIN_S: Final = 5.0  # a claim outlives the longest send by this, so that only a dead replica lets it end
 STOP_ALLOWANCE_S: Final = 5.0  # for FastStream's own wait, after ours: by then nothing runs any more
 STUCK_ALLOWANCE_S: Final = 60.0  # a try has its bound, a publish too; what is older than both is stuck for good
@@ -76,7 +77,7 @@ class _Worker:
     in_flight: InFlight
     health: HealthServer
     redis: RedisLink
-    graph_http: httpx.AsyncBaseTransport
+    graph_http: HonestTransport
     tenant_http: httpx.AsyncClient
     bound_s: float
 
@@ -151,7 +152,8 @@ def _build(settings: Settings) -> _Worker:
     guard_properties()
     redis = RedisLink(connect(settings.redis_url.get_secret_value()))
     tenant_http = httpx.AsyncClient(transport=HonestTransport(settings.rabbitmq_prefetch), timeout=None)  # noqa: S113 - the client bounds each attempt
-    graph_http = HonestTransport(settings.rabbitmq_prefetch)
+    connect_s = settings.meta_api_timeout_ms / 1000 * CONNECT_SHARE
+    graph_http = HonestTransport(settings.rabbitmq_prefetch, connect_s=connect_s)
     retry = RetryHandler(
         base_delay_s=settings.meta_api_retry_delay_ms / 1000, cap_s=settings.meta_api_retry_max_delay_ms / 1000
     )
@@ -239,7 +241,7 @@ def _status(
 def _processor(
     settings: Settings,
     redis: RedisLink,
-    graph_http: httpx.AsyncBaseTransport,
+    graph_http: Transport,
     credentials: CredentialProvider,
     *,
     metrics: DeliveryMetrics,

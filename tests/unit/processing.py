@@ -16,6 +16,7 @@ from stream.meta.client import Accepted, GraphClient
 from stream.tenants.credentials import Credentials
 from stream.tenants.provider import CredentialProvider
 from tests.unit.doubles import message
+from tests.unit.seam import OverHttpx
 
 OK = httpx.Response(200, json={"messages": [{"id": "wamid.A"}]})
 REFUSED = httpx.Response(401, json={"error": {"code": 190, "message": "expired"}})
@@ -103,7 +104,7 @@ class World:
             credentials=self.provider,
             ledger=self.ledger,
             graph=GraphClient(
-                httpx.MockTransport(self._answer),
+                OverHttpx(httpx.MockTransport(self._answer)),
                 base_url="https://graph.example",
                 version="v26.0",
                 timeout_s=10,

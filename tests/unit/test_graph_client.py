@@ -14,6 +14,8 @@ from stream.contract.identifiers import PhoneNumberId
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
 from stream.meta.failure import Certainty, Failure, GraphError
+from stream.meta.transport import HonestTransport, Transport
+from tests.unit.seam import OverHttpx
 
 NUMBER = PhoneNumberId("100000001")
 TOKEN = "EAAGtoken0123456789"
@@ -24,12 +26,12 @@ Handler = Callable[[httpx.Request], httpx.Response] | Callable[[httpx.Request], 
 
 
 def client(handler: Any, *, base_url: str = "https://graph.example", timeout_s: float = 10) -> GraphClient:
+    return over(OverHttpx(httpx.MockTransport(handler)), base_url, timeout_s=timeout_s)
+
+
+def over(transport: Transport, base_url: str, *, timeout_s: float = 10) -> GraphClient:
     return GraphClient(
-        httpx.MockTransport(handler),
-        base_url=base_url,
-        version="v26.0",
-        timeout_s=timeout_s,
-        classifier=MetaErrorClassifier(),
+        transport, base_url=base_url, version="v26.0", timeout_s=timeout_s, classifier=MetaErrorClassifier()
     )
 
 
@@ -71,6 +73,7 @@ async def test_it_says_who_asks_and_with_whose_token() -> None:
     assert headers["Authorization"] == f"Bearer {TOKEN}"
     assert headers["User-Agent"] == f"whatsapp-stream/{__version__}"
     assert headers["Content-Type"] == "application/json"
+    assert headers["Accept-Encoding"] == "identity"
 
 
 async def test_two_numbers_of_one_client_do_not_mix() -> None:
@@ -180,6 +183,41 @@ async def test_an_answer_that_cannot_be_decompressed_leaves_the_outcome_unknown(
 
     failure = await failed(answering(200, headers={"content-encoding": "gzip"}, content=body()))
     assert failure.certainty is Certainty.UNKNOWN
+
+
+@pytest.mark.parametrize("filler", ["", "x" * 400])  # the longer one ends within the token where the detail is cut
+async def test_a_token_that_an_answer_without_http_quotes_reaches_no_text(filler: str) -> None:
+    async def echoes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nAuthorization {filler}{TOKEN}\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    transport = HonestTransport(1)
+    async with await asyncio.start_server(echoes, "127.0.0.1", 0) as server:
+        graph = over(transport, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(GraphError) as caught:
+            await graph.send(NUMBER, TOKEN, b"{}")
+        await transport.aclose()
+    error = caught.value
+    assert error.failure.certainty is Certainty.UNKNOWN
+    assert "Authorization" in error.failure.detail
+    assert TOKEN[:8] not in error.failure.detail + repr(error)
+    assert (error.__cause__, error.__context__) == (None, None)  # aiohttp's error would hold the request's headers
+
+
+async def test_silence_after_the_request_left_is_bounded_and_unknown() -> None:
+    async def is_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    transport = HonestTransport(1, connect_s=0.02)
+    async with await asyncio.start_server(is_silent, "127.0.0.1", 0) as server:
+        graph = over(transport, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout_s=0.04)
+        with pytest.raises(GraphError) as caught:
+            await graph.send(NUMBER, TOKEN, b"{}")
+        await transport.aclose()
+    assert caught.value.failure.certainty is Certainty.UNKNOWN
 
 
 async def test_the_whole_exchange_is_bounded_in_time() -> None:

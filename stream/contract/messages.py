@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from stream.contract.headers import Instructions
 from stream.contract.identifiers import (
@@ -94,9 +94,13 @@ class OutboundMessage(BaseModel):
     wabaPayload: dict[str, Any] = Field(  # noqa: N815 - the wire's name
         description="The body of Meta's POST /{phone-number-id}/messages. It reaches Meta byte for byte as it arrived."
     )
-    _payload_bytes: bytes = PrivateAttr(default=b"")
-    _payload_digest: bytes = PrivateAttr(default=b"")
-    _instructions: Instructions = PrivateAttr(default=NO_INSTRUCTIONS)
+    # What `arrived_as` adds. Slots, because pydantic's private attributes cost more than all the rest of decoding; it
+    # would make private attributes of these annotations, so they are for the type checker alone.
+    __slots__ = ("_instructions", "_payload_bytes", "_payload_digest")
+    if TYPE_CHECKING:
+        _payload_bytes: bytes
+        _payload_digest: bytes
+        _instructions: Instructions
 
     def arrived_as(self, body: bytes, headers: Mapping[str, Any]) -> None:
         """Remember what the content alone does not say: the payload's own bytes, and the headers' instructions.
@@ -106,12 +110,13 @@ class OutboundMessage(BaseModel):
         """
         try:
             content = orjson.dumps(self.wabaPayload, option=orjson.OPT_SORT_KEYS)
-            self._payload_bytes = bytes(_slice.decode(body).wabaPayload)
+            payload = bytes(_slice.decode(body).wabaPayload)
         except (orjson.JSONEncodeError, RecursionError):
             raise InvalidMessage("body", "is nested more deeply than any message needs: flatten it") from None
-        self._payload_digest = hashlib.sha256(content).digest()
-        if headers:
-            self._instructions = Instructions.read(headers)
+        remember = object.__setattr__  # assigning goes through pydantic, which takes as long as validation
+        remember(self, "_payload_bytes", payload)
+        remember(self, "_payload_digest", hashlib.sha256(content).digest())
+        remember(self, "_instructions", Instructions.read(headers) if headers else NO_INSTRUCTIONS)
 
     @property
     def payload_bytes(self) -> bytes:

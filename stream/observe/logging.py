@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -17,14 +20,28 @@ _CHATTY: Final = ("aio_pika", "asyncio", "httpx", "httpcore", "aiohttp")
 _NOISY: Final = ("aiormq", "aio_pika.tools")
 
 
-def _render(_logger: object, _method: str, event: Any) -> str:
-    return orjson.dumps(event, default=str).decode()
+@lru_cache(maxsize=1)
+def _to_the_second(epoch_s: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch_s))
+
+
+def _add_timestamp(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    second, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    event["timestamp"] = f"{_to_the_second(second)}.{microseconds:06}Z"
+    return event
+
+
+def _render(_logger: object, _method: str, event: Any) -> bytes:
+    return orjson.dumps(event, default=str)
+
+
+def _as_text(_logger: object, _method: str, line: Any) -> str:
+    return str(line, "utf-8")
 
 
 _SHARED: Final[tuple[structlog.typing.Processor, ...]] = (
-    structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _add_timestamp,
     structlog.processors.format_exc_info,  # the plain traceback: one that shows local variables would show messages
     redact_event,
     _render,
@@ -37,14 +54,14 @@ def configure_logging(level: str) -> None:
     structlog.configure(
         processors=list(_SHARED),
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_SHARED],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_SHARED, _as_text],
         )
     )
     root = logging.getLogger()

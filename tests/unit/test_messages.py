@@ -203,3 +203,9 @@ def test_the_recipient_is_to_or_else_recipient(payload: dict[str, Any], recipien
 )
 def test_a_template_has_its_name(template: object, name: str | None) -> None:
     assert decode(body(payload={"type": "template", "template": template})).template_name == name
+
+
+def test_what_arrived_besides_the_content_is_in_no_dump() -> None:
+    message = decode(body(), {"x-resend": "again"})
+    assert message.model_dump(exclude_none=True) == {"metadata": METADATA, "wabaPayload": PAYLOAD}
+    assert message.instructions.resend == "again"

@@ -4,6 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from stream.observe.redaction import masked_number, redact, redact_event, without_numbers, without_secrets
 
@@ -124,3 +126,49 @@ def test_a_log_event_is_searched_with_its_traceback() -> None:
     assert shown["tenantId"] == "1234567890"
     assert TOKEN not in shown["exception"]
     assert "6505551234" not in shown["exception"]
+
+
+PIECES = (
+    "Bearer ",
+    "EAAG",
+    "gAAAA",
+    "x" * 20,
+    "://",
+    "u:",
+    "p@h",
+    "token",
+    "SECRET",
+    "pa\u017f\u017fword",
+    "to\u212aen",
+    "=",
+    ": ",
+)
+NUMBERS = ("+", "1", "1650", "555", "1234567", "-", " ", "\n", ".", "\u0661" * 7, "a", "\u00e9", '"')
+FIELDS = ("event", "detail", "tenantId", "internalId", "wamid", "recipient", "accessToken", "apiKey", "timestamp")
+texts = st.lists(st.sampled_from(PIECES + NUMBERS), max_size=6).map("".join)
+flat = texts | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
+nested = st.lists(flat) | st.dictionaries(st.sampled_from(FIELDS), flat) | texts.map(ValueError) | texts.map(str.encode)
+
+
+@given(event=st.dictionaries(st.sampled_from(FIELDS), flat | nested))
+@example({"event": "to 16505", "detail": "551234"})
+@example({"event": "Bearer", "detail": "opaque"})
+@example({"detail": "pa\u017f\u017fword=s3cret"})
+@example({"detail": "to\u212aen=s3cret"})
+@example({"internalId": "token=s3cret"})
+@example({"detail": "\u0661" * 8})
+@example({"accessToken": None, "apiKey": 5})
+@example({"detail": ["+16505551234"]})
+def test_the_short_way_through_an_event_shows_what_the_long_way_shows(event: dict[str, Any]) -> None:
+    assert redact_event(None, "info", event) == {key: redact(value, key) for key, value in event.items()}
+
+
+def test_an_ordinary_event_takes_the_short_way() -> None:
+    event = {
+        "event": "delivered",
+        "tenantId": "1234567890",
+        "recipient": "***1234",
+        "attempt": 16505551234,
+        "code": None,
+    }
+    assert redact_event(None, "info", event) is event

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -117,3 +117,33 @@ def test_the_lines_of_other_libraries_take_the_same_way(capsys: pytest.CaptureFi
     shown = json.loads(line)
     assert (shown["level"], shown["logger"]) == ("warning", "aio_pika")
     assert "s3cret" not in line
+
+
+def test_our_lines_and_those_of_other_libraries_stay_in_order(capfd: pytest.CaptureFixture[str]) -> None:
+    log = structlog.get_logger("test")
+    with real_logging():
+        log.info("first")
+        logging.getLogger("other").warning("second \u00e9")
+        log.warning("third", detail="\u00e9")
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [line["event"] for line in lines] == ["first", "second \u00e9", "third"]
+    times = [datetime.fromisoformat(line["timestamp"]) for line in lines]
+    assert times == sorted(times)
+    assert datetime.now(UTC) - times[0] < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("ns", "shown"),
+    [
+        (0, "1970-01-01T00:00:00.000000Z"),
+        (1_795_435_200_000_001_999, "2026-11-23T12:00:00.000001Z"),
+        (1_795_435_200_999_999_999, "2026-11-23T12:00:00.999999Z"),
+    ],
+)
+def test_a_line_says_when_to_the_microsecond(
+    ns: int, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with real_logging():
+        monkeypatch.setattr("stream.observe.logging.time.time_ns", lambda: ns)
+        structlog.get_logger("test").info("now")
+    assert json.loads(capsys.readouterr().out)["timestamp"] == shown

@@ -105,7 +105,7 @@ def create_app(settings: Settings) -> FastStream:
             await worker.health.stop()
             await worker.graph_http.aclose()
             await worker.tenant_http.aclose()
-            await worker.redis.redis.aclose()
+            await worker.redis.aclose()
             await tracing.stop()
         if cannot_go_on:
             raise SystemExit(cannot_go_on[0])

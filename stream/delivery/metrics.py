@@ -43,9 +43,8 @@ class DeliveryMetrics:
         self._requests = instruments.counter("meta_api_requests_total")
         self._processing = instruments.histogram("message_processing_duration_seconds")
         self._request_time = instruments.histogram("meta_api_request_duration_seconds")
-        self._credentials = instruments.histogram("credential_fetch_duration_seconds")
-        self._credentials.start("true")
-        self._credentials.start("false")
+        credentials = instruments.histogram("credential_fetch_duration_seconds")
+        self._credentials = {cached: credentials.labels("true" if cached else "false") for cached in (True, False)}
         self._no_credentials = instruments.counter("credential_fetch_failures_total")
         self._age = instruments.histogram("message_age_seconds")
         self._events_lost = instruments.counter("events_lost_total")
@@ -56,21 +55,21 @@ class DeliveryMetrics:
         self.last_minute.count(failed=isinstance(decision, DeadLetter))
         match decision:
             case Acknowledge(Sent() as sent):
-                self._consumed.inc(tenant, "delivered")
-                self._delivered.inc(tenant)
+                self._consumed.labels(tenant, "delivered").inc()
+                self._delivered.labels(tenant).inc()
                 self._processing.observe(sent.process_s)
                 self._age.observe(max(0.0, self._now() - _published_at(delivery)))
                 if sent.after_unknown:
-                    self._unknown.inc("sent again")
+                    self._unknown.labels("sent again").inc()
             case Acknowledge():
-                self._consumed.inc(tenant, "duplicate")
+                self._consumed.labels(tenant, "duplicate").inc()
                 self._duplicates.inc()
             case RetryAfter(failure):
-                self._consumed.inc(tenant, "retry")
-                self._retried.inc(failure.rule.name)
+                self._consumed.labels(tenant, "retry").inc()
+                self._retried.labels(failure.rule.name).inc()
                 self._count_unknown(failure, "retry")
             case WaitForOther():
-                self._consumed.inc(tenant, "waiting")
+                self._consumed.labels(tenant, "waiting").inc()
             case DeadLetter(failure):
                 self._count_failed(tenant, failure)
 
@@ -81,20 +80,20 @@ class DeliveryMetrics:
 
     def not_settled(self, message: OutboundMessage | None) -> None:
         """Count a message that the broker will deliver again."""
-        self._consumed.inc(self._label(message), "not_settled")
+        self._consumed.labels(self._label(message), "not_settled").inc()
 
     def requested(self, tenant: str, http_status: int | None, seconds: float) -> None:
         """Count one request to Meta."""
-        self._requests.inc(self._tenant(tenant), "none" if http_status is None else str(http_status))
+        self._requests.labels(self._tenant(tenant), "none" if http_status is None else str(http_status)).inc()
         self._request_time.observe(seconds)
 
     def credentials(self, seconds: float, *, cached: bool) -> None:
         """Count credentials that were got."""
-        self._credentials.observe(seconds, "true" if cached else "false")
+        self._credentials[cached].observe(seconds)
 
     def no_credentials(self, error_type: str) -> None:
         """Count a message that got none."""
-        self._no_credentials.inc(error_type)
+        self._no_credentials.labels(error_type).inc()
 
     def event_lost(self) -> None:
         """Count an event that was given up."""
@@ -104,14 +103,14 @@ class DeliveryMetrics:
         return self._tenant(message.tenant_id) if message else UNKNOWN_TENANT
 
     def _count_failed(self, tenant: str, failure: Failure) -> None:
-        self._consumed.inc(tenant, "dead_lettered")
+        self._consumed.labels(tenant, "dead_lettered").inc()
         code = "" if failure.code is None else str(failure.code)
-        self._failed.inc(tenant, failure.rule.name, code, str(failure.rule.retryable).lower())
+        self._failed.labels(tenant, failure.rule.name, code, str(failure.rule.retryable).lower()).inc()
         self._count_unknown(failure, "dead letter")
 
     def _count_unknown(self, failure: Failure, decision: str) -> None:
         if failure.certainty is Certainty.UNKNOWN:
-            self._unknown.inc(decision)
+            self._unknown.labels(decision).inc()
 
 
 def published_at(message: OutboundMessage | None, amqp: datetime | None, else_at: float) -> float:

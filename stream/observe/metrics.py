@@ -11,9 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
-
-from stream.observe.counting import Counter, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -25,6 +31,9 @@ MOST_COUNTED: Final = 50_000  # tenants between two rankings; far above what one
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 20)
 # From a message that is sent at once to one that waited a day on the queue.
 _AGES: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400)
+
+# Otherwise each counter would have a second series, with the time of its making.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +157,7 @@ class Instruments:
     def __init__(self, *, tenants: int = 100) -> None:
         self.tenants = TenantLabels(tenants, demoted=self._forget)
         self._registry = CollectorRegistry()
-        self._made = {metric.name: _make(metric) for metric in CATALOG}
-        for made in self._made.values():
-            self._registry.register(made)
+        self._made = {metric.name: _make(metric, self._registry) for metric in CATALOG}
         ProcessCollector(registry=self._registry)
 
     def counter(self, name: str) -> Counter:
@@ -179,7 +186,7 @@ class Instruments:
     def _forget(self, tenant: str) -> None:
         for metric in CATALOG:
             if "tenant" in metric.labels:
-                self.counter(metric.name).forget("tenant", tenant)
+                self._made[metric.name].remove_by_labels({"tenant": tenant})
 
 
 class TenantLabels:
@@ -238,9 +245,9 @@ class TenantLabels:
         self._seen = {}
 
 
-def _make(metric: Metric) -> Counter | Gauge | Histogram:
+def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
     if metric.kind == "counter":
-        return Counter(metric.name, metric.meaning, metric.labels)
+        return Counter(metric.name, metric.meaning, metric.labels, registry=registry)
     if metric.kind == "gauge":
-        return Gauge(metric.name, metric.meaning, metric.labels, registry=None)
-    return Histogram(metric.name, metric.meaning, metric.buckets, metric.labels)
+        return Gauge(metric.name, metric.meaning, metric.labels, registry=registry)
+    return Histogram(metric.name, metric.meaning, metric.labels, buckets=metric.buckets, registry=registry)

@@ -9,7 +9,9 @@ publishes on. What is rare (waits, dead letters, alerts) goes through FastStream
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractRobustConnection
@@ -19,6 +21,8 @@ from pamqp import commands, frame
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
+CONFIRM_TIMEOUT_S: Final = 5.0  # a broker that is well confirms in milliseconds, one that is frozen not for minutes
+SWEEP_S: Final = 1.0  # between looks for confirmations that do not come: cheaper than a timer for each
 FLUSH_S: Final = 2.0  # a broker that takes nothing must not hold a stop back
 FULL_QUEUE_S: Final = 0.01  # until the next look at a queue of frames that is full: the broker takes nothing
 
@@ -36,30 +40,28 @@ class ExpressLane:
         self._exchange = exchange
         self._opened: AbstractChannel | None = None
         self._writer: _Writer | None = None
+        self._unconfirmed: deque[tuple[float, asyncio.Future[Any]]] = deque()  # with the loop's time of giving up
 
     async def open(self, connection: AbstractRobustConnection) -> None:
         """Open the channel for publishing; aio-pika opens it anew after a reconnect."""
         self._opened = await connection.channel()
 
     async def publish(self, body: bytes, properties: Properties, *, routing_key: str) -> None:
-        """Publish a message, whether a queue is bound for it or not, and wait for the broker to confirm it, unbounded.
+        """Publish a message, whether a queue is bound for it or not, and wait for the broker to confirm it.
 
         Raises:
             ChannelInvalidStateError: There is no channel at the moment.
             AMQPError: The broker refused it, or the channel was closed before it could confirm.
+            TimeoutError: It did not confirm within `CONFIRM_TIMEOUT_S`, and `SWEEP_S` at most.
         """
         channel = await self._channel()
-        method = commands.Basic.Publish(exchange=self._exchange, routing_key=routing_key)
-        parts: tuple[Any, ...] = (
-            method,
-            ContentHeader(body_size=len(body), properties=properties),
-            *_split(body, channel),
-        )
-        frames = b"".join([frame.marshal(part, channel.number) for part in parts])
+        method = _publish_frame(self._exchange, routing_key, channel.number)
+        frames = b"".join((method, *_content_frames(body, properties, channel)))
         confirmation = channel.create_future()  # fails when the channel closes
         channel.delivery_tag += 1  # the broker counts too: nothing may be awaited between this and the write
         channel.confirmations[channel.delivery_tag] = confirmation
         self._write(channel, frames)
+        self._watch(confirmation)
         await confirmation
 
     def acknowledge(self, incoming: AbstractIncomingMessage) -> None:
@@ -84,6 +86,22 @@ class ExpressLane:
         if channel.is_closed:
             raise ChannelInvalidStateError("the channel for events is closed")
         return channel
+
+    def _watch(self, confirmation: asyncio.Future[Any]) -> None:
+        loop = confirmation.get_loop()
+        if not self._unconfirmed:
+            loop.call_later(SWEEP_S, self._sweep, loop)
+        self._unconfirmed.append((loop.time() + CONFIRM_TIMEOUT_S, confirmation))
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fail what has waited too long; the oldest come first."""
+        waiting, now = self._unconfirmed, loop.time()
+        while waiting and (waiting[0][1].done() or waiting[0][0] <= now):
+            _, confirmation = waiting.popleft()
+            if not confirmation.done():
+                confirmation.set_exception(TimeoutError(f"no confirm within {CONFIRM_TIMEOUT_S:g} s"))
+        if waiting:
+            loop.call_later(SWEEP_S, self._sweep, loop)
 
     def _write(self, channel: Any, frames: bytes) -> None:
         if self._writer is None or self._writer.connection is not channel.connection:
@@ -126,6 +144,13 @@ class _Writer:
         self.connection.write_queue.put_nowait(ChannelFrame(b"".join(alive), should_close=False, drain_future=written))
 
 
-def _split(body: bytes, channel: Any) -> list[ContentBody]:
-    size = channel.max_content_size
-    return [ContentBody(body[start : start + size]) for start in range(0, len(body), size)]
+@lru_cache(maxsize=4096)  # one a tenant
+def _publish_frame(exchange: str, routing_key: str, channel_number: int) -> bytes:
+    return frame.marshal(commands.Basic.Publish(exchange=exchange, routing_key=routing_key), channel_number)
+
+
+def _content_frames(body: bytes, properties: Properties, channel: Any) -> list[bytes]:
+    size, number = channel.max_content_size, channel.number
+    header = frame.marshal(ContentHeader(body_size=len(body), properties=properties), number)
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return [header, *(frame.marshal(ContentBody(part), number) for part in parts)]

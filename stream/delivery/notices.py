@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from stream.contract import headers as names
-from stream.contract.events import DeliveryAlert, DeliverySent
+from stream.contract.events import DeliveryAlert
 from stream.contract.headers import History
 from stream.contract.messages import OutboundMessage
 from stream.delivery.decision import DeadLetter
@@ -35,24 +37,28 @@ def reason(message: OutboundMessage | None, history: History, decision: DeadLett
     return {name: value for name, value in headers.items() if value is not None}
 
 
-def sent(message: OutboundMessage, history: History, outcome: Sent | Duplicate, now: datetime) -> DeliverySent:
-    """The event for a message that Meta accepted, now or before."""
+def sent(message: OutboundMessage, history: History, outcome: Sent | Duplicate, now: datetime) -> bytes:
+    """The event for a message that Meta accepted, now or before: the JSON of a `DeliverySent`.
+
+    It is written without making one, which takes three times as long; a test compares the two.
+    """
     accepted = outcome.first if isinstance(outcome, Duplicate) else outcome.accepted
-    return DeliverySent(
-        tenantId=message.tenant_id,
-        internalId=message.internal_id,
-        correlationId=message.metadata.correlationId,
-        phoneNumberId=message.phone_number_id,
-        type=message.payload_type,
-        wamid=accepted.wamid,
-        waId=accepted.wa_id,
-        messageStatus=accepted.message_status,
-        attempts=history.attempts + (1 if isinstance(outcome, Duplicate) else outcome.sends),
-        possiblySentTwice=history.unknown > 0 or outcome.after_unknown,
-        firstSeenAt=history.first_seen.isoformat(),
-        sentAt=now.isoformat(),
-        processMs=None if isinstance(outcome, Duplicate) else round(outcome.process_s * 1000, 1),
-    )
+    event = {
+        "tenantId": message.tenant_id,
+        "internalId": message.internal_id,
+        "correlationId": message.metadata.correlationId,
+        "phoneNumberId": message.phone_number_id,
+        "type": message.payload_type,
+        "wamid": accepted.wamid,
+        "waId": accepted.wa_id,
+        "messageStatus": accepted.message_status,
+        "attempts": history.attempts + (1 if isinstance(outcome, Duplicate) else outcome.sends),
+        "possiblySentTwice": history.unknown > 0 or outcome.after_unknown,
+        "firstSeenAt": history.first_seen,
+        "sentAt": now,
+        "processMs": None if isinstance(outcome, Duplicate) else round(outcome.process_s * 1000, 1),
+    }
+    return orjson.dumps({name: value for name, value in event.items() if value is not None})
 
 
 def alert(message: OutboundMessage, decision: DeadLetter, now: datetime) -> DeliveryAlert:

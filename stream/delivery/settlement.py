@@ -16,7 +16,6 @@ import structlog
 from aio_pika import DeliveryMode
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
-from pydantic import BaseModel
 
 from stream.contract import delays
 from stream.contract import headers as names
@@ -27,13 +26,12 @@ from stream.contract.republish import NotRepublishable, copy_of
 from stream.contract.topology import exchange
 from stream.delivery import notices, report
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
-from stream.delivery.express import ExpressLane, Properties
+from stream.delivery.express import CONFIRM_TIMEOUT_S, ExpressLane, Properties
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Sent
 from stream.delivery.publishers import Publishers
 from stream.observe import tracing
 
-PUBLISH_TIMEOUT_S: Final = 5.0  # FastStream drops publish(timeout=…), and a frozen broker answers nothing for minutes
 PUBLISH_ATTEMPTS: Final = 5  # covers the moment after a reconnect when the publisher's channel is not back yet
 PUBLISH_BACKOFF_S: Final = 0.05
 SHORT_STRING: Final = 255
@@ -133,17 +131,19 @@ class Settlement:
         level, routing_key = delays.route(delay_s)
         mark = {names.REDELIVERED: True} if delivery.incoming.redelivered else {}
         copy = copy_of(delivery.incoming, {**history.headers(), **mark})
+        publisher = self._publishers.waits
         await self._confirmed(
-            lambda: self._publishers.waits.publish(copy, exchange=exchange(level), routing_key=routing_key)
+            lambda: _bounded(publisher.publish(copy, exchange=exchange(level), routing_key=routing_key))
         )
 
     async def _dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
         reason = notices.reason(delivery.message, delivery.history, decision, self._now())
         copy = copy_of(delivery.incoming, reason)
-        await self._confirmed(lambda: self._publishers.dead_letters.publish(copy, routing_key=DEAD_LETTER_KEY))
+        publisher = self._publishers.dead_letters
+        await self._confirmed(lambda: _bounded(publisher.publish(copy, routing_key=DEAD_LETTER_KEY)))
         if delivery.message is not None and decision.failure.rule.told:
-            alert = notices.alert(delivery.message, decision, self._now())
-            await self._event(ALERT_KEY_PREFIX, delivery, delivery.message, alert)
+            alert = notices.alert(delivery.message, decision, self._now()).model_dump_json(exclude_none=True)
+            await self._event(ALERT_KEY_PREFIX, delivery, delivery.message, alert.encode())
 
     async def _announce_sent(self, delivery: Delivery, decision: Acknowledge) -> None:
         # A duplicate was announced when it was sent, unless that try lost its channel or its replica before it could:
@@ -154,8 +154,8 @@ class Settlement:
             sent = notices.sent(delivery.message, delivery.history, decision.outcome, self._now())
             await self._event(SENT_KEY_PREFIX, delivery, delivery.message, sent)
 
-    async def _event(self, prefix: str, delivery: Delivery, message: OutboundMessage, event: BaseModel) -> None:
-        body, headers = event.model_dump_json(exclude_none=True).encode(), dict[str, Any]()
+    async def _event(self, prefix: str, delivery: Delivery, message: OutboundMessage, body: bytes) -> None:
+        headers: dict[str, Any] = {}
         properties = Properties(
             content_type="application/json",
             delivery_mode=DeliveryMode.PERSISTENT,
@@ -172,15 +172,14 @@ class Settlement:
             log.warning("event_lost", routingKey=routing_key, reason=str(error), **report.identity(message))
 
     async def _confirmed(self, publish: Callable[[], Awaitable[Any]]) -> None:
-        """Publish until the broker confirms, a few times.
+        """Publish until the broker confirms, a few times. `publish` has a bound of its own.
 
         Raises:
             Unconfirmed: It did not.
         """
         for attempt in range(PUBLISH_ATTEMPTS):
             try:
-                async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                    await publish()
+                await publish()
             except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
                 reason = f"{type(error).__name__}: {error}"
             except asyncio.CancelledError:
@@ -193,3 +192,9 @@ class Settlement:
                 return
             await self._sleep(PUBLISH_BACKOFF_S * 2**attempt)
         raise Unconfirmed(reason)
+
+
+async def _bounded(publish: Awaitable[Any]) -> None:
+    """A frozen broker answers nothing for minutes, and FastStream drops publish(timeout=…)."""
+    async with asyncio.timeout(CONFIRM_TIMEOUT_S):
+        await publish

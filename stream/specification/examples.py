@@ -144,7 +144,7 @@ def _expired() -> Example:
 def _sent() -> Example:
     accepted = Accepted(Wamid("wamid.HBgLMTY1MDU1NTEyMzQVAgARGBI5QTNDQTVCM0Q0Q0Q2RTY3RTcA"), "16505551234", None, 200)
     event = notices.sent(_message(TEXT), History(SEEN), Sent(accepted, 0.2184), SEEN)
-    return _event("text", "A text, at the first try", event.model_dump(exclude_none=True))
+    return _event("text", "A text, at the first try", orjson.loads(event))
 
 
 def _sent_late() -> Example:
@@ -153,7 +153,7 @@ def _sent_late() -> Example:
     )
     history = History(SEEN).after("RATE_LIMIT", 1).after("RATE_LIMIT", 1)
     event = notices.sent(_message(TEMPLATE), history, Sent(accepted, 0.4021), SEEN + timedelta(seconds=31))
-    return _event("template", "A template, at the third try", event.model_dump(exclude_none=True))
+    return _event("template", "A template, at the third try", orjson.loads(event))
 
 
 def _alert_token() -> Example:

@@ -198,6 +198,23 @@ async def test_after_a_reconnect_nothing_of_the_old_connection_reaches_the_new_o
     await again
 
 
+async def test_a_confirm_that_does_not_come_fails_its_publish_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(express, "SWEEP_S", 0.01)
+    monkeypatch.setattr(express, "CONFIRM_TIMEOUT_S", 0.05)
+    connection = Connection()
+    channel = Channel(connection)
+    lane = await lane_on(channel)
+    frozen = await publishing(lane)
+    await connection.written()
+    with pytest.raises(TimeoutError, match="no confirm"):
+        await asyncio.wait_for(frozen, 5)
+    for tag in (2, 3):  # it watches again when there is something to watch, and does not count the one that failed
+        confirmed = await publishing(lane)
+        await connection.written()
+        channel.confirm(tag)
+        await asyncio.wait_for(confirmed, 5)
+
+
 async def test_frames_wait_for_room_in_the_queue_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(express, "FULL_QUEUE_S", 0)
     connection = Connection(room=1)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pamqp import encode
 
+from stream.contract.events import DeliverySent
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
 from stream.delivery import notices
@@ -17,6 +21,7 @@ from stream.meta.errors import ROWS, ErrorRule
 from stream.meta.failure import Certainty, Failure
 from tests.unit.doubles import message
 
+TEXT = st.characters(exclude_categories=["Cs"])
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HISTORY = History(NOW - timedelta(minutes=5), 2, {"META_SERVER_ERROR": 2})
 FAILURE = replace(
@@ -86,7 +91,7 @@ def test_a_long_detail_is_cut_so_that_the_reason_always_fits() -> None:
 def test_the_news_of_a_sent_message() -> None:
     accepted = Accepted(Wamid("wamid.A"), "16505551234", "accepted", 200)
     sent = notices.sent(message(correlationId="c-1"), HISTORY, Sent(accepted, 0.12345, sends=2), NOW)
-    assert sent.model_dump() == {
+    assert orjson.loads(sent) == {
         "tenantId": "acme",
         "internalId": "order-4711",
         "correlationId": "c-1",
@@ -105,14 +110,39 @@ def test_the_news_of_a_sent_message() -> None:
 
 def test_the_news_of_a_duplicate_is_that_of_the_first() -> None:
     first = Accepted(Wamid("wamid.first"), None, None, 200)
-    sent = notices.sent(message(), HISTORY, Duplicate(first), NOW)
+    sent = DeliverySent.model_validate_json(notices.sent(message(), HISTORY, Duplicate(first), NOW))
     assert (sent.wamid, sent.attempts, sent.processMs) == ("wamid.first", 3, None)
 
 
 @pytest.mark.parametrize(("unknown", "after_unknown", "twice"), [(0, False, False), (1, False, True), (0, True, True)])
 def test_a_message_that_may_have_been_sent_twice_says_so(unknown: int, *, after_unknown: bool, twice: bool) -> None:
     outcome = Sent(Accepted(Wamid("wamid.A"), None, None, 200), 0.1, after_unknown=after_unknown)
-    assert notices.sent(message(), replace(HISTORY, unknown=unknown), outcome, NOW).possiblySentTwice is twice
+    sent = notices.sent(message(), replace(HISTORY, unknown=unknown), outcome, NOW)
+    assert orjson.loads(sent)["possiblySentTwice"] is twice
+
+
+accepted = st.builds(
+    Accepted, st.text(TEXT, min_size=1), st.none() | st.text(TEXT), st.none() | st.text(TEXT), st.just(200)
+)
+moments = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-3, minutes=-30))]))
+
+
+@given(
+    accepted=accepted,
+    process_s=st.floats(0, 1e6),
+    correlation=st.none() | st.text(TEXT),
+    first_seen=moments,
+    duplicate=st.booleans(),
+)
+def test_the_news_is_the_json_of_the_declared_model(
+    accepted: Accepted, process_s: float, correlation: str | None, first_seen: datetime, *, duplicate: bool
+) -> None:
+    outcome = Duplicate(accepted) if duplicate else Sent(accepted, process_s)
+    sent = notices.sent(message(correlationId=correlation), History(first_seen), outcome, NOW)
+    model = DeliverySent.model_validate_json(sent)
+    assert model.model_dump_json(exclude_none=True).encode() == sent
+    assert model.firstSeenAt == first_seen.isoformat()
+    assert orjson.loads(sent).keys() <= DeliverySent.model_fields.keys()
 
 
 def test_a_dead_letter_counts_the_sends_without_an_answer() -> None:

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from aio_pika import IncomingMessage
 from faststream import AckPolicy, BaseMiddleware
-from faststream.rabbit import Channel, RabbitMessage, RabbitRouter
+from faststream.rabbit import Channel, RabbitRouter
+from faststream.rabbit.message import RabbitMessage
 
 from stream.contract.messages import OutboundMessage, decode
 from stream.contract.topology import INTAKE, QueueKind, intake_queue

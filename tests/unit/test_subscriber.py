@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from aio_pika import IncomingMessage
@@ -21,7 +21,7 @@ from tests.unit.doubles import incoming
     ids=["all", "none"],
 )
 async def test_a_message_is_read_as_faststream_reads_it_but_for_ids_that_it_does_not_have(
-    properties: dict[str, object], ids: dict[str, str] | None
+    properties: dict[str, Any], ids: dict[str, str] | None
 ) -> None:
     raw = cast("IncomingMessage", incoming(b"body", **properties))
     ours, theirs = await parse_message(raw), await AioPikaParser().parse_message(raw)

@@ -5,19 +5,13 @@ Run it with `faststream run stream.app:app`.
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 import httpx
-import structlog
-from aiormq.exceptions import ChannelAccessRefused
 from faststream import FastStream
 from faststream.rabbit import Channel, RabbitBroker
 from yarl import URL
@@ -30,19 +24,19 @@ from stream.delivery.decision import RetryPolicy
 from stream.delivery.depths import QueueDepths, count
 from stream.delivery.express import ExpressLane
 from stream.delivery.inflight import InFlight
-from stream.delivery.intake import CannotStart, Intake
+from stream.delivery.intake import Intake
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.processor import MessageProcessor
 from stream.delivery.publishers import declare_publishers
 from stream.delivery.settlement import Settlement
 from stream.delivery.subscriber import build_subscriber
+from stream.lifecycle import Lifecycle, Worker
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import GraphClient
 from stream.meta.transport import HonestTransport, Transport
 from stream.observe import tracing
 from stream.observe.health import HealthServer
-from stream.observe.logging import configure_logging
 from stream.observe.metrics import Instruments
 from stream.observe.status import Dependency, Status, reachable
 from stream.redis_link import RedisLink, connect
@@ -62,93 +56,23 @@ STOP_ALLOWANCE_S: Final = 5.0  # for FastStream's own wait, after ours: by then 
 STUCK_ALLOWANCE_S: Final = 60.0  # a try has its bound, a publish too; what is older than both is stuck for good
 BOUND_MARGIN_S: Final = 5.0  # a try takes at most two sends and two waits for credentials, and this
 
-COLLECT_AFTER: Final = 10_000  # new objects; Python's 700 are those of a few messages, and few of them are cycles
-
-log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    """Everything that was built, for the life cycle to start and stop."""
-
-    broker: RabbitBroker
-    intake: Intake
-    express: ExpressLane
-    in_flight: InFlight
-    health: HealthServer
-    redis: RedisLink
-    graph_http: HonestTransport
-    tenant_http: httpx.AsyncClient
-    bound_s: float
-
 
 def create_app(settings: Settings) -> FastStream:
     """Build the application; nothing connects before it runs."""
     worker = _build(settings)
-    cannot_go_on: list[str] = []
-
-    @asynccontextmanager
-    async def lifespan(**_: Any) -> AsyncIterator[None]:
-        configure_logging(settings.log_level)
-        port = await worker.health.start()
-        log.info("starting", version=__version__, httpPort=port, prefetch=settings.rabbitmq_prefetch)
-        if not settings.credential_cache_keys:
-            log.warning("credentials_not_encrypted", fix="set CREDENTIAL_CACHE_KEYS to encrypt them in Redis")
-        watchdog = asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2))
-        try:
-            yield
-        except ChannelAccessRefused as error:
-            # The topology is declared by now: what is left to refuse in FastStream's start is the consumer.
-            cannot_go_on.append(f"RabbitMQ does not let the user of RABBITMQ_URL consume: grant the right ({error})")
-        finally:
-            watchdog.cancel()
-            await worker.health.stop()
-            await worker.graph_http.aclose()
-            await worker.tenant_http.aclose()
-            await worker.redis.aclose()
-            await tracing.stop()
-        if cannot_go_on:
-            raise SystemExit(cannot_go_on[0])
-
-    app = FastStream(worker.broker, logger=None, lifespan=lifespan, specification=ContractSpecification())
+    life = Lifecycle(worker, settings)
+    app = FastStream(worker.broker, logger=None, lifespan=life.around, specification=ContractSpecification())
 
     @app.on_startup
     async def open_intake() -> None:
-        try:
-            await worker.express.open(await worker.intake.open())
-        except CannotStart as error:
-            cannot_go_on.append(str(error))
-            app.exit()
-            # FastStream's loop sees the exit and stops; its own start must not go on meanwhile.
-            await asyncio.Event().wait()
+        await life.open(app)
 
-    @app.after_startup
-    async def started() -> None:
-        _spare_the_collector()
-        log.info("consuming")
-
-    @app.on_shutdown
-    async def drain() -> None:
-        await worker.intake.stop_deliveries()
-        drained = await worker.in_flight.drain(settings.shutdown_grace_ms / 1000)
-        await worker.express.flush()
-        log.info("stopped", finished=drained.finished, returned=drained.returned, unknown=drained.unknown)
-        if drained.unknown:
-            cannot_go_on.append(
-                f"{drained.unknown} tries were cut off after SHUTDOWN_GRACE_MS; the ledger knows which had sent"
-            )
-
+    app.after_startup(life.started)
+    app.on_shutdown(life.drain)
     return app
 
 
-def _spare_the_collector() -> None:
-    """What is there by now stays as long as the process: the garbage collector need not look at it again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER)
-
-
-def _build(settings: Settings) -> _Worker:
+def _build(settings: Settings) -> Worker:
     guard_properties()
     redis = RedisLink(connect(settings.redis_url.get_secret_value()))
     tenant_http = httpx.AsyncClient(transport=HonestTransport(settings.rabbitmq_prefetch), timeout=None)  # noqa: S113 - the client bounds each attempt
@@ -180,9 +104,23 @@ def _build(settings: Settings) -> _Worker:
     )
     vhost = URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
     intake = Intake(broker, vhost=vhost, queue_kind=settings.rabbitmq_queue_type)
+    health = _health(settings, intake, in_flight, redis, instruments, metrics, bound_s=bound_s)
+    return Worker(broker, intake, express, in_flight, health, redis, graph_http, tenant_http, bound_s)
+
+
+def _health(
+    settings: Settings,
+    intake: Intake,
+    in_flight: InFlight,
+    redis: RedisLink,
+    instruments: Instruments,
+    metrics: DeliveryMetrics,
+    *,
+    bound_s: float,
+) -> HealthServer:
     depths = QueueDepths(lambda: intake.connection)
     _show(instruments, in_flight, redis)
-    health = HealthServer(
+    return HealthServer(
         settings.http_host,
         settings.http_port,
         status=_status(settings, intake, redis, metrics, depths).read,
@@ -190,7 +128,6 @@ def _build(settings: Settings) -> _Worker:
         alive=lambda: in_flight.oldest_s() < bound_s + STUCK_ALLOWANCE_S and intake.stuck_s() < STUCK_ALLOWANCE_S,
         metrics=lambda: _rendered(instruments, depths),
     )
-    return _Worker(broker, intake, express, in_flight, health, redis, graph_http, tenant_http, bound_s)
 
 
 def _show(instruments: Instruments, in_flight: InFlight, redis: RedisLink) -> None:

@@ -1,0 +1,127 @@
+"""The worker's life, in the order that keeps messages safe: start, consume, stop taking, finish, close."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import structlog
+from aiormq.exceptions import ChannelAccessRefused
+from faststream import FastStream
+from faststream.rabbit import RabbitBroker
+
+from stream import __version__
+from stream.delivery.express import ExpressLane
+from stream.delivery.inflight import InFlight
+from stream.delivery.intake import CannotStart, Intake
+from stream.meta.transport import HonestTransport
+from stream.observe import tracing
+from stream.observe.health import HealthServer
+from stream.observe.logging import configure_logging
+from stream.redis_link import RedisLink
+from stream.settings import Settings
+
+COLLECT_AFTER: Final = 10_000  # new objects; Python's 700 are those of a few messages, and few of them are cycles
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What was built and must be started and stopped.
+
+    Attributes:
+        bound_s: How long a try may take, in seconds.
+    """
+
+    broker: RabbitBroker
+    intake: Intake
+    express: ExpressLane
+    in_flight: InFlight
+    health: HealthServer
+    redis: RedisLink
+    graph_http: HonestTransport
+    tenant_http: httpx.AsyncClient
+    bound_s: float
+
+
+class Lifecycle:
+    """What FastStream calls in the course of a run.
+
+    Args:
+        worker: What there is.
+        settings: The environment.
+    """
+
+    def __init__(self, worker: Worker, settings: Settings) -> None:
+        self._worker = worker
+        self._settings = settings
+        self._cannot_go_on: list[str] = []
+
+    @asynccontextmanager
+    async def around(self, **_: Any) -> AsyncIterator[None]:
+        """From before the start until after the stop.
+
+        Raises:
+            SystemExit: With the sentence that tells an operator why the worker could not go on.
+        """
+        worker = self._worker
+        await self._announce()
+        watchdog = asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2))
+        try:
+            yield
+        except ChannelAccessRefused as error:
+            # The topology is declared by now: what is left to refuse in FastStream's start is the consumer.
+            self._cannot_go_on.append(
+                f"RabbitMQ does not let the user of RABBITMQ_URL consume: grant the right ({error})"
+            )
+        finally:
+            watchdog.cancel()
+            await worker.health.stop()
+            await worker.graph_http.aclose()
+            await worker.tenant_http.aclose()
+            await worker.redis.aclose()
+            await tracing.stop()
+        if self._cannot_go_on:
+            raise SystemExit(self._cannot_go_on[0])
+
+    async def open(self, app: FastStream) -> None:
+        """Before FastStream's own start: connect, and declare."""
+        try:
+            await self._worker.express.open(await self._worker.intake.open())
+        except CannotStart as error:
+            self._cannot_go_on.append(str(error))
+            app.exit()
+            # FastStream's loop sees the exit and stops; its own start must not go on meanwhile.
+            await asyncio.Event().wait()
+
+    async def started(self) -> None:
+        """Messages arrive from now on. What is there stays: the garbage collector need not look at it ever again."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(COLLECT_AFTER)
+        log.info("consuming")
+
+    async def drain(self) -> None:
+        """Before FastStream's own stop: take nothing more, and bring what is in flight to its end."""
+        worker = self._worker
+        await worker.intake.stop_deliveries()
+        drained = await worker.in_flight.drain(self._settings.shutdown_grace_ms / 1000)
+        await worker.express.flush()
+        log.info("stopped", finished=drained.finished, returned=drained.returned, unknown=drained.unknown)
+        if drained.unknown:
+            self._cannot_go_on.append(
+                f"{drained.unknown} tries were cut off after SHUTDOWN_GRACE_MS; the ledger knows which had sent"
+            )
+
+    async def _announce(self) -> None:
+        configure_logging(self._settings.log_level)
+        port = await self._worker.health.start()
+        log.info("starting", version=__version__, httpPort=port, prefetch=self._settings.rabbitmq_prefetch)
+        if not self._settings.credential_cache_keys:
+            log.warning("credentials_not_encrypted", fix="set CREDENTIAL_CACHE_KEYS to encrypt them in Redis")

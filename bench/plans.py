@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.flatness import Case, run_cases
 from bench.memory import run_memory
-from bench.replicas import run_replicas
+from bench.replicas import Replicas, run_replicas
 from bench.rounds import BASE_PREFETCH, Size, print_results, run_latencies, run_rounds
 from bench.workers import node_problem
 
@@ -26,16 +26,17 @@ FULL_SIZES: Final = {
 FULL_LATENCY_S: Final = 4.0
 FULL_ROUNDS_WITHIN_S: Final = 140.0
 FULL_WITHIN_S: Final = 265.0  # of five minutes; starting and ending the servers takes the rest
-FULL_REPLICAS: Final = (1, 2)
-FULL_REPLICA_MESSAGES: Final = 5_000
+FULL_REPLICAS: Final = (Replicas(1, 4_000), Replicas(2, 4_000))
+
+# Replicas that take all they can leave the servers, and each other, too little of two cores; these leave enough.
+CAPPED: Final = (Replicas(1, 2_000, share=0.25), Replicas(2, 2_000, share=0.25))
 
 FLAT_MESSAGES: Final = 4_000
 MANY_TENANTS: Final = 10_000
 LONG_QUEUE: Final = 100_000
 
 SCALE_ROUNDS: Final = 1
-SCALE_MESSAGES: Final = 10_000
-REPLICAS: Final = (1, 2, 4)
+SCALE_REPLICAS: Final = (Replicas(1, 10_000), Replicas(2, 10_000), Replicas(4, 10_000))
 
 
 async def quick(stage: Stage) -> None:
@@ -61,13 +62,13 @@ async def full(stage: Stage) -> None:
     print_results(results)
     await run_latencies(stage, results, FULL_LATENCY_S)
     await run_cases(stage, [Case(tenants=MANY_TENANTS), Case(behind=LONG_QUEUE)], FLAT_MESSAGES, rounds=1)
-    await run_replicas(stage, FULL_REPLICAS, FULL_REPLICA_MESSAGES)
+    await run_replicas(stage, [*FULL_REPLICAS, *CAPPED])
     await run_memory(stage, FULL_WITHIN_S - (time.monotonic() - started))
 
 
 async def scale(stage: Stage) -> None:
     """Replicas over one broker, then tenants and the queue's depth."""
-    await run_replicas(stage, REPLICAS, SCALE_MESSAGES)
+    await run_replicas(stage, [*SCALE_REPLICAS, *CAPPED])
     few, many, depth = 1_000, MANY_TENANTS, 1_000
     cases = [
         Case(tenants=few),

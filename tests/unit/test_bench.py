@@ -8,13 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
 import orjson
 import pytest
 
-from bench import broker_counts, rounds, tables, usage
+from bench import broker_counts, limits, rounds, tables, usage
 from bench.graph_stub import BODY
 from bench.load import make_body
 from bench.measure import Run
@@ -96,6 +97,34 @@ def test_the_machine_is_busy_with_all_but_idling_and_waiting_for_disks() -> None
 
 def test_a_machine_whose_cores_all_work_is_wholly_busy() -> None:
     assert usage.machine_share(1000.0 * (os.cpu_count() or 1), seconds=1.0) == 1.0
+
+
+def test_a_quarter_of_a_core_is_a_quarter_of_each_period(tmp_path: Path) -> None:
+    assert limits.layout(tmp_path, 0.25) == (tmp_path, {"cpu.max": "25000 100000"})
+    (tmp_path / "cpu").mkdir()
+    settings = {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "25000"}
+    assert limits.layout(tmp_path, 0.25) == (tmp_path / "cpu", settings)
+
+
+def test_where_no_group_can_be_made_the_reason_is_told(tmp_path: Path) -> None:
+    reason = limits.limit_problem(tmp_path / "none")
+    assert reason
+    assert "No such file or directory" in reason
+
+
+@pytest.mark.skipif(limits.limit_problem() is not None, reason="no control group can be made here")
+def test_a_limited_process_gets_its_share_and_its_group_is_removed() -> None:
+    parent, _ = limits.layout(limits.ROOT, 0.25)
+    with limits.Limits() as groups, subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        groups.limit([process.pid], 0.25)
+        before = usage.cpu_ms([process.pid])
+        time.sleep(0.6)
+        used_ms = usage.cpu_ms([process.pid]) - before
+        made = list(parent.glob(f"bench-{os.getpid()}-*"))
+        process.kill()
+    assert used_ms < 300
+    assert len(made) == 1
+    assert not made[0].exists()
 
 
 def test_this_worker_is_compared_at_each_prefetch() -> None:

@@ -7,41 +7,42 @@ from typing import TYPE_CHECKING, Final
 
 from bench.flatness import Case, run_cases
 from bench.memory import run_memory
-from bench.replicas import run_replicas
-from bench.rounds import BASE_PREFETCH, print_results, run_latencies, run_rounds
+from bench.replicas import Replicas, run_replicas
+from bench.rounds import BASE_PREFETCH, Size, print_results, run_latencies, run_rounds
 from bench.workers import node_problem
 
 if TYPE_CHECKING:
     from bench.stage import Stage
 
-QUICK_MESSAGES: Final = 3_000
-QUICK_ROUNDS: Final = 2
+QUICK_SIZE: Final = Size(messages=3_000, rounds=2)
 QUICK_LATENCY_S: Final = 3.0
 QUICK_ROUNDS_WITHIN_S: Final = 30.0
 
-FULL_MESSAGES: Final = 10_000
-FULL_FEW_MESSAGES: Final = 3_000  # where only the prefetch differs
-FULL_ROUNDS: Final = 3
-FULL_LATENCY_S: Final = 6.0
-FULL_ROUNDS_WITHIN_S: Final = 90.0
+FULL_SIZES: Final = {
+    10: Size(messages=3_000, rounds=2),
+    BASE_PREFETCH: Size(messages=6_000, rounds=3),
+    200: Size(messages=3_000, rounds=2),
+}
+FULL_LATENCY_S: Final = 4.0
+FULL_ROUNDS_WITHIN_S: Final = 140.0
 FULL_WITHIN_S: Final = 265.0  # of five minutes; starting and ending the servers takes the rest
-FULL_REPLICAS: Final = (1, 2)
-FULL_REPLICA_MESSAGES: Final = 5_000
-OTHER_PREFETCHES: Final = (10, 200)
+FULL_REPLICAS: Final = (Replicas(1, 4_000), Replicas(2, 4_000))
+
+# Replicas that take all they can leave the servers, and each other, too little of two cores; these leave enough.
+CAPPED: Final = (Replicas(1, 2_000, share=0.25), Replicas(2, 2_000, share=0.25))
 
 FLAT_MESSAGES: Final = 4_000
 MANY_TENANTS: Final = 10_000
 LONG_QUEUE: Final = 100_000
 
-SCALE_MESSAGES: Final = 10_000
 SCALE_ROUNDS: Final = 1
-REPLICAS: Final = (1, 2, 4)
+SCALE_REPLICAS: Final = (Replicas(1, 10_000), Replicas(2, 10_000), Replicas(4, 10_000))
 
 
 async def quick(stage: Stage) -> None:
     """This worker and the floor, in less than a minute."""
-    cases = {("floor", BASE_PREFETCH): QUICK_MESSAGES, ("stream", BASE_PREFETCH): QUICK_MESSAGES}
-    results = await run_rounds(stage, cases, QUICK_ROUNDS, QUICK_ROUNDS_WITHIN_S)
+    cases = {("floor", BASE_PREFETCH): QUICK_SIZE, ("stream", BASE_PREFETCH): QUICK_SIZE}
+    results = await run_rounds(stage, cases, QUICK_ROUNDS_WITHIN_S)
     print_results(results)
     await run_latencies(stage, results, QUICK_LATENCY_S)
 
@@ -56,19 +57,18 @@ async def full(stage: Stage) -> None:
     if problem := node_problem():
         print(f"node: skipped, {problem}")
         kinds.remove("node")
-    cases = {(kind, BASE_PREFETCH): FULL_MESSAGES for kind in kinds}
-    cases |= {("stream", prefetch): FULL_FEW_MESSAGES for prefetch in OTHER_PREFETCHES}
-    results = await run_rounds(stage, cases, FULL_ROUNDS, FULL_ROUNDS_WITHIN_S)
+    cases = {(kind, prefetch): size for prefetch, size in FULL_SIZES.items() for kind in kinds}
+    results = await run_rounds(stage, cases, FULL_ROUNDS_WITHIN_S)
     print_results(results)
     await run_latencies(stage, results, FULL_LATENCY_S)
     await run_cases(stage, [Case(tenants=MANY_TENANTS), Case(behind=LONG_QUEUE)], FLAT_MESSAGES, rounds=1)
-    await run_replicas(stage, FULL_REPLICAS, FULL_REPLICA_MESSAGES)
+    await run_replicas(stage, [*FULL_REPLICAS, *CAPPED])
     await run_memory(stage, FULL_WITHIN_S - (time.monotonic() - started))
 
 
 async def scale(stage: Stage) -> None:
     """Replicas over one broker, then tenants and the queue's depth."""
-    await run_replicas(stage, REPLICAS, SCALE_MESSAGES)
+    await run_replicas(stage, [*SCALE_REPLICAS, *CAPPED])
     few, many, depth = 1_000, MANY_TENANTS, 1_000
     cases = [
         Case(tenants=few),

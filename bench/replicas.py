@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bench import tables, usage
+from bench.limits import Limits, limit_problem
 from bench.measure import Stalled, sent
 from bench.rounds import BASE_PREFETCH, TENANTS
 from bench.workers import StreamWorker
@@ -22,6 +23,7 @@ COUNTED_WITHIN_S: Final = 10.0  # the last messages are counted once they are ac
 POLL_S: Final = 0.1
 COLUMNS: Final = (
     "replicas",
+    "cores each",
     "msg/s",
     "msg/s, 1 = 1",
     "CPU ms/msg",
@@ -30,6 +32,21 @@ COLUMNS: Final = (
     "fetches",
     "Redis commands/msg",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """Some replicas on one backlog.
+
+    Attributes:
+        count: How many.
+        messages: The backlog, for all of them together.
+        share: What each may use of one core, from 0 to 1; `None`: as much as there is.
+    """
+
+    count: int
+    messages: int
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,63 +70,88 @@ class Together:
     machine: float
 
 
-async def run_replicas(stage: Stage, counts: Sequence[int], messages: int) -> None:
-    """Measure each number of replicas, one first, and print the table."""
-    rows, one = [], 0.0
-    for count in counts:
-        tenants = stage.new_tenants(TENANTS)
-        found = await measure_replicas(stage, count, prefetch=BASE_PREFETCH, messages=messages, tenants=tenants)
-        one = one or found.rate
-        rows.append(
-            [
-                str(count),
-                f"{found.rate:.0f}",
-                f"{found.rate / one:.2f}",
-                f"{found.cpu_ms:.3f}",
-                f"{found.machine:.0%}",
-                ", ".join(map(str, found.shares)),
-                f"{found.fetches} for {TENANTS} tenants",
-                f"{found.redis_commands:.2f}",
-            ]
+async def run_replicas(stage: Stage, cases: Sequence[Replicas]) -> None:
+    """Measure the cases, for each share of a core the one with one replica first, and print the table.
+
+    Cases with a share are left out, and a line says so, where it cannot be enforced.
+    """
+    if problem := limit_problem():
+        print(f"  replicas with a share of a core each: skipped, {problem}")
+        cases = [case for case in cases if case.share is None]
+    rows, one = [], dict[float | None, float]()
+    for case in cases:
+        found = await measure_replicas(stage, case, prefetch=BASE_PREFETCH, tenants=stage.new_tenants(TENANTS))
+        rows.append(_row(case, found, one.setdefault(case.share, found.rate)))
+        print(
+            f"  replicas: {case.count}, cores each: {_share(case)}: {found.rate:.0f} msg/s, {found.cpu_ms:.3f} ms/msg",
+            flush=True,
         )
-        print(f"  replicas: {count}: {found.rate:.0f} msg/s, {found.cpu_ms:.3f} ms/msg", flush=True)
-    print(f"\n{messages:,} messages each\n\n{tables.table(COLUMNS, rows)}")
+    print(f"\nReplicas on one queue\n\n{tables.table(COLUMNS, rows)}")
 
 
-async def measure_replicas(stage: Stage, count: int, *, prefetch: int, messages: int, tenants: list[str]) -> Together:
-    """Freeze warm replicas, fill the queue, let all go at once, and measure until it is empty."""
+def _share(case: Replicas) -> str:
+    return "no limit" if case.share is None else f"{case.share:g}"
+
+
+def _row(case: Replicas, found: Together, one: float) -> list[str]:
+    """One case; `one` is what one replica with the same share of a core did, in messages a second."""
+    return [
+        str(case.count),
+        _share(case),
+        f"{found.rate:.0f}",
+        f"{found.rate / one:.2f}",
+        f"{found.cpu_ms:.3f}",
+        f"{found.machine:.0%}",
+        ", ".join(map(str, found.shares)),
+        f"{found.fetches} for {TENANTS} tenants",
+        f"{found.redis_commands:.2f}",
+    ]
+
+
+async def measure_replicas(stage: Stage, case: Replicas, *, prefetch: int, tenants: list[str]) -> Together:
+    """Start replicas and end them; between, measure what they do."""
     await stage.load.fresh_queues()
     settings = stage.settings(prefetch, stage.graph.url)
-    replicas = [StreamWorker(settings, stage.log(f"replica-{number}")) for number in range(count)]
-    fetches = stage.tenants.fetches()
-    try:
-        for replica in replicas:
-            await asyncio.to_thread(replica.start)
-        before = stage.graph.requests()
-        await stage.load.publish(WARM * count, tenants)
-        await sent(stage, before + WARM * count)
-        warm = await _delivered(replicas, WARM * count)
-        pids = [pid for replica in replicas for pid in usage.tree(replica.pid)]
-        for replica in replicas:
-            replica.pause()
-        await stage.load.publish(messages, tenants)
-        redis, cpu_ms, machine_ms = stage.redis.counts(), usage.cpu_ms(pids), usage.machine_ms()
-        started = time.monotonic()
-        for replica in replicas:
-            replica.resume()
-        await sent(stage, before + WARM * count + messages)
-        took, machine_ms = time.monotonic() - started, usage.machine_ms() - machine_ms
-        cpu_ms, redis = usage.cpu_ms(pids) - cpu_ms, stage.redis.counts() - redis
-        delivered = await _delivered(replicas, WARM * count + messages)
-    finally:
-        for replica in replicas:
-            await asyncio.to_thread(replica.stop)
+    replicas = [StreamWorker(settings, stage.log(f"replica-{number}")) for number in range(case.count)]
+    with Limits() as limits:
+        try:
+            for replica in replicas:
+                await asyncio.to_thread(replica.start)
+            return await _measure(stage, replicas, case, tenants, limits)
+        finally:
+            for replica in replicas:
+                await asyncio.to_thread(replica.stop)
+
+
+async def _measure(
+    stage: Stage, replicas: list[StreamWorker], case: Replicas, tenants: list[str], limits: Limits
+) -> Together:
+    """Freeze warm replicas, limit them, fill the queue, let all go at once, and measure until it is empty."""
+    before, fetches, warm_up = stage.graph.requests(), stage.tenants.fetches(), WARM * case.count
+    await stage.load.publish(warm_up, tenants)
+    await sent(stage, before + warm_up)
+    warm = await _delivered(replicas, warm_up)
+    trees = [usage.tree(replica.pid) for replica in replicas]
+    pids = [pid for tree in trees for pid in tree]
+    for replica, tree in zip(replicas, trees, strict=True):
+        replica.pause()
+        if case.share is not None:
+            limits.limit(tree, case.share)
+    await stage.load.publish(case.messages, tenants)
+    redis, cpu_ms, machine_ms = stage.redis.counts(), usage.cpu_ms(pids), usage.machine_ms()
+    started = time.monotonic()
+    for replica in replicas:
+        replica.resume()
+    await sent(stage, before + warm_up + case.messages)
+    took, machine_ms = time.monotonic() - started, usage.machine_ms() - machine_ms
+    cpu_ms, redis = usage.cpu_ms(pids) - cpu_ms, stage.redis.counts() - redis
+    delivered = await _delivered(replicas, warm_up + case.messages)
     return Together(
-        rate=messages / took,
-        cpu_ms=cpu_ms / messages,
+        rate=case.messages / took,
+        cpu_ms=cpu_ms / case.messages,
         shares=[after - first for after, first in zip(delivered, warm, strict=True)],
         fetches=stage.tenants.fetches() - fetches,
-        redis_commands=redis.commands / messages,
+        redis_commands=redis.commands / case.messages,
         machine=usage.machine_share(machine_ms, took),
     )
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import orjson
+import pytest
 
-from bench import broker_counts, tables, usage
+from bench import broker_counts, limits, rounds, tables, usage
 from bench.graph_stub import BODY
 from bench.load import make_body
 from bench.measure import Run
+from bench.rounds import Size
+from bench.stage import Stage
 from sandbox.world import RunningRabbitMQ
 from stream.contract.messages import decode
 from stream.meta.client import _accepted
 
+RUN = Run(100, 2.0, 50, (9, 2), (5, 5))
 LOCK = Path(__file__).parents[2] / "bench" / "node" / "package-lock.json"
 
 BURN = """
@@ -56,7 +63,7 @@ def test_the_load_is_what_the_contract_asks_for() -> None:
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    slow = [Run(100, 2.0, 50, (9, 2), (5, 5)), Run(50, 4.0, 50, (9, 2), (5, 5))]
+    slow = [RUN, Run(50, 4.0, 50, (9, 2), (5, 5))]
     fast = [Run(200, 1.0, 50, (0, 0), (1, 1)), Run(100, 2.0, 50, (0, 0), (1, 1))]
     assert tables.ratio(slow, fast) == ("2.00 (2.00-2.00)", "0.50 (0.50-0.50)")
 
@@ -90,3 +97,60 @@ def test_the_machine_is_busy_with_all_but_idling_and_waiting_for_disks() -> None
 
 def test_a_machine_whose_cores_all_work_is_wholly_busy() -> None:
     assert usage.machine_share(1000.0 * (os.cpu_count() or 1), seconds=1.0) == 1.0
+
+
+def test_a_quarter_of_a_core_is_a_quarter_of_each_period(tmp_path: Path) -> None:
+    assert limits.layout(tmp_path, 0.25) == (tmp_path, {"cpu.max": "25000 100000"})
+    (tmp_path / "cpu").mkdir()
+    settings = {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "25000"}
+    assert limits.layout(tmp_path, 0.25) == (tmp_path / "cpu", settings)
+
+
+def test_where_no_group_can_be_made_the_reason_is_told(tmp_path: Path) -> None:
+    reason = limits.limit_problem(tmp_path / "none")
+    assert reason
+    assert "No such file or directory" in reason
+
+
+@pytest.mark.skipif(limits.limit_problem() is not None, reason="no control group can be made here")
+def test_a_limited_process_gets_its_share_and_its_group_is_removed() -> None:
+    parent, _ = limits.layout(limits.ROOT, 0.25)
+    with limits.Limits() as groups, subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        groups.limit([process.pid], 0.25)
+        before = usage.cpu_ms([process.pid])
+        time.sleep(0.6)
+        used_ms = usage.cpu_ms([process.pid]) - before
+        made = list(parent.glob(f"bench-{os.getpid()}-*"))
+        process.kill()
+    assert used_ms < 300
+    assert len(made) == 1
+    assert not made[0].exists()
+
+
+def test_this_worker_is_compared_at_each_prefetch() -> None:
+    results = {("floor", 10): [RUN], ("stream", 10): [RUN], ("floor", 50): [RUN] * 2, ("stream", 50): [RUN] * 2}
+    same = "1.00 (1.00-1.00)"
+    assert rounds.ratio_rows(results) == [
+        ["stream / floor", "10", "1.00", "1.00"],
+        ["stream / floor", "50", same, same],
+    ]
+
+
+def test_latency_is_measured_at_each_prefetch_of_this_worker_only() -> None:
+    results = {(kind, prefetch): [RUN] for prefetch in (10, 50) for kind in ("floor", "stream")}
+    assert rounds.latency_cases(results) == [("stream", 10), ("floor", 50), ("stream", 50)]
+
+
+@pytest.mark.parametrize(("within_s", "made"), [(60.0, 2), (0.005, 1)])
+async def test_a_round_that_would_take_too_long_is_left_out(
+    within_s: float, made: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def measure(*_: object, **__: object) -> Run:
+        await asyncio.sleep(0.01)
+        return RUN
+
+    monkeypatch.setattr(rounds, "measure", measure)
+    cases = {("stream", 10): Size(messages=1, rounds=1), ("stream", 50): Size(messages=1, rounds=2)}
+    results = await rounds.run_rounds(Mock(spec=Stage), cases, within_s)
+    assert {case: len(runs) for case, runs in results.items()} == {("stream", 10): 1, ("stream", 50): made}
+    assert ("no round 2" in capsys.readouterr().out) == (made == 1)

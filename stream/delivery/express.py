@@ -71,6 +71,8 @@ class ExpressLane:
             ChannelInvalidStateError: The channel that it came on is closed.
         """
         channel: Any = incoming.channel
+        if _is_gone(channel):
+            raise ChannelInvalidStateError("the channel that the message came on is closed")
         self._write(channel, frame.marshal(commands.Basic.Ack(incoming.delivery_tag or 0), channel.number))
 
     async def flush(self) -> None:
@@ -83,7 +85,7 @@ class ExpressLane:
         if self._opened is None:
             raise ChannelInvalidStateError("the channel for events has not been opened")
         channel = await self._opened.get_underlay_channel()
-        if channel.is_closed:
+        if _is_gone(channel):
             raise ChannelInvalidStateError("the channel for events is closed")
         return channel
 
@@ -130,8 +132,7 @@ class _Writer:
             self.connection.loop.call_soon(self._write)
 
     def _write(self, _written: object = None) -> None:
-        # A frame on a channel that has been closed since would make the broker close the whole connection.
-        alive = [frames for channel, frames in self._waiting if not channel.is_closed]
+        alive = [frames for channel, frames in self._waiting if not _is_gone(channel)]
         if alive and self.connection.write_queue.full():
             self.connection.loop.call_later(FULL_QUEUE_S, self._write)
             return
@@ -149,8 +150,17 @@ def _publish_frame(exchange: str, routing_key: str, channel_number: int) -> byte
     return frame.marshal(commands.Basic.Publish(exchange=exchange, routing_key=routing_key), channel_number)
 
 
+def _is_gone(channel: Any) -> bool:
+    """Whether the broker would take a frame on it for an error of the whole connection, and close that.
+
+    aiormq answers the broker's close at once, and some rounds of the event loop before its `is_closed` says so.
+    """
+    return bool(channel.is_closed or channel._Channel__close_event.is_set())  # noqa: SLF001 - nothing public tells
+
+
 def _content_frames(body: bytes, properties: Properties, channel: Any) -> list[bytes]:
     size, number = channel.max_content_size, channel.number
     header = frame.marshal(ContentHeader(body_size=len(body), properties=properties), number)
-    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    # A broker whose frame_max is 0 sets no limit.
+    parts = [body[start : start + size] for start in range(0, len(body), size)] if size > 0 else [body]
     return [header, *(frame.marshal(ContentBody(part), number) for part in parts)]

@@ -7,6 +7,7 @@ the broker. Events are news, not custody: they are confirmed too, but their loss
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -119,13 +120,20 @@ class Settlement:
             self._metrics.not_settled(delivery.message)
         else:
             self._express.acknowledge(delivery.incoming)
-            report.settled(delivery.message, delivery.history, decision)
-            self._metrics.settled(delivery, decision)
+            self._tell(delivery, decision)
 
     async def give_back(self, incoming: AbstractIncomingMessage) -> None:
         """Hand a message back to the queue, after a pause."""
         await self._sleep(RETURN_PAUSE_S)
         await incoming.nack(requeue=True)
+
+    def _tell(self, delivery: Delivery, decision: Decision) -> None:
+        """Log and count; whatever goes wrong with that, the message is settled, and must not be settled again."""
+        try:
+            report.settled(delivery.message, delivery.history, decision)
+            self._metrics.settled(delivery, decision)
+        except Exception:
+            log.exception("not_reported", **report.identity(delivery.message))
 
     async def _wait(self, delivery: Delivery, delay_s: float, history: History) -> None:
         level, routing_key = delays.route(delay_s)
@@ -143,7 +151,7 @@ class Settlement:
         await self._confirmed(lambda: _bounded(publisher.publish(copy, routing_key=DEAD_LETTER_KEY)))
         if delivery.message is not None and decision.failure.rule.told:
             alert = notices.alert(delivery.message, decision, self._now()).model_dump_json(exclude_none=True)
-            await self._event(ALERT_KEY_PREFIX, delivery, delivery.message, alert.encode())
+            await self._event(ALERT_KEY_PREFIX, delivery, delivery.message, alert.encode(), uuid.uuid4().hex)
 
     async def _announce_sent(self, delivery: Delivery, decision: Acknowledge) -> None:
         # A duplicate was announced when it was sent, unless that try lost its channel or its replica before it could:
@@ -151,15 +159,20 @@ class Settlement:
         redelivered = delivery.incoming.redelivered or names.REDELIVERED in delivery.incoming.headers
         news = isinstance(decision.outcome, Sent) or redelivered
         if delivery.message is not None and news:
-            sent = notices.sent(delivery.message, delivery.history, decision.outcome, self._now())
-            await self._event(SENT_KEY_PREFIX, delivery, delivery.message, sent)
+            outcome = decision.outcome
+            sent = notices.sent(delivery.message, delivery.history, outcome, self._now())
+            accepted = outcome.accepted if isinstance(outcome, Sent) else outcome.first
+            await self._event(SENT_KEY_PREFIX, delivery, delivery.message, sent, accepted.wamid)
 
-    async def _event(self, prefix: str, delivery: Delivery, message: OutboundMessage, body: bytes) -> None:
+    async def _event(
+        self, prefix: str, delivery: Delivery, message: OutboundMessage, body: bytes, message_id: str
+    ) -> None:
         headers: dict[str, Any] = {}
         properties = Properties(
             content_type="application/json",
             delivery_mode=DeliveryMode.PERSISTENT,
             correlation_id=_short(message.metadata.correlationId) or delivery.incoming.correlation_id,
+            message_id=_short(message_id),  # the same for an event that comes twice
             timestamp=self._now(),
             headers=headers,
         )
@@ -188,6 +201,11 @@ class Settlement:
                 if task is None or task.cancelling():
                     raise
                 reason = "the connection closed before the broker confirmed"
+            except Exception as error:
+                # What aiormq raises for a connection that ends between two frames has no class of its own.
+                if type(error) is not Exception:
+                    raise
+                reason = "the connection ended before the broker confirmed"
             else:
                 return
             await self._sleep(PUBLISH_BACKOFF_S * 2**attempt)

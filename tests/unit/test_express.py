@@ -56,9 +56,14 @@ class Channel:
         self.delivery_tag = 0
         self.confirmations: dict[int, asyncio.Future[Any]] = {}
         self.is_closed = False
+        self._Channel__close_event = asyncio.Event()  # aiormq's, which is set when it answers the broker's close
 
     def create_future(self) -> asyncio.Future[Any]:
         return self.connection.create_future()
+
+    def answer_close(self) -> None:
+        """The broker has closed it, and aiormq has answered; soon it will say so."""
+        self._Channel__close_event.set()
 
     def confirm(self, tag: int) -> None:
         self.confirmations.pop(tag).set_result(None)
@@ -171,6 +176,32 @@ async def test_nothing_is_written_on_a_channel_that_was_closed_meanwhile() -> No
     with pytest.raises(ChannelInvalidStateError):
         await task
     assert [number for number, _ in await connection.written()] == [2]
+
+
+async def test_nothing_is_written_after_the_answer_to_the_brokers_close_of_a_channel() -> None:
+    connection = Connection()
+    events, intake = Channel(connection, 3), Channel(connection, 2)
+    lane = await lane_on(events)
+    lane.acknowledge(came_on(intake, 1))
+    intake.answer_close()
+    events.answer_close()
+    with pytest.raises(ChannelInvalidStateError):
+        lane.acknowledge(came_on(intake, 2))
+    with pytest.raises(ChannelInvalidStateError):
+        await lane.publish(b"{}", EVENT, routing_key="outbound.sent.acme")
+    await asyncio.wait_for(lane.flush(), 5)
+    assert connection.write_queue.empty()
+
+
+async def test_a_broker_without_a_limit_for_frames_gets_the_body_in_one() -> None:
+    connection = Connection()
+    channel = Channel(connection)
+    channel.max_content_size = -8  # what aiormq makes of frame_max 0
+    task = await publishing(await lane_on(channel))
+    _, _, (_, body) = await connection.written()
+    assert body.value == b"{}"
+    channel.confirm(1)
+    await task
 
 
 async def test_a_publish_without_an_open_channel_fails_at_once() -> None:

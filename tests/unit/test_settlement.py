@@ -12,6 +12,7 @@ import pytest
 from aio_pika import DeliveryMode, IncomingMessage, Message
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from structlog.testing import capture_logs
 
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
@@ -176,10 +177,11 @@ async def test_a_correlation_id_of_any_length_costs_no_settlement(decision: Deci
         OSError("gone"),
         TimeoutError(),
         asyncio.CancelledError(),
+        Exception(),  # aiormq's, for a connection that ends between two frames
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize(("decision", "name"), [(WAIT, "waits"), (QUIET, "dead_letters")])
+@pytest.mark.parametrize(("decision", "name"), [(WAIT, "waits"), (QUIET, "dead_letters"), (SENT, "sent")])
 async def test_a_publish_that_fails_once_is_tried_again(decision: Decision, name: str, error: BaseException) -> None:
     assert await World(**{name: [error]}).settle(decision) == [name, "acked"]
 
@@ -241,3 +243,27 @@ async def test_a_decision_that_it_does_not_know_acknowledges_nothing() -> None:
     with pytest.raises(AssertionError):
         await world.settle(cast("Decision", "forget it"))
     assert world.story == []
+
+
+async def test_an_error_that_nobody_foresaw_is_not_taken_for_a_broken_connection() -> None:
+    world = World(waits=[ZeroDivisionError("unforeseen")])
+    with pytest.raises(ZeroDivisionError):
+        await world.settle(WAIT)
+    assert world.story == []
+
+
+async def test_a_message_that_cannot_be_reported_is_settled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(DeliveryMetrics, "settled", broken)
+    with capture_logs() as lines:
+        assert await World().settle(WAIT) == ["waits", "acked"]
+    assert [line["event"] for line in lines] == ["waiting_for_retry", "not_reported"]
+
+
+async def test_an_event_that_comes_twice_has_the_same_message_id() -> None:
+    world = World()
+    await world.settle(SENT)
+    await world.settle(Acknowledge(Duplicate(FIRST)), headers={"x-redelivered": True})
+    assert [event.properties.message_id for event in world.lane.published] == ["wamid.A", "wamid.A"]

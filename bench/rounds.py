@@ -21,7 +21,7 @@ TENANTS: Final = 10
 LATENCY_COLUMNS: Final = ("worker", "prefetch", "load msg/s", "p50 ms", "p95 ms", "p99 ms")
 RATIO_COLUMNS: Final = ("compared", "prefetch", "CPU ms/msg", "msg/s")
 
-Case = tuple[str, int]  # a worker's kind and its prefetch
+WorkerCase = tuple[str, int]  # a worker's kind and its prefetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class Size:
     rounds: int
 
 
-Results = Mapping[Case, Sequence[Run]]
+Results = Mapping[WorkerCase, Sequence[Run]]
 
 
-async def run_rounds(stage: Stage, cases: Mapping[Case, Size], within_s: float) -> Results:
+async def run_rounds(stage: Stage, cases: Mapping[WorkerCase, Size], within_s: float) -> Results:
     """Measure all cases in rounds, in fewer where they would take longer than `within_s` seconds."""
-    results: dict[Case, list[Run]] = defaultdict(list)
-    seconds: dict[Case, float] = defaultdict(float)  # that each case took when it was last measured
+    results: dict[WorkerCase, list[Run]] = defaultdict(list)
+    seconds: dict[WorkerCase, float] = defaultdict(float)  # that each case took when it was last measured
     started, rounds = time.monotonic(), max(size.rounds for size in cases.values())
     for number in range(1, rounds + 1):
         of_round = {case: size for case, size in cases.items() if size.rounds >= number}
@@ -82,7 +82,7 @@ async def run_latencies(stage: Stage, results: Results, seconds: float) -> None:
     )
 
 
-def latency_cases(results: Results) -> list[Case]:
+def latency_cases(results: Results) -> list[WorkerCase]:
     """This worker at all its prefetches, the others at the base's."""
     return [case for case in results if case[0] == "stream" or case[1] == BASE_PREFETCH]
 

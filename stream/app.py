@@ -74,7 +74,9 @@ def create_app(settings: Settings) -> FastStream:
 
 def _build(settings: Settings) -> Worker:
     guard_properties()
-    redis = RedisLink(connect(settings.redis_url.get_secret_value()))
+    instruments = Instruments(tenants=settings.metrics_tenants)
+    refused = instruments.counter("redis_refused_total")
+    redis = RedisLink(connect(settings.redis_url.get_secret_value()), on_refused=refused.inc)
     tenant_http = httpx.AsyncClient(transport=HonestTransport(settings.rabbitmq_prefetch), timeout=None)  # noqa: S113 - the client bounds each attempt
     connect_s = settings.meta_api_timeout_ms / 1000 * CONNECT_SHARE
     graph_http = HonestTransport(settings.rabbitmq_prefetch, connect_s=connect_s)
@@ -83,7 +85,6 @@ def _build(settings: Settings) -> Worker:
     )
     bound_s = 2 * (settings.meta_api_timeout_ms / 1000 + PATIENCE_S) + BOUND_MARGIN_S
     credentials = _credentials(settings, redis, tenant_http)
-    instruments = Instruments(tenants=settings.metrics_tenants)
     metrics = DeliveryMetrics(instruments)
     processor = _processor(settings, redis, graph_http, credentials, metrics=metrics, bound_s=bound_s)
 

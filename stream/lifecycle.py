@@ -26,7 +26,7 @@ from stream.observe.logging import configure_logging
 from stream.redis_link import RedisLink
 from stream.settings import Settings
 
-COLLECT_AFTER: Final = 10_000  # new objects; Python's 700 are those of a few messages, and few of them are cycles
+COLLECT_AFTER: Final = 10_000  # new objects; Python's 700 are a few messages' worth, and hardly any of them in cycles
 
 log = structlog.get_logger(__name__)
 

@@ -3,9 +3,9 @@
 Redis makes the worker better (shared credentials, no message twice), never possible: while it is away, messages are
 delivered without it. Its absence is found out once a second by one caller; the others do not wait for it.
 
-Every message runs scripts, so those share their way: one that finds no batch on the way leaves at once, those that come
-meanwhile leave together as the next. Most of a command's price is that of its write and its read, and a batch pays
-those once.
+Every message runs scripts, so they travel in batches: one that finds no batch on the way leaves at once, those that
+come meanwhile leave together as the next. Most of a command's price is that of its write and its read, and a batch
+pays those once.
 """
 
 from __future__ import annotations
@@ -104,11 +104,19 @@ class RedisLink:
 
     Args:
         redis: The client.
+        on_refused: Told how many commands were refused for what their keys hold.
         clock: Seconds, for the pause between probes.
     """
 
-    def __init__(self, redis: Redis, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        on_refused: Callable[[int], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.redis = redis
+        self._on_refused = on_refused
         self._clock = clock
         self._away_since: float | None = None
         self._next_probe = 0.0
@@ -131,6 +139,9 @@ class RedisLink:
         self._enter()
         try:
             answer = await command(*args, **options)
+        except ResponseError as error:
+            self._note_refusals([error])
+            raise _away(error) from None
         except (RedisError, OSError) as error:
             self._note_away(error)
             raise _away(error) from None
@@ -258,6 +269,7 @@ class RedisLink:
                 self._note_away(error)
                 return
         if refused:
+            self._on_refused(len(refused))
             log.warning("redis_refused", error=str(refused[0]), commands=len(refused))
         self._note_there()
 

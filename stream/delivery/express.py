@@ -1,9 +1,10 @@
-"""The express lane to the broker: sent events and acknowledgements, as many in one write as there are at the moment.
+"""The worker's fast way to the broker, the express lane: events and acknowledgements, all that wait in one write.
 
-Every delivered message has one of each. Through FastStream's publisher, aio-pika's exchange and aiormq's channel they
-cost more CPU than all the rest of a message, and a write to the socket each. Here pamqp encodes them, they go into
-aiormq's queue of frames together, and its table of confirmations confirms them, on a channel that nothing else
-publishes on. What is rare (waits, dead letters, alerts) goes through FastStream's publishers.
+Every delivered message has a sent event and an acknowledgement. Through FastStream's publisher, aio-pika's exchange and
+aiormq's channel they cost more CPU than all the rest of a message, and a write to the socket each. Here pamqp encodes
+them and aiormq sends and confirms them, on a channel that nothing else publishes on: its `write_queue`, `ChannelFrame`,
+`delivery_tag` and `confirmations` are what its own `basic_publish` uses. Waits and dead letters, which are rare and
+must reach a queue, go through FastStream's publishers.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class ExpressLane:
         Raises:
             ChannelInvalidStateError: There is no channel at the moment.
             AMQPError: The broker refused it, or the channel was closed before it could confirm.
-            TimeoutError: It did not confirm within `CONFIRM_TIMEOUT_S`, and `SWEEP_S` at most.
+            TimeoutError: It did not confirm within `CONFIRM_TIMEOUT_S`; noticed up to `SWEEP_S` later.
         """
         channel = await self._channel()
         method = _publish_frame(self._exchange, routing_key, channel.number)
@@ -155,7 +156,7 @@ def _is_gone(channel: Any) -> bool:
 
     aiormq answers the broker's close at once, and some rounds of the event loop before its `is_closed` says so.
     """
-    return bool(channel.is_closed or channel._Channel__close_event.is_set())  # noqa: SLF001 - nothing public tells
+    return bool(channel.is_closed or channel._Channel__close_event.is_set())  # noqa: SLF001 - nothing public tells; a unit test asks aiormq for it
 
 
 def _content_frames(body: bytes, properties: Properties, channel: Any) -> list[bytes]:

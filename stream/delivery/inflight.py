@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 class _Running:
     started: float
     began_at: float  # seconds since the epoch
-    incoming: AbstractIncomingMessage | None
+    incoming: AbstractIncomingMessage
     message: OutboundMessage | None = None
     reported: bool = False
 
@@ -70,7 +70,7 @@ class InFlight:
         return len(self._running)
 
     def start(
-        self, work: Callable[[], Coroutine[Any, Any, None]], incoming: AbstractIncomingMessage | None = None
+        self, work: Callable[[], Coroutine[Any, Any, None]], incoming: AbstractIncomingMessage
     ) -> asyncio.Task[None] | None:
         """Start `work` as a task of its own, whoever is cancelled meanwhile; nothing while draining."""
         if self._draining:
@@ -95,8 +95,7 @@ class InFlight:
     def oldest_message_s(self) -> float:
         """Age of the oldest message that is being tried, from its publish, in seconds; 0 when there is none."""
         published = (
-            published_at(each.message, each.incoming.timestamp if each.incoming else None, each.began_at)
-            for each in self._running.values()
+            published_at(each.message, each.incoming.timestamp, each.began_at) for each in self._running.values()
         )
         return max(0.0, self._now() - min(published, default=float("inf")))
 

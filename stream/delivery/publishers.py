@@ -40,7 +40,7 @@ def declare_publishers(broker: RabbitBroker) -> Publishers:
 
 
 def _declare_events(broker: RabbitBroker) -> None:
-    """Declare the events for the document; each delivered message has one, so the express lane publishes them."""
+    """Declare the events, for the document only: the express lane (`express.py`) publishes them."""
     broker.publisher(
         routing_key=SENT_KEY_PREFIX + "#",
         exchange=INTAKE,

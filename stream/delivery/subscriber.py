@@ -41,6 +41,8 @@ def build_subscriber(
 
     class Settle(BaseMiddleware[Any, Any]):
         async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> None:
+            # FastStream takes the message for done when this returns, while the rest of its chain runs in our task. Its
+            # lock, scopes and acknowledgement are over by then: nothing here uses them, and a stop drains `in_flight`.
             incoming = msg.raw_message
             task = in_flight.start(lambda: consumer.consume(incoming, lambda: call_next(msg)), incoming)
             if task is not None and tracing.tracing():  # FastStream's span of a try lasts as long as this does
@@ -68,7 +70,7 @@ def build_subscriber(
 
 
 async def parse_message(incoming: IncomingMessage) -> RabbitMessage:
-    """FastStream's own parser draws two random ids for a message that has none; nothing here reads them."""
+    """FastStream would draw two random ids for a message that has none, or an empty one; nothing here reads them."""
     return RabbitMessage(
         incoming,
         incoming.body,

@@ -141,6 +141,12 @@ CATALOG: Final = (
     ),
     Metric("messages_in_flight", "gauge", "messages", "Tries that run now."),
     Metric("redis_away", "gauge", "boolean", "1 while Redis cannot be reached and a message may be sent twice."),
+    Metric(
+        "redis_refused_total",
+        "counter",
+        "commands",
+        "Commands that Redis refused because of what their key holds: their messages were sent without a record.",
+    ),
     Metric("events_lost_total", "counter", "events", "Events that the broker did not confirm, and were given up."),
     Metric("worker_info", "gauge", "boolean", "1; says which version runs.", ("version",)),
 )

@@ -172,9 +172,6 @@ class Channel:
     def __init__(self, story: list[str]) -> None:
         self._story = story
 
-    async def basic_ack(self, *_: Any, **__: Any) -> None:
-        self._story.append("acked")
-
     async def basic_nack(self, *_: Any, requeue: bool = True, **__: Any) -> None:
         self._story.append(f"nacked requeue={requeue}")
 

@@ -17,6 +17,7 @@ from yarl import URL
 from stream import __version__
 from stream.app import STOP_ALLOWANCE_S
 from stream.contract.queues import INTAKE_QUEUE
+from stream.delivery.express import FLUSH_S
 from stream.delivery.intake import CANCEL_TIMEOUT_S
 from stream.settings import Settings
 
@@ -124,7 +125,7 @@ def test_secrets_come_by_reference_and_none_is_in_the_manifests() -> None:
 def test_a_stop_gets_the_time_that_it_takes() -> None:
     grace_s = int(_one("ConfigMap")["data"]["SHUTDOWN_GRACE_MS"]) / 1000
     default_s = Settings.model_fields["shutdown_grace_ms"].default / 1000
-    around_s = CANCEL_TIMEOUT_S + STOP_ALLOWANCE_S + SPARE_S
+    around_s = CANCEL_TIMEOUT_S + FLUSH_S + STOP_ALLOWANCE_S + SPARE_S
     assert _pod()["spec"]["terminationGracePeriodSeconds"] >= max(grace_s, default_s) + around_s
 
 

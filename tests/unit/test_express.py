@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+import aiormq
 import pytest
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
 from aiormq.abc import ChannelFrame
@@ -176,6 +177,10 @@ async def test_nothing_is_written_on_a_channel_that_was_closed_meanwhile() -> No
     with pytest.raises(ChannelInvalidStateError):
         await task
     assert [number for number, _ in await connection.written()] == [2]
+
+
+def test_aiormq_still_keeps_to_itself_what_the_lane_looks_at() -> None:
+    assert "_Channel__close_event" in aiormq.Channel.__init__.__code__.co_names
 
 
 async def test_nothing_is_written_after_the_answer_to_the_brokers_close_of_a_channel() -> None:

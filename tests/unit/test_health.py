@@ -116,7 +116,7 @@ async def test_the_age_of_the_oldest_try_is_what_tells_a_stuck_worker() -> None:
     async def work() -> None:
         await release.wait()
 
-    in_flight.start(work)
+    in_flight.start(work, incoming())
     await asyncio.sleep(0)
     now[0] += 75
     assert in_flight.oldest_s() == 75

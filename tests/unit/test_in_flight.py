@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from stream.delivery import inflight
 from stream.delivery.inflight import Drained, InFlight
-from tests.unit.doubles import Clock, message
+from tests.unit.doubles import Clock, incoming, message
 
 
 class Try:
@@ -30,7 +30,7 @@ async def test_a_try_goes_on_when_its_handler_is_cancelled() -> None:
     in_flight, work = InFlight(), Try()
 
     async def handler() -> None:
-        in_flight.start(work.__call__)
+        in_flight.start(work.__call__, incoming())
         await asyncio.Event().wait()
 
     handling = asyncio.create_task(handler())
@@ -46,11 +46,11 @@ async def test_a_try_goes_on_when_its_handler_is_cancelled() -> None:
 
 async def test_a_stop_waits_for_what_runs_and_starts_nothing_more() -> None:
     in_flight, work, late = InFlight(), Try(), Try()
-    in_flight.start(work.__call__)
+    in_flight.start(work.__call__, incoming())
     await work.started.wait()
     drain = asyncio.create_task(in_flight.drain(5))
     await asyncio.sleep(0)
-    assert in_flight.start(late.__call__) is None
+    assert in_flight.start(late.__call__, incoming()) is None
     assert not drain.done()
     work.release.set()
     assert await drain == Drained(finished=1, returned=1, unknown=0)
@@ -69,7 +69,7 @@ async def test_a_try_that_outlasts_the_stop_is_cut_off_and_named() -> None:
         in_flight.describe(message())
         await work()
 
-    task = in_flight.start(about_a_message)
+    task = in_flight.start(about_a_message, incoming())
     assert task is not None
     await work.started.wait()
     with capture_logs() as logs:
@@ -94,7 +94,7 @@ async def test_an_error_that_nobody_foresaw_reaches_the_log() -> None:
         raise ZeroDivisionError("unforeseen")
 
     with capture_logs() as logs:
-        task = in_flight.start(broken)
+        task = in_flight.start(broken, incoming())
         assert task is not None
         await asyncio.wait([task])
         await asyncio.sleep(0)  # the waiter may resume before the task's callback
@@ -117,7 +117,7 @@ async def test_the_watchdog_names_a_stuck_try_once(monkeypatch: pytest.MonkeyPat
         for _ in range(5):
             await asyncio.sleep(0)
 
-    task = in_flight.start(about_a_message)
+    task = in_flight.start(about_a_message, incoming())
     assert task is not None
     await work.started.wait()
     watchdog = asyncio.create_task(in_flight.watch(limit_s=30))

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 TEST_TOOLS = PROJECT["dependency-groups"]["test"]
-BOUND = re.compile(r"(?P<name>[a-z0-9-]+)(?:\[[a-z,]+\])?>=(?P<lowest>[0-9.]+)(?:,<[0-9]+)?(?:; .+)?")
+BOUND = re.compile(r"(?P<name>[a-z0-9-]+)(?:\[[a-z,]+\])?>=(?P<lowest>[0-9.]+)(?:,<[0-9.]+)?(?:; .+)?")
 PINNED = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[0-9][0-9a-z.]*)(?: ; .+?)?(?P<hashes>(?: --hash=\S+)+)")
 HASH = re.compile(r"sha256:[0-9a-f]{64}")
 

@@ -15,7 +15,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream import redis_link
-from stream.redis_link import MOST_IN_BATCH, PROBE_EVERY_S, RedisAway, RedisLink, Script
+from stream.redis_link import MOST_IN_BATCH, PROBE_EVERY_S, RedisAway, RedisLink, Script, connect
 from tests.unit.doubles import Clock, ScriptConnection
 
 ECHO = Script("return KEYS[1]")
@@ -29,7 +29,8 @@ class World:
         self.clock = Clock()
         self.trouble: dict[str, list[Exception]] = {}
         self.connection = ScriptConnection(self._answer)
-        self.link = RedisLink(cast("Redis", self.connection), clock=self.clock)
+        self.refused: list[int] = []
+        self.link = RedisLink(cast("Redis", self.connection), on_refused=self.refused.append, clock=self.clock)
 
     def _answer(self, command: list[bytes]) -> object:
         troubles = self.trouble.get(command[3].decode(), [])
@@ -111,6 +112,27 @@ async def test_a_refused_command_is_its_own_callers_trouble_only(
     assert await world.run("a") == ["a"]
     assert (world.link.away, world.connection.disconnects) == (False, 0)
     assert {line["event"] for line in lines} == {"redis_refused"}
+
+
+async def test_a_single_command_that_is_refused_is_its_own_callers_trouble_too(
+    world: World, lines: list[MutableMapping[str, Any]]
+) -> None:
+    async def refused() -> None:
+        raise WRONG_TYPE
+
+    with pytest.raises(RedisAway, match="WRONGTYPE"):
+        await world.link.ask(refused)
+    assert (world.link.away, world.refused) == (False, [1])
+    assert [line["event"] for line in lines] == ["redis_refused"]
+
+
+async def test_a_connection_of_the_clients_own_pool_has_what_a_batch_needs() -> None:
+    client = connect("redis://localhost:1")
+    connection = RedisLink(client)._take_connection()
+    assert callable(connection.send_packed_command)
+    assert callable(connection.read_response)
+    assert connection.socket_timeout is None
+    await client.aclose()
 
 
 async def test_a_redis_that_is_full_answers_the_neighbours_and_counts_as_away(world: World) -> None:

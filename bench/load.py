@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractExchange
 
-PHONE_NUMBER_ID: Final = "100000001"
 CONNECTION_NAME: Final = "bench-load"  # so that the broker's counts of the worker can leave it out
 EVENTS_QUEUE: Final = "bench-sent-events"
 EVENTS_KEPT: Final = 1000
@@ -112,7 +111,7 @@ def make_body(tenant: str, recipient: str) -> bytes:
         {
             "metadata": {
                 "tenantId": tenant,
-                "phoneNumberId": PHONE_NUMBER_ID,
+                "phoneNumberId": f"number-of-{tenant}",
                 "internalId": f"bench-{recipient}",
                 "correlationId": f"corr-{recipient}",
             },

@@ -55,7 +55,9 @@ class _Moment:
         return cls(time.monotonic(), usage.cpu_ms(pids), stage.graph.requests(), stage.redis.counts())
 
 
-async def measure(stage: Stage, kind: str, *, prefetch: int, messages: int, tenants: list[str], behind: int = 0) -> Run:
+async def measure(
+    stage: Stage, kind: str, *, prefetch: int, messages: int, tenants: list[str], behind: int = 0, warm: int = WARM
+) -> Run:
     """Measure so many messages of a backlog that is there before the worker starts.
 
     Args:
@@ -65,20 +67,21 @@ async def measure(stage: Stage, kind: str, *, prefetch: int, messages: int, tena
         messages: How many to measure, after the warm-up.
         tenants: Whose they are, in turn.
         behind: How many more lie on the queue behind them and stay there.
+        warm: How many are sent before measuring begins.
     """
     await stage.load.fresh_queues()
-    await stage.load.publish(WARM + messages + behind, tenants)
+    await stage.load.publish(warm + messages + behind, tenants)
     before = stage.graph.requests()
     worker = make_worker(kind, stage.settings(prefetch, stage.graph.url), stage.log(kind))
     await asyncio.to_thread(worker.start)
     try:
-        await sent(stage, before + WARM)
+        await sent(stage, before + warm)
         pids = usage.tree(worker.pid)
         start = _Moment.now(stage, pids)
-        await sent(stage, before + WARM + messages)
+        await sent(stage, before + warm + messages)
         end = _Moment.now(stage, pids)
         peak = usage.peak_mib(pids)
-        broker = None if behind else await _broker_counts(stage, WARM + messages)  # or it would be at work meanwhile
+        broker = None if behind else await _broker_counts(stage, warm + messages)  # or it would be at work meanwhile
     finally:
         await asyncio.to_thread(worker.stop)
     if failed := await stage.load.dead_letters():

@@ -73,7 +73,8 @@ async def scale(stage: Stage) -> None:
     cases = [
         Case(tenants=few),
         Case(tenants=many),
-        Case(tenants=many, cached=False),
+        Case(tenants=many, met=False),
+        Case(tenants=many, cached=False, met=False),
         Case(behind=depth),
         Case(behind=LONG_QUEUE),
     ]

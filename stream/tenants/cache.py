@@ -19,7 +19,7 @@ from stream.tenants.credentials import Credentials
 
 KEY_PREFIX: Final = "whatsapp-stream:credentials:"
 LEASE_PREFIX: Final = "whatsapp-stream:credentials-lease:"
-REMEMBERED: Final = 4096  # tenants; about 2 KiB each
+REMEMBERED: Final = 10_000  # tenants; 1 KiB each, and a decryption for each message of one that is forgotten
 LOCAL_TTL_S: Final = 60.0  # how stale a token may be while Redis is away
 
 # Removes the entry only while it is the one that was read: another replica may have refreshed it since.

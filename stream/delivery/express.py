@@ -71,9 +71,7 @@ class ExpressLane:
         Raises:
             ChannelInvalidStateError: The channel that it came on is closed.
         """
-        channel: Any = incoming.channel
-        if _is_gone(channel):
-            raise ChannelInvalidStateError("the channel that the message came on is closed")
+        channel = open_channel_of(incoming)
         self._write(channel, frame.marshal(commands.Basic.Ack(incoming.delivery_tag or 0), channel.number))
 
     async def flush(self) -> None:
@@ -110,6 +108,18 @@ class ExpressLane:
         if self._writer is None or self._writer.connection is not channel.connection:
             self._writer = _Writer(channel.connection)
         self._writer.add(channel, frames)
+
+
+def open_channel_of(incoming: AbstractIncomingMessage) -> Any:
+    """The channel that a message came on, and on which alone it can be settled.
+
+    Raises:
+        ChannelInvalidStateError: It is closed: the broker delivers the message again.
+    """
+    channel = incoming.channel
+    if _is_gone(channel):
+        raise ChannelInvalidStateError("the message came on a channel that is closed")
+    return channel
 
 
 class _Writer:
@@ -154,9 +164,10 @@ def _publish_frame(exchange: str, routing_key: str, channel_number: int) -> byte
 def _is_gone(channel: Any) -> bool:
     """Whether the broker would take a frame on it for an error of the whole connection, and close that.
 
-    aiormq answers the broker's close at once, and some rounds of the event loop before its `is_closed` says so.
+    aiormq answers the broker's close at once, and some rounds of the event loop before its `is_closed` says so. Nothing
+    public tells that; a unit test asks aiormq whether it still keeps the event.
     """
-    return bool(channel.is_closed or channel._Channel__close_event.is_set())  # noqa: SLF001 - nothing public tells; a unit test asks aiormq for it
+    return bool(channel.is_closed or channel._Channel__close_event.is_set())  # noqa: SLF001
 
 
 def _content_frames(body: bytes, properties: Properties, channel: Any) -> list[bytes]:

@@ -27,7 +27,7 @@ from stream.contract.republish import NotRepublishable, copy_of
 from stream.contract.topology import exchange
 from stream.delivery import notices, report
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
-from stream.delivery.express import CONFIRM_TIMEOUT_S, ExpressLane, Properties
+from stream.delivery.express import CONFIRM_TIMEOUT_S, ExpressLane, Properties, open_channel_of
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Sent
 from stream.delivery.publishers import Publishers
@@ -97,9 +97,8 @@ class Settlement:
         Raises:
             ChannelInvalidStateError: The channel that it came on is closed: the broker delivers it again.
         """
-        if delivery.incoming.channel.is_closed:
-            # The broker has put the message back already. A copy published now would be a second one.
-            raise ChannelInvalidStateError("the message came on a channel that is closed")
+        # If it is closed, the broker has put the message back already. A copy published now would be a second one.
+        open_channel_of(delivery.incoming)
         try:
             match decision:
                 case Acknowledge():
@@ -162,6 +161,7 @@ class Settlement:
             outcome = decision.outcome
             sent = notices.sent(delivery.message, delivery.history, outcome, self._now())
             accepted = outcome.accepted if isinstance(outcome, Sent) else outcome.first
+            # A sent event that comes twice is known by its id.
             await self._event(SENT_KEY_PREFIX, delivery, delivery.message, sent, accepted.wamid)
 
     async def _event(
@@ -172,7 +172,7 @@ class Settlement:
             content_type="application/json",
             delivery_mode=DeliveryMode.PERSISTENT,
             correlation_id=_short(message.metadata.correlationId) or delivery.incoming.correlation_id,
-            message_id=_short(message_id),  # the same for an event that comes twice
+            message_id=_short(message_id),
             timestamp=self._now(),
             headers=headers,
         )

@@ -150,7 +150,6 @@ CATALOG: Final = (
     Metric("events_lost_total", "counter", "events", "Events that the broker did not confirm, and were given up."),
     Metric("worker_info", "gauge", "boolean", "1; says which version runs.", ("version",)),
 )
-_BY_NAME: Final = {metric.name: metric for metric in CATALOG}
 
 
 class Instruments:

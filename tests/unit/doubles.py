@@ -171,6 +171,11 @@ class Channel:
 
     def __init__(self, story: list[str]) -> None:
         self._story = story
+        self._Channel__close_event = asyncio.Event()  # aiormq's, which is set when it answers the broker's close
+
+    def answer_close(self) -> None:
+        """The broker has closed it; soon `is_closed` will say so."""
+        self._Channel__close_event.set()
 
     async def basic_nack(self, *_: Any, requeue: bool = True, **__: Any) -> None:
         self._story.append(f"nacked requeue={requeue}")

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
-import structlog
 
 from stream.contract.identifiers import TenantId
 from stream.redis_link import RedisAway
@@ -27,15 +26,12 @@ class World:
         return Credentials(ACME, token, cached_at=self.clock.now, ttl_ms=ttl_ms)
 
 
+pytestmark = pytest.mark.usefixtures("lines")
+
+
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[MutableMapping[str, Any]]]:
-    with structlog.testing.capture_logs() as captured:
-        yield captured
 
 
 async def test_credentials_seen_within_a_minute_serve_while_redis_is_away(world: World) -> None:

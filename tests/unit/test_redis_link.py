@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, cast
 
 import pytest
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
@@ -60,15 +59,12 @@ class World:
         return [type(answer) if isinstance(answer, BaseException) else answer.decode() for answer in answers]
 
 
+pytestmark = pytest.mark.usefixtures("lines")
+
+
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-@pytest.fixture(autouse=True)
-def lines() -> Iterator[list[MutableMapping[str, Any]]]:
-    with structlog.testing.capture_logs() as captured:
-        yield captured
 
 
 async def settle() -> None:

@@ -238,6 +238,19 @@ async def test_a_message_whose_channel_is_closed_is_left_to_the_broker_alone(
     assert world.story == []
 
 
+@pytest.mark.parametrize("decision", [SENT, WAIT, GIVE_UP], ids=["sent", "wait", "give-up"])
+async def test_a_message_whose_channel_is_just_being_closed_is_not_copied_either(
+    monkeypatch: pytest.MonkeyPatch, decision: Decision
+) -> None:
+    channel = Channel([])
+    channel.answer_close()
+    monkeypatch.setattr(IncomingMessage, "channel", channel)
+    world = World()
+    with pytest.raises(ChannelInvalidStateError):
+        await world.settle(decision)
+    assert world.story == []
+
+
 async def test_a_decision_that_it_does_not_know_acknowledges_nothing() -> None:
     world = World()
     with pytest.raises(AssertionError):

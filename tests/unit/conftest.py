@@ -1,0 +1,16 @@
+"""What several unit tests ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+
+@pytest.fixture
+def lines() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged meanwhile."""
+    with capture_logs() as captured:
+        yield captured

@@ -1,0 +1,45 @@
+"""A stop takes nothing more, then ends what runs, then writes what is left: in this order, or messages come twice."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from stream.delivery.inflight import Drained
+from stream.lifecycle import Lifecycle, Worker
+from stream.settings import Settings
+
+
+class Story:
+    """A worker whose parts note when they are asked."""
+
+    def __init__(self, drained: Drained) -> None:
+        self.told: list[str] = []
+        self._drained = drained
+
+    async def stop_deliveries(self) -> None:
+        self.told.append("takes nothing more")
+
+    async def drain(self, timeout_s: float) -> Drained:
+        self.told.append(f"ends what runs within {timeout_s:g} s")
+        return self._drained
+
+    async def flush(self) -> None:
+        self.told.append("writes what is left")
+
+    def life(self) -> Lifecycle:
+        worker: Any = SimpleNamespace(intake=self, in_flight=self, express=self)
+        settings = Settings(tenant_service_url="http://tenants:3000", shutdown_grace_ms=25_000)
+        return Lifecycle(cast("Worker", worker), settings)
+
+
+@pytest.mark.parametrize("unknown", [0, 2])
+async def test_a_stop_keeps_its_order_and_says_what_it_found(unknown: int) -> None:
+    story = Story(Drained(finished=3, returned=1, unknown=unknown))
+    with capture_logs() as lines:
+        await story.life().drain()
+    assert story.told == ["takes nothing more", "ends what runs within 25 s", "writes what is left"]
+    assert lines == [{"event": "stopped", "log_level": "info", "finished": 3, "returned": 1, "unknown": unknown}]

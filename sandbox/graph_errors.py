@@ -1,13 +1,14 @@
 """Meta's error codes for `POST /{phone-number-id}/messages`, with the HTTP status each one arrives with.
 
 The titles are those of Meta's error code page; the statuses come from its older table, which still had a column
-for them. Meta documents no status for many newer codes: those get 400 here, like most of their neighbours. The rows
-from 2388001 to 2388054, except 2388019, are codes of the older On-Premises API that some partners still see.
+for them. Meta documents no status for many newer codes: those get 400 here, like most of their neighbours. The numbers
+from 2388001 to 2388054 are subcodes beside code 100; 2388019 is a code as well, on Meta's page.
 """
 
 from __future__ import annotations
 
 UNDOCUMENTED = 400
+GENERIC = 100  # "Invalid parameter": the code beside which the subcodes say what is wrong
 
 ERRORS: dict[tuple[int, int | None], tuple[int, str]] = {
     # (code, error_subcode): (HTTP status, title)
@@ -21,6 +22,13 @@ ERRORS: dict[tuple[int, int | None], tuple[int, str]] = {
     (33, None): (400, "Parameter value is not valid"),
     (100, None): (400, "Invalid parameter"),
     (100, 33): (400, "Unsupported post request: object does not exist"),
+    (100, 2388001): (UNDOCUMENTED, "Template not found"),
+    (100, 2388002): (UNDOCUMENTED, "Template parameters mismatch"),
+    (100, 2388003): (UNDOCUMENTED, "Invalid phone number"),
+    (100, 2388005): (UNDOCUMENTED, "Media download failed"),
+    (100, 2388009): (UNDOCUMENTED, "Recipient not on WhatsApp"),
+    (100, 2388019): (UNDOCUMENTED, "Message template limit exceeded"),
+    (100, 2388054): (UNDOCUMENTED, "Phone number not registered"),
     (102, None): (UNDOCUMENTED, "API Session"),
     (104, None): (401, "Access token missing / incorrect signature"),
     (190, None): (401, "Access token has expired / invalid"),
@@ -116,15 +124,14 @@ ERRORS: dict[tuple[int, int | None], tuple[int, str]] = {
     (138009, None): (UNDOCUMENTED, "Call permission request limit hit"),
     (138018, None): (UNDOCUMENTED, "Calling prerequisites not met"),
     (139200, None): (UNDOCUMENTED, "Direct Send access is blocked"),
-    (2388001, None): (UNDOCUMENTED, "Template not found"),
-    (2388002, None): (UNDOCUMENTED, "Template parameters mismatch"),
-    (2388003, None): (UNDOCUMENTED, "Invalid phone number"),
-    (2388005, None): (UNDOCUMENTED, "Media download failed"),
-    (2388009, None): (UNDOCUMENTED, "Recipient not on WhatsApp"),
     (2388019, None): (UNDOCUMENTED, "Message template limit exceeded"),
-    (2388054, None): (UNDOCUMENTED, "Phone number not registered"),
     (2494100, None): (UNDOCUMENTED, "Account is in maintenance mode"),
 }
+
+
+def places(number: int) -> tuple[int, int | None]:
+    """Where Graph's envelope carries a number: as (code, error_subcode)."""
+    return (GENERIC, number) if (GENERIC, number) in ERRORS and (number, None) not in ERRORS else (number, None)
 
 
 def describe(code: int, subcode: int | None = None) -> tuple[int, str]:

@@ -5,7 +5,7 @@ script has as many recipients as a test needs. Scripts with a count keep it for 
 
   number                                   what happens
   ---------------------------------------  ---------------------------------------------------------------------
-  9991 CCCCCCC ...                         always error C (7 digits, zero-padded)
+  9991 CCCCCCC ...                         always error C (7 digits, zero-padded): a code, or a subcode beside code 100
   9992 N CCCCCCC ...                       error C for the first N requests of this number, then success
   9993 N SSS ...                           HTTP status S with an HTML body N times (9 = always), then success
   9994 MMMMM ...                           success, answered after M milliseconds (5 digits)
@@ -31,6 +31,7 @@ import re
 from itertools import cycle, repeat
 from typing import TYPE_CHECKING
 
+from sandbox.graph_errors import places
 from sandbox.steps import Accept, Delay, Drop, Fail, Reply, Step
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def _times(count: int, step: Step) -> Iterable[Step]:
 
 
 _RULES: list[tuple[re.Pattern[str], Callable[..., Iterable[Step]]]] = [
-    (re.compile(r"9991(\d{7})"), lambda code: repeat(Fail(code))),
-    (re.compile(r"9992(\d)(\d{7})"), lambda count, code: repeat(Fail(code), count)),
+    (re.compile(r"9991(\d{7})"), lambda error: repeat(Fail(*places(error)))),
+    (re.compile(r"9992(\d)(\d{7})"), lambda count, error: repeat(Fail(*places(error)), count)),
     (re.compile(r"9993(\d)(\d{3})"), lambda count, status: _times(count, Reply(status, HTML))),
     (re.compile(r"9994(\d{5})"), lambda milliseconds: cycle((Delay(milliseconds / 1000), Accept()))),
     (re.compile(r"9995(\d)([012])"), lambda count, mode: _times(count, Drop(mode))),

@@ -31,7 +31,7 @@ class Fail:
     @property
     def outcome(self) -> str:
         """How the request is recorded."""
-        return f"error {self.code}"
+        return f"error {self.code}" + (f"/{self.subcode}" if self.subcode else "")
 
 
 @dataclass(frozen=True)

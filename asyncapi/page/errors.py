@@ -19,8 +19,8 @@ def errors() -> Html:
     table = tag("table", head, tag("tbody", *(_row(row) for row in ROWS)))
     intro = tag(
         "p",
-        "One row a type. The worker decides by Meta's subcode, then its code, and by the HTTP status only where there "
-        "is no code. A dead letter names the type in ",
+        "One row a type. The worker decides by Meta's subcode, whatever the code beside it; then by the code; and by "
+        "the HTTP status only where neither is known. A dead letter names the type in ",
         code("x-error-type"),
         ".",
     )
@@ -49,7 +49,7 @@ def _row(row: ErrorRule) -> Html:
     decision = decision_of(row)
     return tag(
         "tr",
-        tag("td", code(row.name), tag("small", spans(row.codes), class_="codes") if row.codes else ""),
+        tag("td", code(row.name), tag("small", _numbers(row), class_="codes") if row.codes else ""),
         tag("td", tag("span", decision, class_=f"chip {_COLOURS[decision]}"), _retries(row)),
         tag("td", row.scope.replace("_", " "), _told(row)),
         tag("td", row.meaning, tag("small", row.advice)),
@@ -57,7 +57,7 @@ def _row(row: ErrorRule) -> Html:
         data_find=row.name,
         data_kind="error",
         data_about=row.meaning,
-        data_more=" ".join(map(str, row.codes)),
+        data_more=" ".join(map(str, (*row.codes, *row.subcodes))),
         data_decision=decision,
     )
 
@@ -75,6 +75,10 @@ def _told(row: ErrorRule) -> Html:
         word for word, is_told in (("alerts an operator", row.alert), ("notifies the tenant", row.notify)) if is_told
     ]
     return join(*(tag("small", word) for word in words))
+
+
+def _numbers(row: ErrorRule) -> str:
+    return "; ".join([spans(row.codes), *([f"as subcode {spans(row.subcodes)}"] if row.subcodes else [])])
 
 
 def spans(codes: Iterable[int]) -> str:

@@ -1,8 +1,8 @@
 """From Meta's answer, or its absence, to a row of the error table.
 
-Precedence: subcode, code, HTTP status, exception. Meta documents the code as the signal and the status as
-unreliable: throttles and token errors also arrive as HTTP 400 or 403, and some HTTP 500s never heal. The text of
-`message` and `details` is never matched: titles change and details are localised.
+Precedence: subcode (whatever the code beside it), code, HTTP status, exception. A subcode says more than its code,
+often a mere 100. The status is unreliable: throttles and token errors also arrive as HTTP 400 or 403, and some
+HTTP 500s never heal. The text of `message` and `details` is never matched: titles change and details are localised.
 """
 
 from __future__ import annotations
@@ -98,12 +98,11 @@ def _error_of(body: bytes) -> dict[str, Any]:
 
 
 def _rule(status: int, code: int | None, subcode: int | None, *, transient: bool) -> ErrorRule:
-    if code is not None:
-        if subcode is not None and (rule := BY_SUBCODE.get((code, subcode))):
-            return rule
-        if rule := BY_CODE.get(code):
-            return rule
-    # No code, or one that the table does not know: now the status may speak, and Meta's own hint.
+    if subcode is not None and (rule := BY_SUBCODE.get(subcode)):
+        return rule
+    if code is not None and (rule := BY_CODE.get(code)):
+        return rule
+    # Neither, or none that the table knows: now the status may speak, and Meta's own hint.
     if rule := BY_STATUS.get(status):
         return rule
     return ERROR_TABLE["META_SERVER_ERROR" if transient else "META_REJECTED"]

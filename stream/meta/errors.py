@@ -1,8 +1,9 @@
 """The error table: every way a delivery can fail, what the worker does about it, and what a person should do.
 
-One row a type. A row owns Meta's codes, so a code has exactly one decision. Codes and their meanings come from Meta's
-"Error codes" page (developers.facebook.com, WhatsApp Cloud API, read 2026-09) and, for 2388xxx, from older answers.
-Where Meta says "try later" but means hours or a person's work, the row does not retry: the dead letter waits instead.
+One row a type. A row owns Meta's codes and subcodes, so each has exactly one decision. Codes and their meanings come
+from Meta's "Error codes" page (developers.facebook.com, WhatsApp Cloud API, read 2026-09); the 2388xxx are subcodes in
+Graph's envelope, usually beside code 100, and 2388019 stands on the page as a code. Where Meta says "try later" but
+means hours or a person's work, the row does not retry: the dead letter waits instead.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class ErrorRule:
     meaning: str
     advice: str
     codes: tuple[int, ...] = ()
+    subcodes: tuple[int, ...] = ()  # those that are no codes as well; see BY_SUBCODE
     retry: RetryRule | None = None
     invalidate_credentials: bool = False
     alert: bool = False  # an operator should act
@@ -124,6 +126,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "Meta refused the tenant's access token: expired, revoked or malformed.",
         "Give the tenant a new system-user token in the Tenant Service, then replay the dead letters.",
         codes=(0, 102, 104, 190),
+        subcodes=(458, 459, 460, 463, 464, 467, 492),
         retry=ONCE,
         invalidate_credentials=True,
         alert=True,
@@ -388,6 +391,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "Meta does not know the phone number id, or the token may not see it.",
         "Check phoneNumberId and the token's access to it.",
         codes=(33,),
+        subcodes=(33,),
         alert=True,
     ),
     ErrorRule(
@@ -515,9 +519,11 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
 
 ERROR_TABLE: Final[dict[str, ErrorRule]] = {row.name: row for row in ROWS}
 BY_CODE: Final[dict[int, ErrorRule]] = {code: row for row in ROWS for code in row.codes}
-# A subcode that changes the decision of its code. The subcodes of 190 (458 … 492) all mean what 190 means.
-BY_SUBCODE: Final[dict[tuple[int, int], ErrorRule]] = {
-    (100, 33): ERROR_TABLE["PHONE_NUMBER_NOT_FOUND"],
+# From six digits on, Meta's codes and subcodes are one numbering: such a number means the same in either place. Smaller
+# subcodes are a numbering of their own, in which 190 is not the code 190.
+ONE_NUMBERING: Final = 100_000
+BY_SUBCODE: Final[dict[int, ErrorRule]] = {
+    number: row for row in ROWS for number in (*row.subcodes, *(code for code in row.codes if code >= ONE_NUMBERING))
 }
 BY_STATUS: Final[dict[int, ErrorRule]] = {
     401: ERROR_TABLE["AUTH_ERROR"],

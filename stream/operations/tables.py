@@ -69,11 +69,12 @@ def rewritten(text: str) -> str:
 
 
 def _codes(row: ErrorRule) -> str:
-    """The codes, a run of them by its ends."""
+    """The codes, a run of them by its ends; then what is a subcode only."""
     first = [code for code in row.codes if code - 1 not in row.codes]
     last = [code for code in row.codes if code + 1 not in row.codes]
     runs = zip(first, last, strict=True)
-    return ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in runs) or NONE
+    codes = [f"{low}" if low == high else f"{low}-{high}" for low, high in runs]
+    return ", ".join(codes + [f"subcode {number}" for number in row.subcodes]) or NONE
 
 
 def _decision(row: ErrorRule) -> str:

@@ -29,7 +29,7 @@ async def test_the_documents_own_publisher_gets_its_message_delivered(scene: Sce
     "prefix",
     [
         pytest.param("99910131047", id="refused by Meta"),
-        pytest.param("99912388054", id="refused by Meta with an old code"),
+        pytest.param("99912388054", id="refused by Meta with a subcode"),
     ],
 )
 async def test_a_real_dead_letter_is_as_described(scene: Scene, prefix: str) -> None:

@@ -72,7 +72,7 @@ async def test_a_refused_token_is_dropped_fetched_anew_and_the_message_resent(sc
     scene.graph.revoke(scene.tenants.rotate(tenant))
     internal_id = await scene.publish(second, tenant)
     await scene.accepted(second)
-    assert [request.outcome for request in scene.graph.by_recipient(second)] == ["error 190", "accepted"]
+    assert [request.outcome for request in scene.graph.by_recipient(second)] == ["error 190/463", "accepted"]
     assert scene.tenants.fetches[tenant] == 2
     assert (await scene.event(f"outbound.sent.{tenant}", internal_id))["attempts"] == 2
 

@@ -14,25 +14,27 @@ from tests.scene import Scene, number, text_message, unique
 
 
 @pytest.mark.parametrize(
-    ("code", "error_type"),
+    ("code", "subcode", "error_type"),
     [
-        ("2388003", "INVALID_PHONE"),
-        ("2388001", "TEMPLATE_NOT_FOUND"),
-        ("2388002", "TEMPLATE_PARAMS_MISMATCH"),
-        ("2388009", "RECIPIENT_NOT_ON_WHATSAPP"),
-        ("0131047", "WINDOW_EXPIRED"),
-        ("2388054", "PHONE_NOT_REGISTERED"),
-        ("0131045", "PHONE_NOT_REGISTERED"),  # arrives as HTTP 500
+        (100, 2388001, "TEMPLATE_NOT_FOUND"),
+        (100, 2388002, "TEMPLATE_PARAMS_MISMATCH"),
+        (100, 2388003, "INVALID_PHONE"),
+        (100, 2388009, "RECIPIENT_NOT_ON_WHATSAPP"),
+        (100, 2388054, "PHONE_NOT_REGISTERED"),
+        (2388019, None, "TEMPLATE_LIMIT"),
+        (131047, None, "WINDOW_EXPIRED"),
+        (131045, None, "PHONE_NOT_REGISTERED"),  # arrives as HTTP 500
     ],
 )
 async def test_an_error_that_does_not_heal_is_dead_lettered_after_one_send(
-    scene: Scene, code: str, error_type: str
+    scene: Scene, code: int, subcode: int | None, error_type: str
 ) -> None:
-    to = number("9991" + code)
+    to = number(f"9991{subcode or code:07}")
     internal_id = await scene.publish(to)
     letter = await scene.letter(internal_id)
     assert letter.headers["x-error-type"] == error_type
-    assert letter.headers["x-error-code"] == int(code)
+    assert letter.headers["x-error-code"] == code
+    assert letter.headers.get("x-error-subcode") == subcode
     assert letter.headers["x-attempts"] == 1
     assert letter.headers["x-retryable"] is False
     assert len(scene.graph.by_recipient(to)) == 1

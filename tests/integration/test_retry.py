@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from sandbox.steps import Fail
 from tests.scene import Scene, number, unique
 
 
@@ -112,12 +113,15 @@ async def test_the_pair_limit_waits_for_that_recipient_only(scene: Scene) -> Non
 
 
 @pytest.mark.parametrize(
-    ("code", "error_type"), [("2388005", "MEDIA_DOWNLOAD_FAILED"), ("0131053", "MEDIA_DOWNLOAD_FAILED")]
+    "answer",
+    [Fail(100, 2388005), Fail(131000, 2388005), Fail(2388005), Fail(131053)],
+    ids=lambda answer: answer.outcome,
 )
-async def test_a_media_download_is_retried_once(scene: Scene, code: str, error_type: str) -> None:
-    to = number("9991" + code)
+async def test_a_media_download_is_retried_once(scene: Scene, answer: Fail) -> None:
+    to = number()
+    scene.graph.script(to, [answer] * 3)
     letter = await scene.letter(await scene.publish(to))
-    assert letter.headers["x-error-type"] == error_type
+    assert letter.headers["x-error-type"] == "MEDIA_DOWNLOAD_FAILED"
     assert len(scene.graph.by_recipient(to)) == 2
 
 

@@ -7,6 +7,7 @@ import pytest
 from stream.meta.errors import (
     BY_CODE,
     BY_STATUS,
+    BY_SUBCODE,
     ERROR_TABLE,
     ONCE,
     ROWS,
@@ -109,6 +110,11 @@ def test_no_name_stands_in_two_rows() -> None:
 def test_no_code_stands_in_two_rows() -> None:
     counted = Counter(code for row in ROWS for code in row.codes)
     assert [code for code, times in counted.items() if times > 1] == []
+
+
+def test_no_subcode_has_two_rows() -> None:
+    rows = [(number, row.name) for row in ROWS for number in (*row.codes, *row.subcodes) if number in BY_SUBCODE]
+    assert {(number, name) for number, name in rows if BY_SUBCODE[number].name != name} == set()
 
 
 def test_only_throttles_use_the_throttle_budget() -> None:

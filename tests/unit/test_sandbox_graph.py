@@ -92,6 +92,14 @@ async def test_every_known_code_has_a_magic_number_and_its_documented_status(sen
     assert all(response.json()["error"]["code"] == code for code, response in responses.items())
 
 
+@pytest.mark.parametrize("number", [2388001, 2388002, 2388003, 2388005, 2388009, 2388054])
+async def test_a_subcode_comes_beside_code_100_as_graph_sends_it(send: Send, number: int) -> None:
+    response = await send(f"9991{number}42")
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["error_subcode"]) == (400, 100, number)
+    assert error["message"].startswith("(#100) ")
+
+
 @pytest.mark.parametrize(
     ("number", "statuses"),
     [

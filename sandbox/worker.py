@@ -32,12 +32,12 @@ class WorkerProcess:
     """One replica.
 
     Args:
-        environment: Its settings, e.g. `RABBITMQ_URL`; an HTTP port is chosen here.
+        environment: Its settings, e.g. `RABBITMQ_URL`; without an `HTTP_PORT`, one is chosen here.
         log: Where its output goes.
     """
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        self.port = free_ports(1)[0]
+        self.port = int(environment.get("HTTP_PORT") or free_ports(1)[0])
         self.log = log
         self._environment = {**os.environ, **environment, "HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(self.port)}
         self._process: subprocess.Popen[bytes] | None = None

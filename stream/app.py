@@ -39,9 +39,10 @@ from stream.observe import tracing
 from stream.observe.health import HealthServer
 from stream.observe.metrics import Instruments
 from stream.observe.status import Dependency, Status, reachable
+from stream.operations.invocation import Invocation
 from stream.redis_link import RedisLink, connect
 from stream.retry import RetryHandler
-from stream.settings import InvalidSettings, Settings, load_settings
+from stream.settings import DocumentedSettings, InvalidSettings, Settings, load_settings
 from stream.specification.document import ContractSpecification
 from stream.tenants.cache import CredentialCache
 from stream.tenants.client import TenantServiceClient
@@ -241,10 +242,13 @@ def _broker(settings: Settings) -> RabbitBroker:
 
 
 def _app_from_environment() -> FastStream:
+    asked = Invocation.of(sys.argv[1:], os.environ)
     try:
-        return create_app(load_settings())
+        settings = load_settings(DocumentedSettings if asked.documents else Settings)
+        asked.check(settings)
+        return create_app(settings)
     except InvalidSettings as error:
-        sys.exit(f"whatsapp-stream: {error}")
+        sys.exit("\n".join(f"whatsapp-stream: {line}" for line in str(error).splitlines()))
 
 
 def __getattr__(name: str) -> FastStream:

@@ -7,6 +7,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx
@@ -20,6 +21,7 @@ from stream.delivery.express import ExpressLane
 from stream.delivery.inflight import InFlight
 from stream.delivery.intake import CannotStart, Intake
 from stream.meta.transport import HonestTransport
+from stream.meta.versions import NEWEST, ends_soon
 from stream.observe import tracing
 from stream.observe.health import HealthServer
 from stream.observe.logging import configure_logging
@@ -71,7 +73,8 @@ class Lifecycle:
             SystemExit: With the sentence that tells an operator why the worker could not go on.
         """
         worker = self._worker
-        await self._announce()
+        configure_logging(self._settings.log_level)
+        self._announce(await self._listen())
         watchdog = asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2))
         try:
             yield
@@ -119,9 +122,22 @@ class Lifecycle:
                 f"{drained.unknown} tries were cut off after SHUTDOWN_GRACE_MS; the ledger knows which had sent"
             )
 
-    async def _announce(self) -> None:
-        configure_logging(self._settings.log_level)
-        port = await self._worker.health.start()
-        log.info("starting", version=__version__, httpPort=port, prefetch=self._settings.rabbitmq_prefetch)
-        if not self._settings.credential_cache_keys:
+    async def _listen(self) -> int:
+        """Open the HTTP port, the first thing that a second worker on this machine fails at."""
+        settings = self._settings
+        try:
+            return await self._worker.health.start()
+        except OSError as error:
+            reason = str(error.strerror).rsplit(": ", 1)[-1]  # asyncio puts the address in front, once more
+            raise SystemExit(
+                f"HTTP_PORT: cannot listen on {settings.http_host}:{settings.http_port} ({reason}): stop what uses it, "
+                "or set another HTTP_PORT or HTTP_HOST"
+            ) from None
+
+    def _announce(self, port: int) -> None:
+        settings = self._settings
+        log.info("starting", version=__version__, httpPort=port, prefetch=settings.rabbitmq_prefetch)
+        if not settings.credential_cache_keys:
             log.warning("credentials_not_encrypted", fix="set CREDENTIAL_CACHE_KEYS to encrypt them in Redis")
+        if ends := ends_soon(settings.meta_api_version, datetime.now(UTC).date()):
+            log.warning("api_version_ends", on=f"{ends:%d %B %Y}", fix=f"set META_API_VERSION, e.g. to {NEWEST}")

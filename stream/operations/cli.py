@@ -3,7 +3,7 @@
     stream cache clear                 forget every tenant's credentials
     stream cache invalidate TENANT     forget one tenant's credentials
 
-Needs `REDIS_URL` alone: the commands work while the rest is down.
+Needs `REDIS_URL` (or `REDIS_URL_FILE`) alone: the commands work while the rest is down.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from stream.contract.identifiers import TENANT_ID_PATTERN, TenantId
 from stream.redis_link import RedisAway, RedisLink, connect
+from stream.secret_files import file_variable, from_file
+from stream.setting_checks import redis_url
 from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec
 
@@ -34,14 +37,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        print(asyncio.run(_cache(options)))
-    except ValueError:  # its text may quote the password
-        print("REDIS_URL: must be a URL like redis://host:6379/0", file=sys.stderr)
+        url = _redis_url(os.environ)
+    except ValueError as error:
+        print(error, file=sys.stderr)
         return 1
+    try:
+        print(asyncio.run(_cache(options, url)))
     except (RedisError, OSError, RedisAway) as error:
         print(f"Redis cannot be reached: {error}; check REDIS_URL", file=sys.stderr)
         return 1
     return 0
+
+
+def _redis_url(environ: Mapping[str, str]) -> str:
+    """Redis' address as the worker finds it.
+
+    Raises:
+        ValueError: One sentence that names the variable and the fix, never the value.
+    """
+    variable = file_variable("REDIS_URL") if environ.get(file_variable("REDIS_URL")) else "REDIS_URL"
+    try:
+        url = from_file("REDIS_URL", environ) or environ.get("REDIS_URL", DEFAULT_REDIS_URL)
+        return redis_url(SecretStr(url)).get_secret_value()
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,8 +80,8 @@ def _tenant(value: str) -> TenantId:
     return TenantId(value)
 
 
-async def _cache(options: argparse.Namespace) -> str:
-    redis = connect(os.environ.get("REDIS_URL", DEFAULT_REDIS_URL))
+async def _cache(options: argparse.Namespace, url: str) -> str:
+    redis = connect(url)
     try:
         await redis.ping()  # the cache itself goes on without Redis; an operator wants to know
         # Removing an entry needs no key to read it with.

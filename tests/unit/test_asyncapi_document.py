@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +60,20 @@ def test_the_document_is_the_same_in_every_process_and_environment() -> None:
         [sys.executable, "-c", script], cwd=ROOT.parent, env=other, capture_output=True, text=True, check=True
     )
     assert made.stdout == document().to_json()
+
+
+def test_faststreams_own_command_generates_it_without_any_setting(tmp_path: Path) -> None:
+    program = Path(sys.executable).parent / "faststream"
+    bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    out = tmp_path / "asyncapi.json"
+    subprocess.run(  # noqa: S603 - our own interpreter's own script
+        [program, "docs", "gen", "stream.app:app", "--out", out],
+        cwd=ROOT.parent,
+        env=bare,
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(out.read_text(encoding="utf-8")) == contract()
 
 
 def test_every_documented_operation_is_one_of_the_running_application() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from stream.app import _build
 from stream.meta.transport import HonestTransport
-from stream.settings import load_settings
+from stream.settings import Settings
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Door = Callable[[HonestTransport, str], Awaitable[tuple[int, bytes]]]
@@ -368,7 +368,7 @@ async def test_a_post_that_hangs_while_it_connects_is_a_connect_timeout() -> Non
 
 
 async def test_the_worker_gives_a_connect_less_time_than_the_whole_exchange() -> None:
-    settings = load_settings(tenant_service_url="http://tenants.invalid", meta_api_timeout_ms=400)
+    settings = Settings(tenant_service_url="http://tenants.invalid", meta_api_timeout_ms=400)
     transport = _build(settings).graph_http
     async with Server(never_shakes_hands) as port:
         with pytest.raises(httpx.ConnectTimeout):

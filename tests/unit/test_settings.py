@@ -1,12 +1,26 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from stream.settings import InvalidSettings, Settings, load_settings
+from stream.contract.delays import LONGEST_S
+from stream.meta.errors import ROWS
+from stream.redis_link import connect
+from stream.retry import RetryHandler
+from stream.secret_files import file_variable
+from stream.settings import (
+    LEAST_CAP_MS,
+    LONGEST_CAP_MS,
+    DocumentedSettings,
+    InvalidSettings,
+    Settings,
+    load_settings,
+)
+from stream.settings import SECRETS as SECRET_FIELDS
 
 NEW, OLD = (Fernet.generate_key().decode() for _ in range(2))
 
@@ -15,6 +29,7 @@ NEW, OLD = (Fernet.generate_key().decode() for _ in range(2))
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(file_variable(name.upper()), raising=False)
     monkeypatch.setenv("TENANT_SERVICE_URL", "http://tenants:3000")
     return monkeypatch
 
@@ -148,23 +163,115 @@ def test_the_bad_one_of_two_keys_is_counted(environment: pytest.MonkeyPatch) -> 
     assert "key 2" in refused(environment, CREDENTIAL_CACHE_KEYS=f"{NEW},nonsense")
 
 
+def test_all_that_is_wrong_is_told_at_once_a_line_each(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("TENANT_SERVICE_URL")
+    lines = refused(environment, RABBITMQ_PREFETCH="0", META_API_TIMEOUT_MS="20000", LOG_LEVEL="LOUD").splitlines()
+    names = ["RABBITMQ_PREFETCH", "TENANT_SERVICE_URL", "SHUTDOWN_GRACE_MS", "LOG_LEVEL"]
+    assert [line.split(": ")[0] for line in lines] == names
+
+
 @pytest.mark.parametrize(
-    ("variables", "names"),
+    ("variables", "says"),
     [
-        ({"META_API_TIMEOUT_MS": "20000"}, ("SHUTDOWN_GRACE_MS", "META_API_TIMEOUT_MS")),
-        ({"SHUTDOWN_GRACE_MS": "10000"}, ("SHUTDOWN_GRACE_MS", "META_API_TIMEOUT_MS")),
+        ({"META_API_TIMEOUT_MS": "20000"}, "SHUTDOWN_GRACE_MS: is not above META_API_TIMEOUT_MS"),
+        ({"SHUTDOWN_GRACE_MS": "10000"}, "SHUTDOWN_GRACE_MS: is not above META_API_TIMEOUT_MS"),
         (
-            {"META_API_RETRY_DELAY_MS": "5000", "META_API_RETRY_MAX_DELAY_MS": "4000"},
-            ("META_API_RETRY_DELAY_MS", "META_API_RETRY_MAX_DELAY_MS"),
+            {"META_API_RETRY_DELAY_MS": "50000", "META_API_RETRY_MAX_DELAY_MS": "40000"},
+            "META_API_RETRY_MAX_DELAY_MS: is below META_API_RETRY_DELAY_MS",
         ),
+        ({"META_API_RETRY_DELAY_MS": "70000"}, "META_API_RETRY_MAX_DELAY_MS: is below META_API_RETRY_DELAY_MS"),
+        ({"META_API_RETRY_MAX_DELAY_MS": "14999"}, "META_API_RETRY_MAX_DELAY_MS: is below 15000"),
+        ({"META_API_RETRY_MAX_DELAY_MS": "4094751"}, "META_API_RETRY_MAX_DELAY_MS: is above 4094750"),
+        ({"SENT_LEDGER_TTL_MS": "86399999"}, "SENT_LEDGER_TTL_MS: is below 86400000"),
+        ({"SENT_LEDGER_TTL_MS": "9223372036854775807"}, "SENT_LEDGER_TTL_MS: is above 31536000000"),
     ],
 )
-def test_a_contradiction_names_both_variables(
-    environment: pytest.MonkeyPatch, variables: dict[str, str], names: tuple[str, str]
+def test_a_bound_is_named_with_the_other_side_of_it(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], says: str
 ) -> None:
     sentence = refused(environment, **variables)
-    assert all(name in sentence for name in names)
-    assert "raise it" in sentence
+    assert sentence.startswith(says)
+    assert ("raise it" in sentence) != ("lower it" in sentence)
+
+
+@pytest.mark.parametrize("cap_ms", [LEAST_CAP_MS, LONGEST_CAP_MS])
+def test_no_delay_is_cut_within_the_bounds_of_the_cap(environment: pytest.MonkeyPatch, cap_ms: int) -> None:
+    cap_s = loaded(environment, META_API_RETRY_MAX_DELAY_MS=str(cap_ms)).meta_api_retry_max_delay_ms / 1000
+    backoff = RetryHandler(cap_s=cap_s, draw=lambda: 1.0)
+    for rule in (row.retry for row in ROWS if row.retry):
+        first, last = (
+            backoff.calculate_backoff(attempt, base_delay_s=rule.base_s, growth=rule.growth, cap_s=rule.cap_s)
+            for attempt in (1, 100)
+        )
+        assert first >= (rule.base_s or 0)
+        assert last <= LONGEST_S
+
+
+@pytest.mark.parametrize("version", ["v1.0", "v2.12", "v18.0", "v19.0", "v20.0"])
+def test_a_version_that_meta_has_retired_is_refused(environment: pytest.MonkeyPatch, version: str) -> None:
+    assert refused(environment, META_API_VERSION=version) == (
+        "META_API_VERSION: Meta has retired this version: set v26.0"
+    )
+
+
+@pytest.mark.parametrize("version", ["v21.0", "v26.0", "v27.0", "v100.3"])
+def test_a_version_that_meta_may_have_is_taken(environment: pytest.MonkeyPatch, version: str) -> None:
+    assert loaded(environment, META_API_VERSION=version).meta_api_version == version
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("decode_responses=True", "protocol=3", "encoding=latin-1", "legacy_responses=0", "socket_timeout=60"),
+        *("max_connections=1", "retry_on_timeout=1", "health_check_interval=1", "ssl_ca_certs=/ca.crt", "nonsense=1"),
+        *("db=one", "decode_responses="),
+    ],
+)
+def test_an_option_of_redis_that_the_worker_depends_on_is_refused(environment: pytest.MonkeyPatch, query: str) -> None:
+    assert refused(environment, REDIS_URL=f"redis://redis:6379/0?{query}").startswith("REDIS_URL: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://redis",
+        "redis://redis:6379/?db=3&client_name=worker",
+        "redis://user:pw@redis:6379/15",
+        "rediss://redis:6379/0?ssl_ca_certs=/ca.crt&ssl_certfile=/tls.crt&ssl_keyfile=/tls.key&ssl_password=pw",
+        "rediss://redis:6379/0?ssl_ca_path=/ca&ssl_ca_data=x&ssl_cert_reqs=required&ssl_check_hostname=yes",
+        "rediss://redis:6379/0?ssl_min_version=772&ssl_ciphers=x",
+    ],
+)
+def test_a_url_of_redis_that_is_taken_makes_a_connection(environment: pytest.MonkeyPatch, url: str) -> None:
+    pool = connect(loaded(environment, REDIS_URL=url).redis_url.get_secret_value()).connection_pool
+    assert pool.make_connection()  # type: ignore[no-untyped-call]  # it reads every option, and connects to nothing
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TENANT_SERVICE_TOKEN", "s3cret\ns3cret"),
+        ("TENANT_SERVICE_TOKEN", "Bearer s3cret"),
+        ("TENANT_SERVICE_TOKEN", "s3cret\u00e9"),
+        ("TENANT_SERVICE_TOKEN", "s3cret\x7f"),
+        ("TENANT_SERVICE_URL", "http://tenants\n.example"),
+        ("TENANT_SERVICE_URL", "http://tenants/s3 cret"),
+        ("REDIS_URL", "redis://:s3cret\t@redis:6379/0"),
+        ("RABBITMQ_URL", "amqp://guest:s3cret\n@rabbit/%2Fwhatsapp"),
+        ("TENANT_CREDENTIALS_PATH", "/tenants/{tenant_id}\r\nX-Evil: s3cret"),
+    ],
+)
+def test_a_space_or_a_line_break_inside_a_value_is_refused(
+    environment: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    sentence = refused(environment, **{variable: value})
+    assert sentence.startswith(f"{variable}: ")
+    assert "\n" not in sentence
+    assert "s3cret" not in sentence
+
+
+def test_an_empty_token_is_none(environment: pytest.MonkeyPatch) -> None:
+    assert loaded(environment, TENANT_SERVICE_TOKEN="").tenant_service_token is None
 
 
 SECRETS: dict[str, Any] = {
@@ -211,3 +318,58 @@ def test_a_line_break_from_a_mounted_file_reaches_no_request(environment: pytest
         assert str(error).startswith(f"{variable}: ")  # noqa: PT017 - refusing it is as good as cutting it off
     else:
         assert "\n" not in (read.get_secret_value() if isinstance(read, SecretStr) else read)
+
+
+GOOD: dict[str, str] = {**SECRETS, "CREDENTIAL_CACHE_KEYS": f"{NEW}\n{OLD}\n"}
+
+
+def test_each_secret_can_come_from_a_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert sorted(GOOD) == sorted(name.upper() for name in SECRET_FIELDS)
+    for name, value in GOOD.items():
+        (tmp_path / name).write_text(value + "\n")
+        environment.setenv(file_variable(name), str(tmp_path / name))
+    settings = load_settings()
+    assert settings.rabbitmq_url.get_secret_value() == GOOD["RABBITMQ_URL"]
+    assert settings.redis_url.get_secret_value() == GOOD["REDIS_URL"]
+    assert settings.tenant_service_token == SecretStr("s3cret")
+    assert settings.fernet_keys == [NEW, OLD]
+
+
+@pytest.mark.parametrize("variable", sorted(GOOD))
+@pytest.mark.parametrize("trouble", ["missing", "folder", "binary", "set twice"])
+def test_a_secret_file_in_trouble_is_one_sentence_that_names_the_variable(
+    environment: pytest.MonkeyPatch, tmp_path: Path, variable: str, trouble: str
+) -> None:
+    path = tmp_path / "secret"
+    if trouble == "folder":
+        path.mkdir()
+    elif trouble != "missing":
+        path.write_bytes(GOOD[variable].encode() + (b"\xff" if trouble == "binary" else b""))
+    if trouble == "set twice":
+        environment.setenv(variable, GOOD[variable])
+    sentence = refused(environment, **{file_variable(variable): str(path)})
+    assert sentence.startswith(f"{file_variable(variable)}: ")
+    assert ("unset one" if trouble == "set twice" else str(path)) in sentence
+    assert "\n" not in sentence
+    assert "s3cret" not in sentence
+
+
+def test_a_wrong_value_in_a_file_names_the_files_variable(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("http://:s3cret@redis")
+    sentence = refused(environment, REDIS_URL_FILE=str(tmp_path / "url"), LOG_LEVEL="LOUD")
+    assert [line.split(": ")[0] for line in sentence.splitlines()] == ["REDIS_URL_FILE", "LOG_LEVEL"]
+    assert "s3cret" not in sentence
+
+
+def test_an_empty_variable_beside_a_file_does_not_count(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret")
+    settings = loaded(environment, TENANT_SERVICE_TOKEN="", TENANT_SERVICE_TOKEN_FILE=str(tmp_path / "token"))
+    assert settings.tenant_service_token == SecretStr("s3cret")
+    assert loaded(environment, TENANT_SERVICE_TOKEN_FILE="").tenant_service_token is None
+
+
+def test_a_worker_that_is_only_described_needs_no_setting(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("TENANT_SERVICE_URL")
+    assert load_settings(DocumentedSettings).rabbitmq_queue_type == "classic"
+    environment.setenv("RABBITMQ_QUEUE_TYPE", "quorum")
+    assert load_settings(DocumentedSettings).rabbitmq_queue_type == "quorum"

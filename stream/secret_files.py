@@ -1,0 +1,33 @@
+"""Secrets from files, as Docker and Kubernetes mount them: `NAME_FILE` names the file that holds the value of `NAME`.
+
+A file shows in no `docker inspect`, no `kubectl describe` and no environment of a child process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def file_variable(name: str) -> str:
+    """The variable that names the file of another one."""
+    return f"{name}_FILE"
+
+
+def from_file(name: str, environ: Mapping[str, str]) -> str | None:
+    """The value of a variable from its file; `None` where the environment names none.
+
+    Raises:
+        ValueError: One sentence with the fix: the file cannot be read, or the variable itself is set too.
+    """
+    path = environ.get(file_variable(name), "")
+    if not path:
+        return None
+    if environ.get(name):
+        raise ValueError(f"{name} is set too: unset one of the two")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"the file {path} cannot be read ({error.strerror}): mount it, or correct the path") from None
+    except ValueError:  # not UTF-8, or a path with a NUL; its text may quote the content
+        raise ValueError(f"the file {path!r} is not text: put the value alone into it") from None

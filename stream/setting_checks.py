@@ -1,0 +1,116 @@
+"""What a setting's value must be. Each function raises `ValueError` with the fix, never with the value."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from stream.meta.versions import NEWEST, OLDEST_MAJOR
+
+DEFAULT_CREDENTIALS_PATH: Final = "/api/v1/tenants/{tenant_id}/credentials?type=whatsapp"
+
+# What the worker's own timeouts, retries and scripts do not depend on. `decode_responses` and the like would change the
+# answers that it reads, `socket_timeout` and the like how long a message waits for Redis.
+_REDIS_OPTIONS: Final = frozenset({"db", "username", "password", "client_name"})
+_REDIS_TLS_OPTIONS: Final = frozenset(
+    "ssl_" + name
+    for name in (
+        *("ca_certs", "ca_path", "ca_data", "certfile", "keyfile", "password"),
+        *("cert_reqs", "check_hostname", "min_version", "ciphers"),
+    )
+)
+
+
+def amqp_url(value: SecretStr) -> SecretStr:
+    """RabbitMQ's address."""
+    _check_url(value.get_secret_value(), ("amqp", "amqps"))
+    return value
+
+
+def redis_url(value: SecretStr) -> SecretStr:
+    """Redis' address, with no option that the worker sets itself."""
+    _check_url(value.get_secret_value(), ("redis", "rediss"))
+    parts = urlsplit(value.get_secret_value())
+    allowed = _REDIS_OPTIONS | (_REDIS_TLS_OPTIONS if parts.scheme == "rediss" else frozenset())
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    if any(name not in allowed for name, _ in options):
+        raise ValueError(
+            f"has an option that is not for it: leave in only {', '.join(sorted(_REDIS_OPTIONS))}, and with rediss:// "
+            f"{', '.join(sorted(_REDIS_TLS_OPTIONS))}; the worker sets the others itself"
+        )
+    numbers = [parts.path.strip("/"), *(number for name, number in options if name == "db")]
+    if not all(re.fullmatch(r"\d*", number, re.ASCII) for number in numbers):
+        raise ValueError("must end with the number of a database, like redis://host:6379/0")
+    return value
+
+
+def http_url(value: str) -> str:
+    """A service's base URL, which is required."""
+    if not value:
+        raise ValueError("required: set it to the service's base URL, e.g. http://tenants:3000")
+    _check_url(value, ("http", "https"))
+    return value
+
+
+def optional_http_url(value: str) -> str:
+    """A service's base URL, or nothing."""
+    return http_url(value) if value else value
+
+
+def credentials_path(value: str) -> str:
+    """Where a tenant's credentials are."""
+    if not value.startswith("/") or "{tenant_id}" not in value or _has_spaces(value):
+        raise ValueError(f"must start with / and hold {{tenant_id}}, like {DEFAULT_CREDENTIALS_PATH}, without spaces")
+    return value
+
+
+def bearer_token(value: SecretStr | None) -> SecretStr | None:
+    """A token that a header can carry; an empty one is none."""
+    if value is None or not value.get_secret_value():
+        return None
+    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError("holds a space, a line break or a letter that no header can carry: set the token alone")
+    return value
+
+
+def fernet_keys(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Keys for the cached credentials."""
+    for number, key in enumerate(value, start=1):
+        try:
+            Fernet(key.get_secret_value())
+        except ValueError:
+            raise ValueError(
+                f"key {number} is not a Fernet key: make one with "
+                'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+            ) from None
+    return value
+
+
+def graph_version(value: str) -> str:
+    """A version of the Graph API that Meta had not retired when this worker was made."""
+    if not (found := re.fullmatch(r"v([1-9]\d{0,2})\.(0|[1-9]\d?)", value, re.ASCII)):
+        raise ValueError(f"must look like {NEWEST}")
+    if int(found[1]) < OLDEST_MAJOR:
+        raise ValueError(f"Meta has retired this version: set {NEWEST}")
+    return value
+
+
+def _check_url(value: str, schemes: tuple[str, ...]) -> None:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and not _has_spaces(value)
+    except ValueError:  # its text may quote the value, password included
+        usable = False
+    if not usable:
+        raise ValueError(
+            f"must be a URL like {schemes[0]}://host:port/…, with scheme {' or '.join(schemes)} and without spaces"
+        )
+
+
+def _has_spaces(value: str) -> bool:
+    """Also line breaks and control characters, which `urlsplit` drops without a word."""
+    return re.search(r"[\s\x00-\x1f\x7f]", value) is not None

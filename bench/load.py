@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from typing import TYPE_CHECKING, Final
 
 import aio_pika
@@ -111,7 +112,7 @@ def make_body(tenant: str, recipient: str) -> bytes:
         {
             "metadata": {
                 "tenantId": tenant,
-                "phoneNumberId": f"number-of-{tenant}",
+                "phoneNumberId": str(10**14 + zlib.crc32(tenant.encode())),
                 "internalId": f"bench-{recipient}",
                 "correlationId": f"corr-{recipient}",
             },

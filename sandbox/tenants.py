@@ -24,6 +24,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -68,7 +69,7 @@ class TenantService(SimulatedServer):
 
     def token(self, tenant_id: str) -> str:
         """The token that the tenant has now."""
-        return f"EAAG{tenant_id}-{self._generations[tenant_id]}"
+        return f"EAAG{_header_safe(tenant_id)}-{self._generations[tenant_id]}"
 
     def rotate(self, tenant_id: str) -> str:
         """Give the tenant a new token and return the old one."""
@@ -90,8 +91,8 @@ class TenantService(SimulatedServer):
     def routes(self) -> Iterable[web.RouteDef]:
         """Both paths that deployments use."""
         return [
-            web.get("/api/v1/tenants/{tenant_id}/credentials", self._get_credentials),
-            web.get("/tenants/{tenant_id}/credentials/meta", self._get_credentials),
+            web.get("/api/v1/tenants/{tenant_id:[^/]+}/credentials", self._get_credentials),
+            web.get("/tenants/{tenant_id:[^/]+}/credentials/meta", self._get_credentials),
             web.post("/_sandbox/fail", self._post_fail),
         ]
 
@@ -133,12 +134,16 @@ class TenantService(SimulatedServer):
             return None
         first_of_rotating = tenant_id.startswith("rotating-") and self.fetches[tenant_id] == 1
         if tenant_id.startswith("expired-") or first_of_rotating:
-            return f"EAAGexpired-{tenant_id}"
+            return f"EAAGexpired-{_header_safe(tenant_id)}"
         return self.token(tenant_id)
 
     async def _post_fail(self, request: web.Request) -> web.Response:
         self.fail_with((await request.json()).get("status"))
         return web.json_response({"failing_with": self._failure})
+
+
+def _header_safe(tenant_id: str) -> str:
+    return quote(tenant_id, safe=":@").replace("%", "_")
 
 
 def _full_answer(token: str | None, status: str) -> dict[str, Any]:

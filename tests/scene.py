@@ -189,6 +189,10 @@ class Scene:
         await self.outside.publish(orjson.dumps(message), tenant, headers=headers, **properties)
         return internal_id
 
+    async def send(self, message: dict[str, Any], routing_word: str = "any") -> None:
+        """Publish a message as it is, with a routing key that does not name its tenant."""
+        await self.outside.publish(orjson.dumps(message), routing_word)
+
     async def until(self, condition: Callable[[], object], seconds: float = 10.0, what: str = "") -> None:
         """Wait for a condition, at most `seconds`."""
         deadline = time.monotonic() + seconds

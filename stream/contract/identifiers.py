@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NewType
+import hashlib
+from typing import Final, NewType
 
 TenantId = NewType("TenantId", str)
 PhoneNumberId = NewType("PhoneNumberId", str)
@@ -10,9 +11,31 @@ InternalId = NewType("InternalId", str)
 Wamid = NewType("Wamid", str)
 """WhatsApp message id, `wamid.…`: what Meta answers and what its webhooks refer to."""
 
-# Letters, digits and the separators that ids use in practice. No slash, space, control character or non-ASCII:
-# these ids become part of a URL path, a Redis key and an AMQP routing key (at most 255 bytes).
-TENANT_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@~-]{0,127}$"
-PHONE_NUMBER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+# Any text but control characters (Unicode's Cc): whoever carries it further escapes it for its place.
+TENANT_ID_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]{1,128}$"
+PHONE_NUMBER_ID_PATTERN: Final = r"^[0-9]{1,64}$"
 # Printable ASCII without spaces: upstream ids are free-form, and this one is only stored, hashed and logged.
-INTERNAL_ID_PATTERN = r"^[\x21-\x7e]{1,256}$"
+INTERNAL_ID_PATTERN: Final = r"^[\x21-\x7e]{1,256}$"
+
+LONGEST_ROUTING_WORD: Final = 240  # bytes; AMQP has 255 for the whole key, of which our prefixes take 15
+WILDCARDS: Final = frozenset({"*", "#"})
+
+_NO_BRACES: Final = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
+
+
+def hash_tag(tenant_id: TenantId) -> str:
+    """The part of a Redis key that names the tenant, in the braces by which a Redis Cluster keeps its keys together.
+
+    Its own braces are escaped: Redis reads to the first closing one, and takes an empty pair for none.
+    """
+    return f"{{{tenant_id.translate(_NO_BRACES)}}}"
+
+
+def routing_word(tenant_id: TenantId) -> str:
+    """The end of a routing key that names the tenant: the id itself, or its SHA-256 where that can name nobody.
+
+    That is an id of more than 240 bytes, and one with a word (dots part them) that is a wildcard in every binding.
+    """
+    if len(tenant_id.encode()) <= LONGEST_ROUTING_WORD and WILDCARDS.isdisjoint(tenant_id.split(".")):
+        return tenant_id
+    return "sha256-" + hashlib.sha256(tenant_id.encode()).hexdigest()

@@ -7,7 +7,9 @@ an optional field that nobody reads must not cost a customer a message.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -27,18 +29,31 @@ from stream.contract.identifiers import (
 NO_INSTRUCTIONS: Final = Instructions()
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose message it is, as far as that can be read of one that is not valid."""
+
+    tenant_id: TenantId | None = None
+    internal_id: InternalId | None = None
+
+
+UNKNOWN_OWNER: Final = Whose()
+
+
 class InvalidMessage(ValueError):  # noqa: N818 - it reads as what it is: the message is invalid
     """The bytes are not a message of this contract.
 
     Attributes:
         field: The path of the field that is wrong, e.g. `metadata.tenantId`; `body` when it is not JSON at all.
         problem: What is wrong and how to fix it, without the offending value.
+        whose: What could be read all the same.
     """
 
-    def __init__(self, field: str, problem: str) -> None:
+    def __init__(self, field: str, problem: str, whose: Whose = UNKNOWN_OWNER) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+        self.whose = whose
 
 
 def _number_as_text(value: object) -> object:
@@ -57,12 +72,12 @@ class Metadata(BaseModel):
 
     tenantId: Annotated[TenantId, BeforeValidator(_number_as_text)] = Field(  # noqa: N815 - the wire's name
         pattern=TENANT_ID_PATTERN,
-        description="The tenant whose credentials send the message; at most 128 characters.",
+        description="The tenant whose credentials send the message: 1 to 128 characters, no control characters.",
         examples=["acme"],
     )
     phoneNumberId: Annotated[PhoneNumberId, BeforeValidator(_number_as_text)] = Field(  # noqa: N815
         pattern=PHONE_NUMBER_ID_PATTERN,
-        description="Meta's id of the sending number (not the number itself).",
+        description="Meta's id of the sending number (not the number itself): digits.",
         examples=["100000001"],
     )
     internalId: Annotated[InternalId, BeforeValidator(_number_as_text)] = Field(  # noqa: N815
@@ -192,23 +207,43 @@ def decode(body: bytes, headers: Mapping[str, Any] | None = None) -> OutboundMes
         raise InvalidMessage("body", "is not a JSON object: publish an object with metadata and wabaPayload")
     try:
         message = OutboundMessage.model_validate(content)
+        _check_payload(message.wabaPayload)
+        message.arrived_as(body, headers or {})
     except ValidationError as error:
-        raise _explained(error) from None
-    _check_payload(message.wabaPayload)
-    message.arrived_as(body, headers or {})
+        raise InvalidMessage(*_explained(error), whose(content)) from None
+    except InvalidMessage as error:
+        raise InvalidMessage(error.field, error.problem, whose(content)) from None
     return message
 
 
-def _explained(error: ValidationError) -> InvalidMessage:
-    """Name the first wrong field; the rejected value stays out, it may be anything."""
+def whose(content: Mapping[str, Any]) -> Whose:
+    """Read tenant and internal id from a message of which something else is wrong."""
+    metadata = content.get("metadata")
+    known = metadata if isinstance(metadata, dict) else {}
+    return Whose(
+        tenant_id=_id_or_none(known.get("tenantId"), TENANT_ID_PATTERN),
+        internal_id=_id_or_none(known.get("internalId"), INTERNAL_ID_PATTERN),
+    )
+
+
+def _id_or_none(value: object, pattern: str) -> Any:
+    text = _number_as_text(value)
+    return text if isinstance(text, str) and re.fullmatch(pattern, text) else None
+
+
+_PATTERNS: Final = {
+    "tenantId": "must be 1 to 128 characters, none of them a control character",
+    "phoneNumberId": "must be digits only: it is Meta's id of the number, not the number",
+    "internalId": "must be 1 to 256 printable ASCII characters without spaces",
+}
+
+
+def _explained(error: ValidationError) -> tuple[str, str]:
+    """The first wrong field and how to fix it; the rejected value stays out, it may be anything."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     path = ".".join(str(part) for part in first["loc"])
-    fixes = {
-        "missing": "is required: add it",
-        "string_pattern_mismatch": "has characters or a length that are not allowed: "
-        "use letters, digits and . _ : @ ~ - only, as an ASCII id",
-    }
-    return InvalidMessage(path, fixes.get(first["type"], first["msg"]))
+    fixes = {"missing": "is required: add it", "string_pattern_mismatch": _PATTERNS.get(str(first["loc"][-1]), "")}
+    return path, fixes.get(first["type"], first["msg"])
 
 
 def _check_payload(payload: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.contract.headers import History
-from stream.contract.messages import InvalidMessage, OutboundMessage
+from stream.contract.messages import UNKNOWN_OWNER, InvalidMessage, OutboundMessage, Whose
 from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery import report
 from stream.delivery.decision import RetryPolicy, decide
@@ -25,10 +25,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a message that could be decoded."""
+    """One try at a message.
 
-    message: OutboundMessage
+    Attributes:
+        message: Its content, or `None` when it could not be decoded.
+        outcome: How it ended.
+        unread: Whose it is, as far as bytes that are no message say so.
+    """
+
+    message: OutboundMessage | None
     outcome: Outcome
+    unread: Whose = UNKNOWN_OWNER
 
 
 class MessageConsumer:
@@ -70,9 +77,10 @@ class MessageConsumer:
                 await incoming.reject(requeue=False)
                 self._metrics.dead_lettered_by_broker(None)
                 return
-            message, outcome = await self._attempted(attempt)
-            delivery = Delivery(incoming, message, history)
-            await self._settlement.settle(delivery, decide(outcome, history, self._policy))
+            tried = await self._attempted(attempt)
+            message = tried.message
+            delivery = Delivery(incoming, message, history, tried.unread)
+            await self._settlement.settle(delivery, decide(tried.outcome, history, self._policy))
         except (AMQPError, ChannelInvalidStateError, OSError) as error:
             # The channel it came on is gone, and with it the right to settle: the broker delivers it again.
             log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(message))
@@ -83,12 +91,11 @@ class MessageConsumer:
             await incoming.reject(requeue=False)
             self._metrics.dead_lettered_by_broker(message, "INTERNAL_ERROR")
 
-    async def _attempted(self, attempt: Callable[[], Awaitable[Attempt]]) -> tuple[OutboundMessage | None, Outcome]:
+    async def _attempted(self, attempt: Callable[[], Awaitable[Attempt]]) -> Attempt:
         try:
-            tried = await attempt()
+            return await attempt()
         except InvalidMessage as error:
-            return None, Failed(Failure.of("INVALID_MESSAGE", str(error)))
+            return Attempt(None, Failed(Failure.of("INVALID_MESSAGE", str(error))), error.whose)
         except Exception as error:
             log.exception("unreadable_message")
-            return None, Failed(Failure.of("INTERNAL_ERROR", f"{type(error).__name__}: {error}"))
-        return tried.message, tried.outcome
+            return Attempt(None, Failed(Failure.of("INTERNAL_ERROR", f"{type(error).__name__}: {error}")))

@@ -24,6 +24,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from stream.contract.identifiers import hash_tag
 from stream.contract.messages import OutboundMessage
 from stream.meta.client import Accepted
 from stream.redis_link import PROBE_EVERY_S, RedisAway, RedisLink, Script
@@ -170,8 +171,8 @@ class SentLedger:
         }
 
     def key(self, message: OutboundMessage) -> str:
-        """Where Redis keeps the message's state; the braces keep a tenant's keys together on a Redis Cluster."""
-        return f"{KEY_PREFIX}{{{message.tenant_id}}}:{identity(message)}"
+        """Where Redis keeps the message's state: beside its tenant's credentials, which the claim reads too."""
+        return f"{KEY_PREFIX}{hash_tag(message.tenant_id)}:{identity(message)}"
 
     async def claim(
         self, key: str, owner: str, credentials_key: str, *, send_again: bool, need_credentials: bool

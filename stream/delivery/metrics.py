@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from stream.contract.messages import OutboundMessage
+from stream.contract.messages import OutboundMessage, Whose
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
 from stream.delivery.outcome import Sent
 from stream.meta.failure import Certainty, Failure
@@ -51,7 +51,7 @@ class DeliveryMetrics:
 
     def settled(self, delivery: Delivery, decision: Decision) -> None:
         """Count what became of a message."""
-        tenant = self._label(delivery.message)
+        tenant = self._label(delivery.whose)
         self.last_minute.count(failed=isinstance(decision, DeadLetter))
         match decision:
             case Acknowledge(Sent() as sent):
@@ -73,12 +73,14 @@ class DeliveryMetrics:
             case DeadLetter(failure):
                 self._count_failed(tenant, failure)
 
-    def dead_lettered_by_broker(self, message: OutboundMessage | None, error_type: str = "INVALID_MESSAGE") -> None:
+    def dead_lettered_by_broker(
+        self, message: OutboundMessage | Whose | None, error_type: str = "INVALID_MESSAGE"
+    ) -> None:
         """Count a message that could only be rejected: the broker moves the original."""
         self.last_minute.count(failed=True)
         self._count_failed(self._label(message), Failure.of(error_type, ""))
 
-    def not_settled(self, message: OutboundMessage | None) -> None:
+    def not_settled(self, message: OutboundMessage | Whose | None) -> None:
         """Count a message that the broker will deliver again."""
         self._consumed.labels(self._label(message), "not_settled").inc()
 
@@ -99,8 +101,8 @@ class DeliveryMetrics:
         """Count an event that was given up."""
         self._events_lost.inc()
 
-    def _label(self, message: OutboundMessage | None) -> str:
-        return self._tenant(message.tenant_id) if message else UNKNOWN_TENANT
+    def _label(self, message: OutboundMessage | Whose | None) -> str:
+        return self._tenant(message.tenant_id) if message and message.tenant_id else UNKNOWN_TENANT
 
     def _count_failed(self, tenant: str, failure: Failure) -> None:
         self._consumed.labels(tenant, "dead_lettered").inc()

@@ -10,13 +10,13 @@ import orjson
 from stream.contract import headers as names
 from stream.contract.events import DeliveryAlert
 from stream.contract.headers import History
-from stream.contract.messages import OutboundMessage
+from stream.contract.messages import OutboundMessage, Whose
 from stream.delivery.decision import DeadLetter
 from stream.delivery.outcome import Duplicate, Sent
 from stream.observe.redaction import without_numbers, without_secrets
 
 
-def reason(message: OutboundMessage | None, history: History, decision: DeadLetter, now: datetime) -> dict[str, Any]:
+def reason(whose: OutboundMessage | Whose, history: History, decision: DeadLetter, now: datetime) -> dict[str, Any]:
     """The failure headers of a dead letter; what is not known is left out."""
     failure = decision.failure
     headers = {
@@ -29,8 +29,8 @@ def reason(message: OutboundMessage | None, history: History, decision: DeadLett
         names.ATTEMPTS: decision.attempts,
         names.FIRST_SEEN: history.first_seen.isoformat(),
         names.FAILED_AT: now.isoformat(),
-        names.TENANT_ID: message.tenant_id if message else None,
-        names.INTERNAL_ID: message.internal_id if message else None,
+        names.TENANT_ID: whose.tenant_id,
+        names.INTERNAL_ID: whose.internal_id,
         names.RETRYABLE: failure.rule.retryable,
         names.UNKNOWN_OUTCOMES: decision.unknown or None,
     }

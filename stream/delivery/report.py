@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from stream.contract.headers import History
-from stream.contract.messages import OutboundMessage
+from stream.contract.messages import OutboundMessage, Whose
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.failure import Failure
@@ -16,7 +16,7 @@ from stream.observe.redaction import masked_number
 log = structlog.get_logger("stream.delivery")
 
 
-def settled(message: OutboundMessage | None, history: History, decision: Decision) -> None:
+def settled(message: OutboundMessage | Whose, history: History, decision: Decision) -> None:
     """Log what became of a message, once it has been settled."""
     who = identity(message)
     match decision:
@@ -42,10 +42,11 @@ def settled(message: OutboundMessage | None, history: History, decision: Decisio
             log.error("dead_lettered", **who, **why, retriesExhausted=exhausted)
 
 
-def identity(message: OutboundMessage | None) -> dict[str, Any]:
+def identity(message: OutboundMessage | Whose | None) -> dict[str, Any]:
     """Whose message it is and what kind, without its content; the recipient's number is masked."""
-    if message is None:
-        return {}
+    if not isinstance(message, OutboundMessage):
+        known = {"tenantId": message.tenant_id, "internalId": message.internal_id} if message else {}
+        return {name: value for name, value in known.items() if value is not None}
     who = {
         "tenantId": message.tenant_id,
         "internalId": message.internal_id,

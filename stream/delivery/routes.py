@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +34,8 @@ _OBJECTS: Final = (
     "interactive",
     "reaction",
 )
+# US.1349…, or US.ENT.1349… for a parent's: Meta's form of it. No phone number and no group id looks like that.
+_BUSINESS_SCOPED_USER_ID: Final = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 ROUTES: Final = {name: Route(name, dict) for name in _OBJECTS} | {"contacts": Route("contacts", list)}
 FORWARD: Final = Route("forward", dict)
 
@@ -41,8 +44,12 @@ def route_for(message: OutboundMessage) -> Route:
     """The route of a message; what Meta adds tomorrow is forwarded, and Meta judges it.
 
     Raises:
-        InvalidMessage: A known type whose content is of the wrong JSON kind.
+        InvalidMessage: A known type whose content is of the wrong JSON kind; a recipient in the wrong field.
     """
+    to = message.wabaPayload.get("to")
+    if isinstance(to, str) and _BUSINESS_SCOPED_USER_ID.fullmatch(to):
+        # Meta answers HTTP 200 with a message id, and the message reaches nobody.
+        raise InvalidMessage("wabaPayload.to", "is a business-scoped user id: put it into recipient, without to")
     kind = message.payload_type
     route = ROUTES.get(kind)
     if route is None:

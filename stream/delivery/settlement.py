@@ -21,7 +21,8 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from stream.contract import delays
 from stream.contract import headers as names
 from stream.contract.headers import History
-from stream.contract.messages import OutboundMessage
+from stream.contract.identifiers import routing_word
+from stream.contract.messages import UNKNOWN_OWNER, OutboundMessage, Whose
 from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_KEY, SENT_KEY_PREFIX
 from stream.contract.republish import NotRepublishable, copy_of
 from stream.contract.topology import exchange
@@ -58,11 +59,18 @@ class Delivery:
         incoming: The broker's message, still unacknowledged.
         message: Its content, or `None` when the bytes are not a message.
         history: What has happened to it before.
+        unread: Whose it is, as far as bytes that are no message say so.
     """
 
     incoming: AbstractIncomingMessage
     message: OutboundMessage | None
     history: History
+    unread: Whose = UNKNOWN_OWNER
+
+    @property
+    def whose(self) -> OutboundMessage | Whose:
+        """Whose it is, as far as that is known."""
+        return self.message or self.unread
 
 
 class Settlement:
@@ -110,13 +118,13 @@ class Settlement:
                 case _:  # or a decision that is forgotten here would be acknowledged, and its message lost
                     assert_never(decision)
         except NotRepublishable as error:
-            log.error("dead_lettered_by_broker", reason=str(error), **report.identity(delivery.message))
+            log.error("dead_lettered_by_broker", reason=str(error), **report.identity(delivery.whose))
             await delivery.incoming.reject(requeue=False)
-            self._metrics.dead_lettered_by_broker(delivery.message)
+            self._metrics.dead_lettered_by_broker(delivery.whose)
         except Unconfirmed as error:
-            log.error("left_on_queue", reason=str(error), **report.identity(delivery.message))
+            log.error("left_on_queue", reason=str(error), **report.identity(delivery.whose))
             await self.give_back(delivery.incoming)
-            self._metrics.not_settled(delivery.message)
+            self._metrics.not_settled(delivery.whose)
         else:
             self._express.acknowledge(delivery.incoming)
             self._tell(delivery, decision)
@@ -129,10 +137,10 @@ class Settlement:
     def _tell(self, delivery: Delivery, decision: Decision) -> None:
         """Log and count; whatever goes wrong with that, the message is settled, and must not be settled again."""
         try:
-            report.settled(delivery.message, delivery.history, decision)
+            report.settled(delivery.whose, delivery.history, decision)
             self._metrics.settled(delivery, decision)
         except Exception:
-            log.exception("not_reported", **report.identity(delivery.message))
+            log.exception("not_reported", **report.identity(delivery.whose))
 
     async def _wait(self, delivery: Delivery, delay_s: float, history: History) -> None:
         level, routing_key = delays.route(delay_s)
@@ -144,7 +152,7 @@ class Settlement:
         )
 
     async def _dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
-        reason = notices.reason(delivery.message, delivery.history, decision, self._now())
+        reason = notices.reason(delivery.whose, delivery.history, decision, self._now())
         copy = copy_of(delivery.incoming, reason)
         publisher = self._publishers.dead_letters
         await self._confirmed(lambda: _bounded(publisher.publish(copy, routing_key=DEAD_LETTER_KEY)))
@@ -176,7 +184,7 @@ class Settlement:
             timestamp=self._now(),
             headers=headers,
         )
-        routing_key = prefix + message.tenant_id
+        routing_key = prefix + routing_word(message.tenant_id)
         try:
             with tracing.publishing(prefix.removesuffix("."), headers):
                 await self._confirmed(lambda: self._express.publish(body, properties, routing_key=routing_key))

@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _tenant(value: str) -> TenantId:
     if not re.fullmatch(TENANT_ID_PATTERN, value):
-        raise argparse.ArgumentTypeError("not a tenant id: letters, digits and . _ : @ ~ - only")
+        raise argparse.ArgumentTypeError("not a tenant id: 1 to 128 characters, none of them a control character")
     return TenantId(value)
 
 

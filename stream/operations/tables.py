@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -70,11 +70,15 @@ def rewritten(text: str) -> str:
 
 def _codes(row: ErrorRule) -> str:
     """The codes, a run of them by its ends; then what is a subcode only."""
-    first = [code for code in row.codes if code - 1 not in row.codes]
-    last = [code for code in row.codes if code + 1 not in row.codes]
+    codes, subcodes = _runs(row.codes), _runs(row.subcodes)
+    return (f"{codes}; as subcode {subcodes}" if subcodes else codes) or NONE
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    first = [number for number in numbers if number - 1 not in numbers]
+    last = [number for number in numbers if number + 1 not in numbers]
     runs = zip(first, last, strict=True)
-    codes = [f"{low}" if low == high else f"{low}-{high}" for low, high in runs]
-    return ", ".join(codes + [f"subcode {number}" for number in row.subcodes]) or NONE
+    return ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in runs)
 
 
 def _decision(row: ErrorRule) -> str:

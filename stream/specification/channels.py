@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stream.contract.identifiers import TENANT_ID_PATTERN
+from stream.contract.identifiers import LONGEST_ROUTING_WORD
 from stream.contract.queues import (
     ALERT_KEY_PREFIX,
     DEAD_LETTER_EXCHANGE,
@@ -17,7 +17,11 @@ from stream.contract.queues import (
     SENT_KEY_PREFIX,
 )
 
-TENANT: Final = {"description": f"metadata.tenantId; it matches {TENANT_ID_PATTERN}", "examples": ["acme"]}
+TENANT: Final = {
+    "description": "metadata.tenantId. An event's key has its SHA-256 instead, as `sha256-` and 64 hexadecimal "
+    f"digits, if the id is longer than {LONGEST_ROUTING_WORD} bytes, or a word of it (dots part them) is `*` or `#`.",
+    "examples": ["acme"],
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import orjson
 
 from stream.contract import headers as names
 from stream.contract.headers import History
-from stream.contract.identifiers import Wamid
-from stream.contract.messages import OutboundMessage, decode
+from stream.contract.identifiers import InternalId, Wamid
+from stream.contract.messages import OutboundMessage, Whose, decode
 from stream.delivery import notices
 from stream.delivery.decision import DeadLetter
 from stream.delivery.outcome import Sent
@@ -115,7 +115,8 @@ def _exhausted() -> Example:
 
 def _unreadable() -> Example:
     failure = Failure.of("INVALID_MESSAGE", "metadata.tenantId: is required: add it")
-    reason = notices.reason(None, History(SEEN), DeadLetter(failure, 1), SEEN)
+    whose = Whose(internal_id=InternalId("order-4711-confirmation"))
+    reason = notices.reason(whose, History(SEEN), DeadLetter(failure, 1), SEEN)
     body = {"metadata": {"phoneNumberId": "100000001", "internalId": "order-4711-confirmation"}, "wabaPayload": TEXT}
     return {
         "name": "unreadable",

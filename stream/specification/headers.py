@@ -96,12 +96,12 @@ FAILURE: Final[Schema] = {
     names.TENANT_ID: {
         "type": "string",
         "pattern": TENANT_ID_PATTERN,
-        "description": "metadata.tenantId; absent when the body could not be read.",
+        "description": "metadata.tenantId; absent when it could not be read.",
     },
     names.INTERNAL_ID: {
         "type": "string",
         "pattern": INTERNAL_ID_PATTERN,
-        "description": "metadata.internalId; absent when the body could not be read.",
+        "description": "metadata.internalId; absent when it could not be read.",
     },
     names.RETRYABLE: {
         "type": "boolean",

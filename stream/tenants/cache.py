@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from stream.contract.identifiers import TenantId
+from stream.contract.identifiers import TenantId, hash_tag
 from stream.redis_link import RedisAway, RedisLink
 from stream.tenants.codec import CredentialCodec
 from stream.tenants.credentials import Credentials
@@ -44,8 +44,13 @@ class _Remembered:
 
 
 def entry_key(tenant_id: TenantId) -> str:
-    """Where Redis keeps a tenant's entry; the braces keep a tenant's keys together on a Redis Cluster."""
-    return f"{KEY_PREFIX}{{{tenant_id}}}"
+    """Where Redis keeps a tenant's entry."""
+    return KEY_PREFIX + hash_tag(tenant_id)
+
+
+def lease_key(tenant_id: TenantId) -> str:
+    """Where Redis keeps who fetches a tenant's entry."""
+    return LEASE_PREFIX + hash_tag(tenant_id)
 
 
 class CredentialCache:
@@ -150,14 +155,12 @@ class CredentialCache:
         Raises:
             RedisAway: Redis cannot be reached.
         """
-        return bool(
-            await self._link.ask(self._link.redis.set, f"{LEASE_PREFIX}{{{tenant_id}}}", owner, nx=True, px=ttl_ms)
-        )
+        return bool(await self._link.ask(self._link.redis.set, lease_key(tenant_id), owner, nx=True, px=ttl_ms))
 
     async def release(self, tenant_id: TenantId, owner: str) -> None:
         """Give the lease back, if it is still this owner's."""
         try:
-            await self._link.ask(self._link.redis.eval, _DELETE_IF_EQUAL, 1, f"{LEASE_PREFIX}{{{tenant_id}}}", owner)
+            await self._link.ask(self._link.redis.eval, _DELETE_IF_EQUAL, 1, lease_key(tenant_id), owner)
         except RedisAway:
             return  # it ends by itself
 

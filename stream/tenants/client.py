@@ -94,6 +94,8 @@ class TenantServiceClient:
         )
 
     async def _fetch_once(self, tenant_id: TenantId) -> Credentials:
+        if tenant_id in {".", ".."}:
+            raise TenantNotFound("no URL path can name a tenant . or ..: however it is written, it is another folder")
         url = self._template.replace("{tenant_id}", quote(tenant_id, safe=""))
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -7,8 +7,8 @@ import pytest
 import structlog
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from stream.contract.identifiers import Wamid
-from stream.contract.messages import InvalidMessage
+from stream.contract.identifiers import InternalId, Wamid
+from stream.contract.messages import InvalidMessage, Whose
 from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery.consumer import Attempt, MessageConsumer
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, RetryPolicy
@@ -84,10 +84,11 @@ async def test_the_history_in_the_headers_counts() -> None:
 
 
 async def test_bytes_that_are_no_message_are_dead_lettered_with_the_field() -> None:
-    world = World(InvalidMessage("metadata.tenantId", "is required"))
+    whose = Whose(None, InternalId("order-4711"))
+    world = World(InvalidMessage("metadata.tenantId", "is required", whose))
     await world.consume()
     delivery, decision = world.settled
-    assert delivery.message is None
+    assert (delivery.message, delivery.whose) == (None, whose)
     assert decision == DeadLetter(Failure.of("INVALID_MESSAGE", "metadata.tenantId: is required"), 1)
 
 

@@ -12,7 +12,8 @@ from pamqp import encode
 
 from stream.contract.events import DeliverySent
 from stream.contract.headers import History
-from stream.contract.identifiers import Wamid
+from stream.contract.identifiers import TenantId, Wamid
+from stream.contract.messages import UNKNOWN_OWNER, Whose
 from stream.delivery import notices
 from stream.delivery.decision import DeadLetter
 from stream.delivery.outcome import Duplicate, Sent
@@ -34,7 +35,7 @@ FAILURE = replace(
 
 
 def reason(failure: Failure = FAILURE, *, attempts: int = 3, known: bool = True) -> dict[str, Any]:
-    return notices.reason(message() if known else None, HISTORY, DeadLetter(failure, attempts), NOW)
+    return notices.reason(message() if known else UNKNOWN_OWNER, HISTORY, DeadLetter(failure, attempts), NOW)
 
 
 def test_a_dead_letter_carries_the_whole_reason() -> None:
@@ -63,6 +64,13 @@ def test_what_is_not_known_is_left_out() -> None:
         "x-failed-at",
         "x-retryable",
     }
+
+
+def test_a_letter_that_is_no_message_names_whose_it_is_where_that_is_known() -> None:
+    whose = Whose(TenantId("a b/c"), None)
+    headers = notices.reason(whose, HISTORY, DeadLetter(Failure.of("INVALID_MESSAGE", "body: is wrong"), 1), NOW)
+    assert headers["x-tenant-id"] == "a b/c"
+    assert "x-internal-id" not in headers
 
 
 def test_a_code_of_zero_is_known() -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
+import orjson
 import pytest
 import structlog
 
-from stream.contract.messages import decode
+from stream.contract.messages import OutboundMessage, decode
 from stream.delivery.outcome import Sent
 from stream.meta.failure import Certainty
 from stream.tenants.credentials import (
@@ -170,3 +173,46 @@ async def test_the_token_is_in_no_text_of_the_outcome() -> None:
 
     failed = await World(quoting(190), quoting(100)).failed()
     assert "token-1" not in repr(failed)
+
+
+@pytest.mark.parametrize("to", ["US.13491208655302741918", "GB.ENT.13491208655302741918", "DE.a", "DE." + "9" * 128])
+async def test_a_business_scoped_user_id_in_to_is_refused_with_the_advice_and_nothing_is_sent(to: str) -> None:
+    world = World(OK)
+    failed = await world.failed(message_to(to))
+    assert failed.failure.rule.name == "INVALID_MESSAGE"
+    assert failed.failure.detail.startswith("wabaPayload.to: is a business-scoped user id: put it into recipient")
+    assert to not in failed.failure.detail
+    assert (world.requests, world.provider.asked) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "+16505551234",
+        "16505551234",
+        "Y2FwaV9ncm91cDox",
+        "us.1349",
+        "USA.1349",
+        "US1349",
+        "US.",
+        "US.13-49",
+        "US." + "9" * 129,
+        "",
+    ],
+)
+async def test_what_is_no_business_scoped_user_id_is_left_to_meta(to: str) -> None:
+    assert isinstance(await World(OK).process(message_to(to)), Sent)
+
+
+async def test_a_business_scoped_user_id_in_recipient_is_sent() -> None:
+    payload = {"recipient": "US.13491208655302741918", "type": "text", "text": {"body": "Hello"}}
+    assert isinstance(await World(OK).process(outbound(payload)), Sent)
+
+
+def message_to(to: str) -> OutboundMessage:
+    return outbound({"to": to, "type": "text", "text": {"body": "Hello"}})
+
+
+def outbound(payload: dict[str, Any]) -> OutboundMessage:
+    who = {"tenantId": "acme", "phoneNumberId": "100000001", "internalId": "order-4711"}
+    return decode(orjson.dumps({"metadata": who, "wabaPayload": payload}))

@@ -11,7 +11,8 @@ import pytest
 import structlog
 
 from stream.contract.headers import History
-from stream.contract.identifiers import Wamid
+from stream.contract.identifiers import TenantId, Wamid
+from stream.contract.messages import UNKNOWN_OWNER, Whose
 from stream.delivery import report
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
 from stream.delivery.outcome import Duplicate, Sent
@@ -42,7 +43,7 @@ def real_logging() -> Iterator[None]:
 
 def logged(decision: Decision, *, known: bool = True) -> dict[str, Any]:
     with structlog.testing.capture_logs() as lines:
-        report.settled(message(correlationId="c-1") if known else None, HISTORY, decision)
+        report.settled(message(correlationId="c-1") if known else UNKNOWN_OWNER, HISTORY, decision)
     (line,) = lines
     return dict(line)
 
@@ -54,6 +55,13 @@ def logged(decision: Decision, *, known: bool = True) -> dict[str, Any]:
 def test_the_level_says_the_decision(decision: Decision, level: str, event: str) -> None:
     line = logged(decision)
     assert (line["log_level"], line["event"], line["attempt"]) == (level, event, 2)
+
+
+def test_the_line_of_a_letter_that_is_no_message_says_whose_it_is_where_that_is_known() -> None:
+    with structlog.testing.capture_logs() as lines:
+        report.settled(Whose(TenantId("acme"), None), HISTORY, GIVE_UP)
+    assert lines[0]["tenantId"] == "acme"
+    assert "internalId" not in lines[0]
 
 
 @pytest.mark.parametrize("decision", [SENT, WAIT, GIVE_UP])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -103,3 +104,14 @@ async def test_the_whole_service_can_fail_be_slow_and_be_down(
     assert (await client.get("/_sandbox/summary")).json() == {"fetches": 3, "tenants": {"acme": 3}}
     await client.post("/_sandbox/reset")
     assert (await client.get(path("acme"))).status_code == 200
+
+
+@pytest.mark.parametrize("tenant_id", ["a b/c?d%e#ü", "+49 30 1234567", "..a", "{x}", "\U0001f600"])
+async def test_any_text_is_a_tenant_with_a_token_that_a_header_can_carry(
+    service: TenantService, client: httpx.AsyncClient, tenant_id: str
+) -> None:
+    answer = (await client.get(path(quote(tenant_id, safe="")))).json()
+    assert service.fetches == {tenant_id: 1}
+    assert token_of(answer) == service.token(tenant_id)
+    assert service.token(tenant_id).isascii()
+    assert " " not in service.token(tenant_id)

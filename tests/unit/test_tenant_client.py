@@ -102,6 +102,8 @@ async def test_each_deployed_shape_is_read(answer: object, number: str | None, r
         ("acme", PATH, "/api/v1/tenants/acme/credentials?type=whatsapp"),
         ("acme", "/tenants/{tenant_id}/credentials/meta", "/tenants/acme/credentials/meta"),
         ("a/b?c#d e%é", PATH, "/api/v1/tenants/a%2Fb%3Fc%23d%20e%25%C3%A9/credentials?type=whatsapp"),
+        ("+49 30 1", PATH, "/api/v1/tenants/%2B49%2030%201/credentials?type=whatsapp"),
+        ("../../me", PATH, "/api/v1/tenants/..%2F..%2Fme/credentials?type=whatsapp"),
         ("a:b@c~d", PATH, "/api/v1/tenants/a%3Ab%40c~d/credentials?type=whatsapp"),
     ],
 )
@@ -111,6 +113,14 @@ async def test_it_asks_at_the_configured_path_with_the_tenant_encoded(tenant_id:
     (request,) = world.requests
     assert (request.method, request.url.host, request.url.port) == ("GET", "tenants", 3000)
     assert request.url.raw_path.decode() == target
+
+
+@pytest.mark.parametrize("tenant_id", [".", ".."])
+async def test_an_id_that_leads_out_of_its_place_in_a_path_is_no_tenant_and_nothing_is_asked(tenant_id: str) -> None:
+    world = World(TOKEN)
+    with pytest.raises(TenantNotFound, match="no URL path"):
+        await world.fetch(tenant_id)
+    assert world.requests == []
 
 
 @pytest.mark.parametrize(("token", "header"), [("s3rvice", "Bearer s3rvice"), (None, None), ("", None)])

@@ -34,7 +34,8 @@ class Envelope(Part):
     )
     to: Text | None = Field(
         default=None,
-        description="Phone number with country code (a leading + is allowed), or a group id. Wins over `recipient`.",
+        description="Phone number with country code (a leading + is allowed), or a group id. Wins over `recipient`. "
+        "A business-scoped user id is refused here: Meta would accept it and deliver nothing.",
         examples=["+16505551234"],
     )
     recipient: Text | None = Field(

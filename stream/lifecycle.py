@@ -25,6 +25,7 @@ from stream.meta.versions import NEWEST, ends_soon
 from stream.observe import tracing
 from stream.observe.health import HealthServer
 from stream.observe.logging import configure_logging
+from stream.observe.status import PROBE_TIMEOUT_S, reachable
 from stream.redis_link import RedisLink
 from stream.settings import Settings
 
@@ -75,7 +76,12 @@ class Lifecycle:
         worker = self._worker
         configure_logging(self._settings.log_level)
         self._announce(await self._listen())
-        watchdog = asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2))
+        # Beside the start, which none of them holds up.
+        watchers = [
+            asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2)),
+            asyncio.create_task(worker.redis.watch()),
+            asyncio.create_task(self._look_for_tenant_service()),
+        ]
         try:
             yield
         except ChannelAccessRefused as error:
@@ -84,7 +90,8 @@ class Lifecycle:
                 f"RabbitMQ does not let the user of RABBITMQ_URL consume: grant the right ({error})"
             )
         finally:
-            watchdog.cancel()
+            for watcher in watchers:
+                watcher.cancel()
             await worker.health.stop()
             await worker.graph_http.aclose()
             await worker.tenant_http.aclose()
@@ -133,6 +140,18 @@ class Lifecycle:
                 f"HTTP_PORT: cannot listen on {settings.http_host}:{settings.http_port} ({reason}): stop what uses it, "
                 "or set another HTTP_PORT or HTTP_HOST"
             ) from None
+
+    async def _look_for_tenant_service(self) -> None:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await reachable(self._settings.tenant_service_url)
+        except (OSError, TimeoutError) as error:
+            log.warning(
+                "tenant_service_not_there_yet",
+                error=type(error).__name__,
+                consequence="messages of tenants whose credentials are not cached wait",
+                fix="correct TENANT_SERVICE_URL, if it is not about to start",
+            )
 
     def _announce(self, port: int) -> None:
         settings = self._settings

@@ -15,6 +15,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 TIMEOUT_S: Final = 1.0
 PROBE_EVERY_S: Final = 1.0
 MOST_IN_BATCH: Final = 64  # Redis runs them in about 1 ms, and their answers fit into one read of redis-py, 64 KiB
+PROBE_KEY: Final = "whatsapp-stream:probe"
 KEYS_OWN_FAULT: Final = ("WRONGTYPE", "user_script:")  # how errors begin that lie in what a key holds
 
 log = structlog.get_logger(__name__)
@@ -53,6 +55,10 @@ class Script:
     def __init__(self, text: str) -> None:
         self.text = text.encode()
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
+
+
+# A write, since a full Redis or a replica would answer to a read, and be of no use all the same.
+_PROBE: Final = Script("return redis.call('SET', KEYS[1], '1', 'PX', 1000)")
 
 
 @dataclass(slots=True, eq=False)
@@ -171,6 +177,16 @@ class RedisLink:
             # It starts in the loop's next round, with all that this round still adds.
             self._sender = asyncio.create_task(self._send_all())
         return await command.answer
+
+    async def watch(self) -> None:
+        """Ask at once, then every second while Redis is away, for ever: its state is known without any message."""
+        due = True
+        while True:
+            if due:
+                with suppress(RedisAway):
+                    await self.run(_PROBE, (PROBE_KEY,), ())
+            await asyncio.sleep(PROBE_EVERY_S)
+            due = self.away
 
     async def aclose(self) -> None:
         """Close the client; whoever still waits for an answer gets `RedisAway`."""

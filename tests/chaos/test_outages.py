@@ -54,6 +54,20 @@ async def test_a_connection_cut_while_a_send_is_in_flight_sends_nothing_twice(br
     await broken.settled()
 
 
+async def test_redis_and_the_tenant_service_down_at_the_start_are_told_before_any_message(broken: Scene) -> None:
+    await asyncio.to_thread(redis_of(broken).stop)
+    try:
+        worker = await broken.start_worker(TENANT_SERVICE_URL="http://127.0.0.1:9")  # the discard port: nobody listens
+        await broken.logged(worker, "redis_away")
+        line = await broken.logged(worker, "tenant_service_not_there_yet")
+        assert (line["level"], line["error"]) == ("warning", "ConnectionRefusedError")
+        assert (await broken.metrics(worker))["redis_away"] == 1
+    finally:
+        await asyncio.to_thread(redis_of(broken).start)
+    await broken.logged(worker, "redis_back")
+    assert (await broken.metrics(worker))["redis_away"] == 0
+
+
 async def test_a_frozen_broker_is_survived(broken: Scene) -> None:
     await broken.start_worker()
     recipients = [number("999400100") for _ in range(60)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
+from stream import lifecycle
 from stream.delivery.inflight import Drained
 from stream.lifecycle import Lifecycle, Worker
 from stream.settings import Settings
@@ -43,3 +45,36 @@ async def test_a_stop_keeps_its_order_and_says_what_it_found(unknown: int) -> No
         await story.life().drain()
     assert story.told == ["takes nothing more", "ends what runs within 25 s", "writes what is left"]
     assert lines == [{"event": "stopped", "log_level": "info", "finished": 3, "returned": 1, "unknown": unknown}]
+
+
+class Deaf:
+    """Parts that listen, and never answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def start(self) -> int:
+        return 8081
+
+    async def watch(self, **_: Any) -> None:
+        self.asked += 1
+        await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        pass
+
+    stop = aclose
+
+    def life(self) -> Lifecycle:
+        worker: Any = SimpleNamespace(
+            health=self, redis=self, in_flight=self, graph_http=self, tenant_http=self, bound_s=60.0
+        )
+        return Lifecycle(cast("Worker", worker), Settings(tenant_service_url="http://127.0.0.1:9"))
+
+
+async def test_a_start_waits_for_neither_redis_nor_the_tenant_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "configure_logging", lambda _: None)  # it is the process' own
+    deaf = Deaf()
+    async with asyncio.timeout(0.5), deaf.life().around():
+        await asyncio.sleep(0)
+        assert deaf.asked == 2  # the tries in flight, and Redis

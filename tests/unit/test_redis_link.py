@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream import redis_link
-from stream.redis_link import MOST_IN_BATCH, PROBE_EVERY_S, RedisAway, RedisLink, Script, connect
+from stream.redis_link import MOST_IN_BATCH, PROBE_EVERY_S, PROBE_KEY, RedisAway, RedisLink, Script, connect
 from tests.unit.doubles import Clock, ScriptConnection
 
 ECHO = Script("return KEYS[1]")
@@ -275,3 +275,22 @@ async def test_a_command_that_cannot_be_written_fails_alone(world: World) -> Non
     with pytest.raises(TypeError):
         await world.link.run(ECHO, ("b",), (cast("str", None),))
     assert await world.answers(fine) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "trouble", [RedisConnectionError("refused"), OutOfMemoryError("OOM"), RedisTimeoutError("frozen")]
+)
+async def test_without_any_message_a_redis_of_no_use_is_noticed_at_once_and_its_return_too(
+    world: World, lines: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    monkeypatch.setattr(redis_link, "PROBE_EVERY_S", 0.0)
+    world.trouble = {PROBE_KEY: [trouble] * 6}
+    watch = asyncio.create_task(world.link.watch())
+    for _ in range(20):
+        await settle()
+    assert (world.trouble[PROBE_KEY], world.link.away) == ([], False)
+    asked = len(world.sent)
+    await settle()
+    watch.cancel()
+    assert [line["event"] for line in lines] == ["redis_away", "redis_back"]
+    assert len(world.sent) == asked  # while it is there, the messages tell

@@ -61,11 +61,16 @@ class TenantService(SimulatedServer):
         self.down = False
         self.delay = 0.0
         self._failure: int | None = None
+        self._removed: set[str] = set()
         self._generations: Counter[str] = Counter()
 
     def fail_with(self, status: int | None) -> None:
         """Answer every tenant with this HTTP status, until None."""
         self._failure = status
+
+    def remove(self, tenant_id: str) -> None:
+        """Know this tenant no more."""
+        self._removed.add(tenant_id)
 
     def token(self, tenant_id: str) -> str:
         """The token that the tenant has now."""
@@ -86,6 +91,7 @@ class TenantService(SimulatedServer):
         self.fetches.clear()
         self.requests.clear()
         self._generations.clear()
+        self._removed.clear()
         self.down, self.delay, self._failure = False, 0.0, None
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -112,6 +118,8 @@ class TenantService(SimulatedServer):
             return _error(401, "a bearer token is required")
         if tenant_id.startswith("flaky-") and self.fetches[tenant_id] <= FLAKY_FETCHES:
             return _error(503, "try again")
+        if tenant_id in self._removed:
+            return _error(*REFUSALS["missing-"])
         refusals = (_error(*refusal) for prefix, refusal in REFUSALS.items() if tenant_id.startswith(prefix))
         return next(refusals, None)
 

@@ -10,8 +10,9 @@ before its request leaves, and its end is written in one call after:
 A doubt is never forgotten: once a send got no answer, a later refusal leads back to `unknown`, not to nothing.
 
 A lease that has ended means that a replica died between the request and its answer. That is `unknown`, not free.
-The claim also reads the tenant's cached credentials, and claims only if they are there: one round trip, and a message
-that must wait for a fetch is not "sending" meanwhile.
+The claim also reads the tenant's cached credentials: one round trip. What is known of the message is answered first, since
+a copy of a sent message needs none; it is claimed only if they are there, so that a message which must wait for a fetch
+is not "sending" meanwhile.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ RECORD_ATTEMPTS: Final = 2
 
 _CLAIM: Final = Script("""
 local entry = redis.call('GET', KEYS[2])
-if not entry and ARGV[6] == '1' then return {'no_credentials'} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local held = redis.call('HMGET', KEYS[1], 'state', 'owner', 'lease', 'replica', 'doubts', 'doubted')
@@ -47,6 +47,7 @@ if state == 'sending' and held[2] ~= ARGV[1] then
 end
 if state == 'held' then return {'unknown', entry, by} end
 if state == 'unknown' and (ARGV[5] ~= '1' or doubts > tonumber(ARGV[7])) then return {'unknown', entry, by} end
+if not entry and ARGV[6] == '1' then return {'no_credentials'} end
 redis.call('HSET', KEYS[1], 'state', 'sending', 'owner', ARGV[1], 'replica', ARGV[2], 'since', now,
     'lease', now + tonumber(ARGV[3]), 'doubts', doubts, 'doubted', by or '')
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
@@ -93,7 +94,7 @@ class Granted(msgspec.Struct, frozen=True):
 
 
 class NoCredentials(msgspec.Struct, frozen=True):
-    """Nothing was claimed: the tenant's credentials are not cached."""
+    """Nothing is known that forbids the send, and nothing was claimed: the tenant's credentials are not cached."""
 
 
 class AlreadySent(msgspec.Struct, frozen=True):

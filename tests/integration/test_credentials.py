@@ -108,6 +108,17 @@ async def test_final_credential_errors_dead_letter_at_once(
     assert alert["errorType"] == error_type
 
 
+async def test_a_copy_of_a_sent_message_is_a_duplicate_even_when_its_tenant_is_gone(scene: Scene, redis: Redis) -> None:
+    tenant, to = unique("gone"), number()
+    internal_id = await scene.publish(to, tenant)
+    await scene.accepted(to)
+    await redis.delete(entry_key(TenantId(tenant)))
+    scene.tenants.remove(tenant)
+    await scene.publish(to, tenant, internal_id=internal_id)
+    await scene.logged(scene.workers[0], "duplicate", internalId=internal_id)
+    assert (len(scene.taken(to)), scene.letters_of(internal_id)) == (1, [])
+
+
 async def test_an_expired_token_of_one_tenant_does_not_touch_another(scene: Scene) -> None:
     expired, healthy = unique("expired"), unique("healthy")
     letters = [await scene.publish(number(), expired) for _ in range(3)]

@@ -95,6 +95,22 @@ async def test_a_sent_message_stays_sent_for_every_later_try(message: Message) -
     assert await message.claim("two") == AlreadySent(ACCEPTED)
 
 
+async def test_what_is_known_of_a_message_is_answered_before_anything_is_said_of_credentials(message: Message) -> None:
+    async def claim(owner: str, *, send_again: bool = True) -> Claim:
+        return await message.ledger.claim(
+            message.key, owner, "no-such-key", send_again=send_again, need_credentials=True
+        )
+
+    await message.claim("one")
+    assert isinstance(await claim("two"), BeingSent)
+    await message.ledger.record_unknown(message.key, "one", send_again=True)
+    assert await claim("two", send_again=False) == InDoubt("here")
+    assert await claim("two") == NoCredentials()
+    assert (await message.state())[b"state"] == b"unknown"
+    await message.sent()
+    assert await claim("two") == AlreadySent(ACCEPTED)
+
+
 async def test_a_lease_that_ended_is_in_doubt_not_free(message: Message) -> None:
     await message.claim("one", by=message.brief)
     assert await message.claim("two", send_again=False) == InDoubt("dead")

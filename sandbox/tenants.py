@@ -6,7 +6,8 @@ The id says how the service behaves, so that a test needs no set-up:
   ----------------------  ----------------------------------------------------------------
   missing-...             404
   suspended-...           403
-  status-suspended-...    200 with status suspended
+  status-suspended-...    200 with status SUSPENDED
+  ended-...               200 with an expiresAt in the past
   expired-...             always a token that Meta takes as expired
   rotating-...            an expired token on the first fetch, a good one afterwards
   flaky-...               503 for the first two fetches
@@ -124,7 +125,7 @@ class TenantService(SimulatedServer):
         return next(refusals, None)
 
     def _credentials(self, tenant_id: str) -> dict[str, Any]:
-        status = "suspended" if tenant_id.startswith("status-suspended-") else "active"
+        status = "SUSPENDED" if tenant_id.startswith("status-suspended-") else "active"
         token = self._handed_out(tenant_id)
         match tenant_id.rpartition("-")[2]:
             case "shape2":
@@ -134,7 +135,7 @@ class TenantService(SimulatedServer):
             case "shape4":
                 answer = {"token": token, "phoneNumberId": PHONE_NUMBER_ID}
             case _:
-                return _full_answer(token, status)
+                return _full_answer(token, status, days=-1 if tenant_id.startswith("ended-") else 60)
         return {name: value for name, value in answer.items() if value is not None}
 
     def _handed_out(self, tenant_id: str) -> str | None:
@@ -154,7 +155,7 @@ def _header_safe(tenant_id: str) -> str:
     return quote(tenant_id, safe=":@").replace("%", "_")
 
 
-def _full_answer(token: str | None, status: str) -> dict[str, Any]:
+def _full_answer(token: str | None, status: str, days: int) -> dict[str, Any]:
     credentials: dict[str, Any] = {
         "phoneNumberId": PHONE_NUMBER_ID,
         "businessAccountId": "200000001",
@@ -162,7 +163,7 @@ def _full_answer(token: str | None, status: str) -> dict[str, Any]:
     }
     if token is not None:
         credentials["systemUserAccessToken"] = token
-    expires = datetime.now(UTC) + timedelta(days=60)
+    expires = datetime.now(UTC) + timedelta(days=days)
     return {"credentials": credentials, "status": status, "expiresAt": expires.isoformat(timespec="seconds")}
 
 

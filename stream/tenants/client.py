@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ BLOCKED_STATES: Final = frozenset({"suspended", "expired"})
 # Deployments differ in the names; the order is that of the contract.
 TOKEN_FIELDS: Final = ("systemUserAccessToken", "accessToken", "meta_access_token", "token")
 PHONE_FIELDS: Final = ("phoneNumberId", "whatsapp_phone_number_id")
+MILLISECONDS_FROM: Final = 1e11  # epoch seconds reach this in the year 5138: larger numbers are milliseconds
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")  # it becomes an HTTP header: no space, no control character
 
 log = structlog.get_logger(__name__)
@@ -77,7 +79,7 @@ class TenantServiceClient:
 
         Raises:
             TenantNotFound: HTTP 404.
-            CredentialsSuspended: HTTP 403, or a status of suspended or expired.
+            CredentialsSuspended: HTTP 403, a status of suspended or expired, or an `expiresAt` that has passed.
             CredentialsInvalid: Any other refusal, or an answer without a usable token.
             TenantServiceUnavailable: Timeout, connection error, HTTP 401, 408, 429 or 5xx, on every attempt.
         """
@@ -112,17 +114,16 @@ class TenantServiceClient:
         now = self._clock()
         answer = _object(body)
         nested = answer.get("credentials")
-        fields: dict[str, Any] = {**answer, **nested} if isinstance(nested, dict) else answer
-        state = answer.get("status")
-        if isinstance(state, str) and state in BLOCKED_STATES:
-            raise CredentialsSuspended(f"the Tenant Service says status {state}")
+        levels = (answer, nested) if isinstance(nested, dict) else (answer,)
+        ends_at = _allowed_until(levels, now)
+        fields: dict[str, Any] = {name: value for level in levels for name, value in level.items()}
         return Credentials(
             tenant_id=tenant_id,
             access_token=_token(fields),
             phone_number_id=_phone_number_id(fields),
             messages_per_second=_messages_per_second(fields),
             cached_at=now,
-            ttl_ms=_ttl_ms(self._ttl_ms, answer.get("expiresAt"), now),
+            ttl_ms=int(min(self._ttl_ms, (ends_at - now) * 1000)),
         )
 
 
@@ -169,13 +170,30 @@ def _messages_per_second(fields: dict[str, Any]) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _ttl_ms(longest_ms: int, expires_at: object, now: float) -> int:
-    """Shorten the TTL to the credentials' own end, if the answer gives one that lies ahead."""
-    if not isinstance(expires_at, str):
-        return longest_ms
-    try:
-        end = datetime.fromisoformat(expires_at)
-    except ValueError:
-        return longest_ms
-    left_ms = int(((end if end.tzinfo else end.replace(tzinfo=UTC)).timestamp() - now) * 1000)
-    return min(longest_ms, left_ms) if left_ms > 0 else longest_ms
+def _allowed_until(levels: tuple[dict[str, Any], ...], now: float) -> float:
+    """When the credentials end, in seconds since the epoch; deployments say it, and the status, inside or outside.
+
+    Raises:
+        CredentialsSuspended: They may not be used now.
+    """
+    for level in levels:
+        state = level.get("status")
+        if isinstance(state, str) and state.strip().lower() in BLOCKED_STATES:
+            raise CredentialsSuspended(f"the Tenant Service says status {state.strip().lower()}")
+    ends_at = min(_moment(level.get("expiresAt")) for level in levels)
+    if ends_at <= now:
+        raise CredentialsSuspended(f"the credentials expired {now - ends_at:.0f} s ago")
+    return ends_at
+
+
+def _moment(value: object) -> float:
+    """Seconds since the epoch from ISO 8601, seconds or milliseconds; without end for anything else, 0 included."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return math.inf
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return value / 1000 if value > MILLISECONDS_FROM else float(value)
+    return math.inf

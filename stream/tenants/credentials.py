@@ -2,7 +2,7 @@
 
 CredentialError
 ├── TenantNotFound          the Tenant Service says 404: final
-├── CredentialsSuspended    403, or status suspended or expired: final
+├── CredentialsSuspended    403, status suspended or expired, or an `expiresAt` that has passed: final
 ├── CredentialsInvalid      an answer without a usable token, or any other refusal: final
 └── TenantServiceUnavailable   no answer, 408, 5xx: the message waits and is retried
 """

@@ -91,6 +91,7 @@ async def test_an_entry_that_cannot_be_read_is_a_miss(scene: Scene, redis: Redis
         ("missing", "TENANT_NOT_FOUND", 1),
         ("suspended", "CREDENTIALS_SUSPENDED", 1),
         ("status-suspended", "CREDENTIALS_SUSPENDED", 1),
+        ("ended", "CREDENTIALS_SUSPENDED", 1),
         ("notoken", "CREDENTIALS_INVALID", 1),
         ("expired", "AUTH_ERROR", 2),
     ],

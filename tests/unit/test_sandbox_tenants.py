@@ -64,7 +64,7 @@ async def test_the_id_chooses_the_token(client: httpx.AsyncClient) -> None:
     tokens = [token_of((await client.get(path(id_))).json()) for id_ in ("rotating-a", "rotating-a", "expired-a")]
     assert [(token or "").startswith("EAAGexpired") for token in tokens] == [True, False, True]
     assert token_of((await client.get(path("notoken-a"))).json()) is None
-    assert (await client.get(path("status-suspended-a"))).json()["status"] == "suspended"
+    assert (await client.get(path("status-suspended-a"))).json()["status"] == "SUSPENDED"
 
 
 async def test_rotation_returns_the_token_that_is_no_longer_handed_out(

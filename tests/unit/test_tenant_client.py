@@ -173,6 +173,17 @@ async def test_silence_is_tried_three_times_each_bounded_in_time() -> None:
         ({**TOKEN, "status": "expired"}, CredentialsSuspended),
         ({"credentials": {"systemUserAccessToken": "EAAGtoken"}, "status": "suspended"}, CredentialsSuspended),
         ({"status": "suspended"}, CredentialsSuspended),
+        ({**TOKEN, "status": "SUSPENDED"}, CredentialsSuspended),
+        ({**TOKEN, "status": " Expired "}, CredentialsSuspended),
+        ({"credentials": {**TOKEN, "status": "Suspended"}}, CredentialsSuspended),
+        ({"credentials": {**TOKEN, "status": "expired"}, "status": "active"}, CredentialsSuspended),
+        ({"credentials": {**TOKEN, "status": "active"}, "status": "Suspended"}, CredentialsSuspended),
+        ({**TOKEN, "expiresAt": "2026-11-23T11:59:59Z"}, CredentialsSuspended),
+        ({**TOKEN, "expiresAt": "2026-11-23T12:00:00"}, CredentialsSuspended),
+        ({"credentials": {**TOKEN, "expiresAt": "2025-01-01"}}, CredentialsSuspended),
+        ({"credentials": {**TOKEN, "expiresAt": "2025-01-01"}, "expiresAt": "2027-01-01"}, CredentialsSuspended),
+        ({**TOKEN, "expiresAt": 1_795_435_199}, CredentialsSuspended),
+        ({**TOKEN, "expiresAt": 1_795_435_199_000}, CredentialsSuspended),
         (400, CredentialsInvalid),
         (301, CredentialsInvalid),
         ({}, CredentialsInvalid),
@@ -224,14 +235,28 @@ async def test_a_token_that_no_header_can_carry_is_no_token_and_is_not_shown(tok
         ("2026-11-23T12:05:00", 300_000),
         ("2026-11-23T17:35:00+05:30", 300_000),
         ("2026-11-24T12:00:00Z", 900_000),
+        (1_795_435_500, 300_000),
+        (1_795_435_500_000, 300_000),
+        (0, 900_000),  # Meta's own way to say never
+        (True, 900_000),
+        (1e300, 900_000),
         ("soon", 900_000),
         ("", 900_000),
         (None, 900_000),
         ([], 900_000),
     ],
 )
-async def test_an_end_that_lies_ahead_shortens_the_ttl(expires_at: object, ttl_ms: int) -> None:
-    assert (await World({**TOKEN, "expiresAt": expires_at}).fetch()).ttl_ms == ttl_ms
+@pytest.mark.parametrize("nested", [False, True], ids=["outside", "inside"])
+async def test_an_end_that_lies_ahead_shortens_the_ttl(expires_at: object, ttl_ms: int, *, nested: bool) -> None:
+    fields = {**TOKEN, "expiresAt": expires_at}
+    assert (await World({"credentials": fields} if nested else fields).fetch()).ttl_ms == ttl_ms
+
+
+async def test_the_earlier_of_two_ends_counts() -> None:
+    early, late = "2026-11-23T12:01:00Z", "2026-11-23T12:05:00Z"
+    for inner, outer in ((early, late), (late, early)):
+        answer = {"credentials": {**TOKEN, "expiresAt": inner}, "expiresAt": outer}
+        assert (await World(answer).fetch()).ttl_ms == 60_000
 
 
 ODD: list[dict[str, Any]] = [

@@ -10,9 +10,9 @@ before its request leaves, and its end is written in one call after:
 A doubt is never forgotten: once a send got no answer, a later refusal leads back to `unknown`, not to nothing.
 
 A lease that has ended means that a replica died between the request and its answer. That is `unknown`, not free.
-The claim also reads the tenant's cached credentials: one round trip. What is known of the message is answered first, since
-a copy of a sent message needs none; it is claimed only if they are there, so that a message which must wait for a fetch
-is not "sending" meanwhile.
+The claim also reads the tenant's cached credentials: one round trip. What is known of the message is answered first,
+since a copy of a sent message needs none. It is claimed only if they are there: a message that must wait for a fetch is
+not "sending" meanwhile.
 """
 
 from __future__ import annotations

@@ -486,7 +486,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(
         "CREDENTIALS_SUSPENDED",
         Scope.TENANT,
-        "The Tenant Service refuses the tenant's credentials: HTTP 403, status suspended or expired, or past expiresAt.",
+        "The Tenant Service refuses the credentials: HTTP 403, status suspended or expired, or a past expiresAt.",
         "Settle the tenant's state in the Tenant Service, then replay.",
         alert=True,
         notify=True,

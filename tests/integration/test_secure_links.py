@@ -9,9 +9,10 @@ import asyncio
 import re
 import secrets
 import shlex
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import pytest
@@ -226,11 +227,29 @@ async def test_one_right_less_stops_the_start_with_one_sentence(
     assert f"'{name}' in vhost '/whatsapp' refused for user '{USER}'" in sentence
 
 
-async def test_kedas_user_may_count_the_intake_queue_and_nothing_else(secured: Secured) -> None:
+async def test_kedas_user_may_count_the_intake_queue(secured: Secured) -> None:
     assert await _declares(secured.url())
     async with await aio_pika.connect(secured.url(OBSERVER)) as connection:
-        channel = await connection.channel()
-        queue = await channel.declare_queue(INTAKE_QUEUE, passive=True)
+        queue = await (await connection.channel()).declare_queue(INTAKE_QUEUE, passive=True)
         assert queue.declaration_result.message_count is not None
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda channel: channel.basic_get(INTAKE_QUEUE),
+        lambda channel: channel.queue_purge(INTAKE_QUEUE),
+        lambda channel: channel.queue_delete(INTAKE_QUEUE),
+        lambda channel: channel.queue_bind(INTAKE_QUEUE, "whatsapp-exchange", "#"),
+        lambda channel: channel.queue_declare("another", durable=True),
+        lambda channel: channel.basic_publish(b"{}", routing_key=INTAKE_QUEUE),
+        lambda channel: channel.basic_publish(b"{}", exchange="whatsapp-exchange", routing_key="outbound.processed.x"),
+    ],
+    ids=["get", "purge", "delete", "bind", "declare", "publish to the queue", "publish to the exchange"],
+)
+async def test_kedas_user_may_do_nothing_else(secured: Secured, attempt: Callable[[Any], Awaitable[Any]]) -> None:
+    assert await _declares(secured.url())
+    async with await aio_pika.connect(secured.url(OBSERVER)) as connection:
+        channel = await (await connection.channel()).get_underlay_channel()
         with pytest.raises(ChannelAccessRefused):
-            await queue.get(fail=False)
+            await attempt(channel)

@@ -112,6 +112,7 @@ class Lifecycle:
 
     async def started(self) -> None:
         """Messages arrive from now on. What is there stays: the garbage collector need not look at it ever again."""
+        await self._worker.intake.watch_consumers()
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)

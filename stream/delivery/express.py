@@ -122,6 +122,17 @@ def open_channel_of(incoming: AbstractIncomingMessage) -> Any:
     return channel
 
 
+async def abandon(channel: Any) -> None:
+    """Close a channel of aiormq's, on which nothing more is written from now on; aio-pika opens another in its place.
+
+    aiormq's own `close` lets acknowledgements through until the broker has answered. One that the broker reads after
+    the close is an error of the whole connection to it.
+    """
+    channel._Channel__close_event.set()  # noqa: SLF001 - see `_is_gone`
+    close = commands.Channel.Close(reply_code=200, class_id=0, method_id=0)
+    await channel.write_queue.put(ChannelFrame.marshall(channel_number=channel.number, frames=[close]))
+
+
 class _Writer:
     """Writes to one connection: one write at a time, and what gathers meanwhile is the next one.
 

@@ -10,10 +10,11 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import structlog
-from aio_pika.abc import AbstractRobustConnection
+from aio_pika.abc import AbstractChannel, AbstractRobustConnection
 from aiormq.exceptions import (
     AMQPConnectionError,
     AMQPError,
@@ -27,6 +28,7 @@ from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
 from stream.contract import topology
 from stream.contract.topology import QueueKind, TopologyMismatch
+from stream.delivery.express import abandon
 
 CONNECT_TIMEOUT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 10.0  # between attempts to reach a broker that is not there yet
@@ -139,6 +141,27 @@ class Intake:
             await self._declare()
         except (CannotStart, AMQPError, ChannelInvalidStateError, OSError) as error:
             log.error("topology_not_declared", error=str(error))
+
+    async def watch_consumers(self) -> None:
+        """Once subscribed: give up a channel whose consumer the broker cancels, so that aio-pika opens another.
+
+        aio-pika would subscribe again on the same channel, by the same tag. RabbitMQ 4.3 cancels a consumer that has
+        held a message for too long, keeps its tag, and takes that for an error of the whole connection.
+        """
+        for subscriber in self._subscribers():
+            if (queue := subscriber._queue_obj) is not None:  # noqa: SLF001 - see the module's docstring
+                channel: Any = queue.channel
+                channel.reopen_callbacks.add(self._watch)
+                await self._watch(channel)
+
+    async def _watch(self, channel: AbstractChannel, *_: object) -> None:
+        underlay: Any = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(partial(self._cancelled, underlay))
+
+    async def _cancelled(self, underlay: Any, _cancel: object) -> None:
+        if not self._stopping:
+            log.warning("consumer_cancelled_by_rabbitmq")
+            await abandon(underlay)
 
     async def stop_deliveries(self) -> None:
         """Cancel the consumer, so that the broker gives what comes now to another replica."""

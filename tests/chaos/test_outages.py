@@ -82,19 +82,22 @@ async def test_a_frozen_broker_is_survived(broken: Scene) -> None:
     await broken.settled(seconds=30)
 
 
-async def test_a_channel_that_the_broker_closes_is_opened_again(broken: Scene) -> None:
-    # The broker closes the channel of a consumer that holds a message longer than consumer_timeout.
+async def test_a_consumer_that_holds_a_message_too_long_comes_back_on_a_new_channel(broken: Scene) -> None:
+    # Up to 4.2 the broker closes its channel. Since 4.3 it cancels the consumer, of quorum queues only.
     ctl = rabbitmq_of(broken).ctl
     await asyncio.to_thread(ctl, "eval", "application:set_env(rabbit, consumer_timeout, 1000).")
     await asyncio.to_thread(ctl, "eval", "application:set_env(rabbit, channel_tick_interval, 300).")
     try:
-        worker = await broken.start_worker()
-        slow, after = number("999403500"), number()
-        await broken.publish(slow)
-        await broken.logged(worker, "duplicate", seconds=30)  # delivered again on the new channel, and recognised
+        worker = await broken.start_worker(RABBITMQ_QUEUE_TYPE="quorum")
+        slow, after = [number("999403500") for _ in range(3)], number()
+        ids = [await broken.publish(to) for to in slow]
+        for internal_id in ids:  # delivered again on the new channel, and recognised
+            await broken.logged(worker, "duplicate", seconds=30, internalId=internal_id)
         await broken.publish(after)
         await broken.accepted(after, seconds=30)
-        assert broken.accepted_of([slow, after]) == [1, 1]
+        assert broken.accepted_of([*slow, after]) == [1, 1, 1, 1]
+        await broken.settled()
+        assert "rabbitmq_lost" not in {line["event"] for line in worker.lines()}  # its other channels stay
     finally:
         await asyncio.to_thread(ctl, "eval", "application:set_env(rabbit, consumer_timeout, 1800000).")
         await asyncio.to_thread(ctl, "eval", "application:set_env(rabbit, channel_tick_interval, 60000).")

@@ -16,7 +16,7 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from stream.delivery import express
-from stream.delivery.express import ExpressLane, Properties
+from stream.delivery.express import ExpressLane, Properties, abandon
 
 EVENT = Properties(content_type="application/json", delivery_mode=2)
 SMALL = 131_064  # bytes of a body's frame, with RabbitMQ's default frame of 128 KiB
@@ -54,6 +54,7 @@ class Channel:
     def __init__(self, connection: Connection, number: int = 3) -> None:
         self.connection = connection
         self.number = number
+        self.write_queue = connection.write_queue
         self.delivery_tag = 0
         self.confirmations: dict[int, asyncio.Future[Any]] = {}
         self.is_closed = False
@@ -181,6 +182,19 @@ async def test_nothing_is_written_on_a_channel_that_was_closed_meanwhile() -> No
 
 def test_aiormq_still_keeps_to_itself_what_the_lane_looks_at() -> None:
     assert "_Channel__close_event" in aiormq.Channel.__init__.__code__.co_names
+
+
+async def test_nothing_is_written_on_an_abandoned_channel_but_its_close() -> None:
+    connection = Connection()
+    events, intake = Channel(connection, 3), Channel(connection, 2)
+    lane = await lane_on(events)
+    lane.acknowledge(came_on(intake, 1))
+    await abandon(intake)
+    with pytest.raises(ChannelInvalidStateError):
+        lane.acknowledge(came_on(intake, 2))
+    lane.acknowledge(came_on(events, 7))
+    written = [*await connection.written(), *await connection.written()]
+    assert [(number, type(each)) for number, each in written] == [(2, commands.Channel.Close), (3, commands.Basic.Ack)]
 
 
 async def test_nothing_is_written_after_the_answer_to_the_brokers_close_of_a_channel() -> None:

@@ -90,12 +90,34 @@ class Connection:
         return self.channels[-1]
 
 
+class RobustChannel:
+    """aio-pika's channel of a subscriber; a reopen puts another of aiormq's in it."""
+
+    def __init__(self, consumers: dict[str, object]) -> None:
+        self._consumers = consumers
+        self.reopen_callbacks: set[Callable[[Any], Awaitable[None]]] = set()
+        self._channel: Any = None
+        self.open()
+
+    def open(self) -> None:
+        self.underlay = SimpleNamespace(consumers=self._consumers, on_consumer_cancel_callbacks=set())
+        self._channel = SimpleNamespace(channel=self.underlay)
+
+    async def reopen(self) -> None:
+        self.open()
+        for callback in self.reopen_callbacks:
+            await callback(self)
+
+    async def get_underlay_channel(self) -> Any:
+        return self.underlay
+
+
 class Queue:
     """The queue of a started subscriber: knows its consumer, and cancels it or fails."""
 
     def __init__(self) -> None:
         self.consumers = {"tag": object()}
-        self.channel = SimpleNamespace(_channel=SimpleNamespace(channel=SimpleNamespace(consumers=self.consumers)))
+        self.channel = RobustChannel(self.consumers)
         self.error: BaseException | None = None
         self.cancelled: list[str] = []
 
@@ -267,11 +289,37 @@ async def test_it_is_consuming_only_while_connected_subscribed_known_to_the_brok
     told.append(door.intake.consuming)  # the broker has cancelled the consumer; the tag stays behind
     door.queue.consumers["tag"] = tag
     assert door.intake.consuming
-    door.queue.channel._channel = cast("Any", None)
+    door.queue.channel._channel = None
     told.append(door.intake.consuming)
     await door.intake.stop_deliveries()
     told.append(door.intake.consuming)
     assert not any(told)
+
+
+async def test_a_channel_whose_consumer_the_broker_cancels_is_abandoned_each_time_and_not_in_a_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    door = Door()
+    await door.intake.watch_consumers()  # not subscribed: nothing to watch
+    door.consume()
+    abandoned: list[object] = []
+
+    async def abandon(channel: object) -> None:
+        abandoned.append(channel)
+
+    monkeypatch.setattr(intake, "abandon", abandon)
+    await door.intake.watch_consumers()
+    first = door.queue.channel.underlay
+    await door.queue.channel.reopen()
+    second = door.queue.channel.underlay
+    with capture_logs() as logs:
+        for underlay in (first, second):
+            (cancelled,) = underlay.on_consumer_cancel_callbacks
+            await cancelled(None)
+        await door.intake.stop_deliveries()
+        await cancelled(None)
+    assert abandoned == [first, second]
+    assert [line["event"] for line in logs] == ["consumer_cancelled_by_rabbitmq"] * 2
 
 
 async def test_a_stop_cancels_the_consumer_once() -> None:

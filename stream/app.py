@@ -101,6 +101,7 @@ def _build(settings: Settings) -> Worker:
             consumer=consumer,
             in_flight=in_flight,
             prefetch=settings.rabbitmq_prefetch,
+            max_bytes=settings.message_max_bytes,
             queue_kind=settings.rabbitmq_queue_type,
         )
     )

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream import setting_checks as checks
 from stream.contract.delays import LONGEST_S
+from stream.contract.messages import MESSAGE_MAX_BYTES
 from stream.contract.queues import INTAKE_TTL_MS
 from stream.meta.errors import ROWS
 from stream.meta.versions import NEWEST
@@ -45,6 +46,12 @@ class Settings(BaseSettings):
         description="amqp:// or amqps:// URL; the vhost /whatsapp is written %2Fwhatsapp",
     )
     rabbitmq_prefetch: int = Field(default=10, ge=1, le=10_000, description="messages in flight per replica")
+    message_max_bytes: int = Field(
+        default=MESSAGE_MAX_BYTES,
+        ge=1024,
+        le=128 * 1024 * 1024,
+        description="longest body that is read; a longer one is dead-lettered as it is",
+    )
     rabbitmq_queue_type: Literal["classic", "quorum"] = Field(default="classic", description="type of every queue")
     redis_url: Annotated[SecretStr, AfterValidator(checks.redis_url)] = Field(
         default=SecretStr("redis://localhost:6379/0"), description="redis:// or rediss:// URL, shared by all replicas"

@@ -26,6 +26,7 @@ from stream.contract.identifiers import (
     TenantId,
 )
 
+MESSAGE_MAX_BYTES: Final = 1024 * 1024  # by default; Meta's own limits on what it takes as JSON are far below
 NO_INSTRUCTIONS: Final = Instructions()
 
 
@@ -191,12 +192,21 @@ class _PayloadSlice(msgspec.Struct):
 _slice = msgspec.json.Decoder(_PayloadSlice)
 
 
-def decode(body: bytes, headers: Mapping[str, Any] | None = None) -> OutboundMessage:
+def decode(
+    body: bytes, headers: Mapping[str, Any] | None = None, *, max_bytes: int = MESSAGE_MAX_BYTES
+) -> OutboundMessage:
     """Turn a message body, and the instructions in its headers, into an `OutboundMessage`.
+
+    Args:
+        body: As it arrived.
+        headers: The message's headers.
+        max_bytes: A longer body is refused unread: as objects it takes some thirty times the memory.
 
     Raises:
         InvalidMessage: With the first field that is wrong and how to fix it.
     """
+    if len(body) > max_bytes:
+        raise InvalidMessage("body", f"is {len(body):,} bytes long: at most {max_bytes:,} are read (MESSAGE_MAX_BYTES)")
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -27,7 +27,13 @@ NO_ID: Final = "none"
 
 
 def build_subscriber(
-    *, processor: MessageProcessor, consumer: MessageConsumer, in_flight: InFlight, prefetch: int, queue_kind: QueueKind
+    *,
+    processor: MessageProcessor,
+    consumer: MessageConsumer,
+    in_flight: InFlight,
+    prefetch: int,
+    max_bytes: int,
+    queue_kind: QueueKind,
 ) -> RabbitRouter:
     """A router with the one subscriber of this worker.
 
@@ -36,8 +42,13 @@ def build_subscriber(
         consumer: Decides and settles.
         in_flight: Runs the tries.
         prefetch: Messages in flight per replica, `RABBITMQ_PREFETCH`; this is its concurrency.
+        max_bytes: `MESSAGE_MAX_BYTES`.
         queue_kind: `RABBITMQ_QUEUE_TYPE`.
     """
+
+    async def decode_message(msg: RabbitMessage) -> OutboundMessage:
+        """Decode from the bytes: no content type may be assumed."""
+        return decode(msg.body, msg.headers, max_bytes=max_bytes)
 
     class Settle(BaseMiddleware[Any, Any]):
         async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> None:
@@ -79,8 +90,3 @@ async def parse_message(incoming: IncomingMessage) -> RabbitMessage:
         message_id=incoming.message_id or NO_ID,
         correlation_id=incoming.correlation_id or NO_ID,
     )
-
-
-async def decode_message(msg: RabbitMessage) -> OutboundMessage:
-    """Decode from the bytes: no content type may be assumed."""
-    return decode(msg.body, msg.headers)

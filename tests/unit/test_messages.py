@@ -234,6 +234,15 @@ def test_a_megabyte_is_taken() -> None:
     assert len(decode(body(payload={**PAYLOAD, "text": {"body": text}})).payload_bytes) > len(text)
 
 
+def test_a_body_above_the_limit_is_refused_unread() -> None:
+    raw = body()
+    assert decode(raw, max_bytes=len(raw)).internal_id == "order-4711"
+    error = refused(raw + b" " * 1024 * 1024)
+    assert str(error) == f"body: is {len(raw) + 1_048_576:,} bytes long: at most 1,048,576 are read (MESSAGE_MAX_BYTES)"
+    with pytest.raises(InvalidMessage, match="body: is 5 bytes long"):
+        decode(b"[[[[[", max_bytes=4)
+
+
 @given(raw=st.binary(max_size=100))
 def test_no_bytes_raise_anything_but_the_verdict(raw: bytes) -> None:
     try:

@@ -51,6 +51,7 @@ def refused(environment: pytest.MonkeyPatch, **variables: str) -> str:
     [
         ("rabbitmq_url", "amqp://guest:guest@localhost:5672/%2Fwhatsapp"),
         ("rabbitmq_prefetch", 10),
+        ("message_max_bytes", 1_048_576),
         ("rabbitmq_queue_type", "classic"),
         ("redis_url", "redis://localhost:6379/0"),
         ("tenant_credentials_path", "/api/v1/tenants/{tenant_id}/credentials?type=whatsapp"),

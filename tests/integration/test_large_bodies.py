@@ -1,0 +1,70 @@
+"""A body that is larger than any message needs costs neither memory nor time: it is dead-lettered unread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from sandbox.worker import WorkerProcess
+from tests.scene import Scene, number, text_message, unique
+
+MIB = 1024 * 1024
+LIMIT_MIB = 512  # of the shipped Kubernetes deployment
+AT_ONCE = 4
+
+
+def large_body(size: int, internal_id: str) -> bytes:
+    """A message that would be delivered but for its size, in the form that takes most memory to read."""
+    piece = b',{"":{"":{}}}'
+    body = orjson.dumps({**text_message(number(), "acme", internal_id), "later": [0]})
+    return body.replace(b"[0]", b"[0" + piece * ((size - len(body)) // len(piece)) + b"]").ljust(size)
+
+
+def peak_mib(worker: WorkerProcess) -> float:
+    """The most memory that the worker has had in use."""
+    status = Path(f"/proc/{worker.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+
+
+async def test_four_bodies_of_16_mib_at_once_are_dead_lettered_within_the_shipped_memory_limit(stage: Scene) -> None:
+    await stage.declare()
+    await stage.watch()
+    sent = {internal_id: large_body(16 * MIB, internal_id) for internal_id in map(unique, ["huge"] * AT_ONCE)}
+    for body in sent.values():
+        await stage.outside.publish(body, "acme")
+    worker = await stage.start_worker()
+    await stage.until(lambda: len(stage.letters) == AT_ONCE, seconds=60)
+    assert sorted(letter.body for letter in stage.letters) == sorted(sent.values())
+    for letter in stage.letters:
+        assert letter.headers["x-error-type"] == "INVALID_MESSAGE"
+        assert str(letter.headers["x-error-detail"]).startswith("body: is 16,777,216 bytes long")
+    assert peak_mib(worker) < LIMIT_MIB
+    to = number()
+    await stage.publish(to)
+    await stage.accepted(to)
+
+
+async def test_ten_bodies_of_the_allowed_size_are_sent_at_once_within_the_shipped_memory_limit(stage: Scene) -> None:
+    worker = await stage.start_worker()
+    await stage.watch()
+    bodies = [large_body(MIB, unique("large")) for _ in range(10)]
+    recipients = [orjson.loads(body)["wabaPayload"]["to"] for body in bodies]
+    for body in bodies:
+        await stage.outside.publish(body, "acme")
+    await stage.all_accepted(recipients, seconds=60)
+    assert peak_mib(worker) < LIMIT_MIB
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(2000, "delivered"), (1999, "dead-lettered")])
+async def test_the_largest_body_is_a_setting(stage: Scene, limit: int, expected: str) -> None:
+    await stage.start_worker(MESSAGE_MAX_BYTES=str(limit))
+    await stage.watch()
+    internal_id = unique("limited")
+    body = large_body(2000, internal_id)
+    await stage.outside.publish(body, "acme")
+    if expected == "delivered":
+        await stage.accepted(orjson.loads(body)["wabaPayload"]["to"])
+    else:
+        assert str((await stage.letter(internal_id)).headers["x-error-detail"]).startswith("body: ")

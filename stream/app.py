@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any, Final
 
 import httpx
@@ -91,7 +92,12 @@ def _build(settings: Settings) -> Worker:
 
     broker = _broker(settings)
     in_flight, express = InFlight(), ExpressLane(INTAKE_EXCHANGE)
-    policy = RetryPolicy(settings.meta_api_max_retries, settings.rate_limit_max_retries, retry)
+    policy = RetryPolicy(
+        settings.meta_api_max_retries,
+        settings.rate_limit_max_retries,
+        retry,
+        timedelta(milliseconds=settings.message_max_age_ms),
+    )
     consumer = MessageConsumer(
         settlement=Settlement(declare_publishers(broker), express, metrics=metrics), policy=policy, metrics=metrics
     )
@@ -188,7 +194,6 @@ def _processor(
     bound_s: float,
 ) -> MessageProcessor:
     timeout_s = settings.meta_api_timeout_ms / 1000
-    classifier = MetaErrorClassifier()
     return MessageProcessor(
         credentials=credentials,
         ledger=SentLedger(
@@ -203,9 +208,8 @@ def _processor(
             base_url=settings.meta_api_base_url,
             version=settings.meta_api_version,
             timeout_s=timeout_s,
-            classifier=classifier,
+            classifier=MetaErrorClassifier(),
         ),
-        classifier=classifier,
         on_unknown=settings.on_unknown_outcome,
         metrics=metrics,
         bound_s=bound_s,

@@ -74,8 +74,16 @@ class Settings(BaseSettings):
     meta_api_retry_max_delay_ms: int = Field(
         default=60_000, description=f"longest backoff delay, from {LEAST_CAP_MS} to {LONGEST_CAP_MS}"
     )
-    rate_limit_max_retries: int = Field(
-        default=10, ge=0, le=1_000, description="retries for throttling, and for an unavailable Tenant Service"
+    rate_limit_max_retries: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000,
+        description="retries for throttling, and for an unavailable Tenant Service; unset: as many as fit into the "
+        "message's validity, 0: none",
+    )
+    message_max_age_ms: Milliseconds = Field(
+        default=86_400_000,
+        description="a message that was first seen so long ago is not sent any more, whatever validity it states",
     )
     credential_cache_ttl_ms: Milliseconds = Field(default=900_000, description="how long credentials are cached")
     credential_cache_keys: Annotated[tuple[SecretStr, ...], NoDecode, AfterValidator(checks.fernet_keys)] = Field(
@@ -114,6 +122,11 @@ class Settings(BaseSettings):
     def _split_keys(cls, value: object) -> object:
         return [part for part in re.split(r"[\s,]+", value) if part] if isinstance(value, str) else value
 
+    @field_validator("rate_limit_max_retries", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return None if value == "" else value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _capitals(cls, value: object) -> object:
@@ -130,11 +143,20 @@ class Settings(BaseSettings):
             raise ValueError(f"is above {LONGEST_CAP_MS}, the longest wait on the broker: lower it")
         return value
 
+    @field_validator("message_max_age_ms")
+    @classmethod
+    def _leaves_time_for_a_retry(cls, value: int, info: ValidationInfo) -> int:
+        if value <= info.data.get("meta_api_retry_delay_ms", 0):
+            raise ValueError("is not above META_API_RETRY_DELAY_MS, so no message could be retried: raise it")
+        return value
+
     @field_validator("sent_ledger_ttl_ms")
     @classmethod
-    def _outlives_the_queue(cls, value: int) -> int:
+    def _outlives_the_message(cls, value: int, info: ValidationInfo) -> int:
         if value < INTAKE_TTL_MS:
             raise ValueError(f"is below {INTAKE_TTL_MS}, the time a message may stay on the queue: raise it")
+        if value < info.data.get("message_max_age_ms", 0):
+            raise ValueError("is below MESSAGE_MAX_AGE_MS, so a message could outlive its record: raise it")
         if value > LONGEST_LEDGER_MS:
             raise ValueError(f"is above {LONGEST_LEDGER_MS}, a year: lower it, since Redis keeps every message so long")
         return value

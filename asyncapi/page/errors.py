@@ -66,7 +66,7 @@ def _retries(row: ErrorRule) -> Html:
     if row.retry is None or row.invalidate_credentials:
         return tag("small", "with fresh credentials") if row.retry else Html("")
     count = retries_of(row)
-    times = f"{count} {'retry' if count == 1 else 'retries'}"
+    times = "retries" if count is None else f"{count} {'retry' if count == 1 else 'retries'}"
     return join(tag("small", f"{times}: {delays_of(row)}"), tag("small", f"limit: {limit_of(row)}"))
 
 

@@ -13,7 +13,8 @@ from stream.contract.queues import INTAKE_QUEUE
 
 UNIT_MS = 250
 LEVELS = 14
-LONGEST_S = (2**LEVELS - 1) * UNIT_MS / 1000  # 4095.75 s
+MOST_UNITS = (1 << LEVELS) - 1
+LONGEST_S = MOST_UNITS * UNIT_MS / 1000  # 4095.75 s
 DELIVERY_EXCHANGE = "whatsapp-delay-delivery"
 
 
@@ -47,11 +48,22 @@ def delivery_pattern(queue: str) -> str:
     return f"#.{queue}"
 
 
-def route(delay_s: float, destination: str = INTAKE_QUEUE) -> tuple[str, str]:
-    """Exchange and routing key that bring a message to `destination` after `delay_s` seconds.
+def _units(delay_s: float) -> int:
+    """How many units a delay takes.
 
-    Rounded up to the unit: a backoff is a promise of *at least*. Longer than `LONGEST_S` waits `LONGEST_S`.
+    Rounded up: a backoff is a promise of *at least*. Longer than `LONGEST_S` waits `LONGEST_S`.
     """
-    units = min(max(1, math.ceil(delay_s * 1000 / UNIT_MS)), 2**LEVELS - 1)
+    units = max(1, math.ceil(delay_s * 1000 / UNIT_MS))
+    return min(units, MOST_UNITS)
+
+
+def held_s(delay_s: float) -> float:
+    """How long a message really waits that should wait `delay_s` seconds, in seconds."""
+    return _units(delay_s) * UNIT_MS / 1000
+
+
+def route(delay_s: float, destination: str = INTAKE_QUEUE) -> tuple[str, str]:
+    """Exchange and routing key that bring a message to `destination` after `delay_s` seconds."""
+    units = _units(delay_s)
     bits = ".".join(f"{units:0{LEVELS}b}")
     return level_name(units.bit_length() - 1), f"{bits}.{destination}"

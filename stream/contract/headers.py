@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Literal
+
+from stream.contract.moments import iso_moment
 
 # History: travels with a message through its waits, so that counts survive restarts and are the same for any number
 # of replicas.
 ATTEMPT: Final = "x-attempt"  # tries that have ended
 RETRIES: Final = "x-retries"  # error type → retries it has used, a table
 FIRST_SEEN: Final = "x-first-seen"  # ISO 8601 in UTC
+LAST_ERROR: Final = "x-last-error"  # type and detail of the failure that it waits for
 
 REDELIVERED: Final = "x-redelivered"  # the broker had delivered it before: its sent event may be missing
 UNKNOWN_OUTCOMES: Final = "x-unknown-outcomes"  # sends without an answer: each may have been delivered
@@ -41,6 +44,7 @@ ORIGINAL_PREFIX: Final = "x-original-"
 
 # More attempts than any limit allows: whatever a publisher writes into the header, arithmetic stays small.
 MOST_ATTEMPTS: Final = 1_000_000
+LAST_ERROR_LENGTH: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +56,41 @@ class History:
         attempts: Tries that have ended.
         retries: Error type → retries it has used.
         unknown: Sends that ended without an answer.
+        last_error: Type and detail of the last failure, for people; empty when there was none.
     """
 
     first_seen: datetime
     attempts: int = 0
     retries: Mapping[str, int] = field(default_factory=dict)
     unknown: int = 0
+    last_error: str = ""
 
     @classmethod
     def read(cls, headers: Mapping[str, Any], now: datetime) -> History:
         """Read the headers; what is missing or makes no sense counts as "not yet"."""
-        table = headers.get(RETRIES)
+        table, last_error = headers.get(RETRIES), headers.get(LAST_ERROR)
         return cls(
-            first_seen=_moment(headers.get(FIRST_SEEN)) or now,
+            first_seen=min(_moment(headers.get(FIRST_SEEN)) or now, now),
             attempts=_count(headers.get(ATTEMPT)),
             retries={str(key): _count(used) for key, used in table.items()} if isinstance(table, dict) else {},
             unknown=_count(headers.get(UNKNOWN_OUTCOMES)),
+            last_error=last_error[:LAST_ERROR_LENGTH] if isinstance(last_error, str) else "",
         )
 
-    def after(self, error_type: str, tries: int, *, unknown: int = 0) -> History:
+    def after(self, error_type: str, tries: int, *, unknown: int = 0, detail: str = "") -> History:
         """The history once the present try, which counts `tries`, has ended and will be retried for `error_type`.
 
-        `unknown` is the number of sends without an answer in all.
+        `unknown` is the number of sends without an answer in all, and `detail`, without secrets, is for people.
         """
         used = {**self.retries, error_type: self.retries.get(error_type, 0) + 1}
-        return replace(self, attempts=self.attempts + tries, retries=used, unknown=unknown)
+        last_error = f"{error_type}: {detail}"[:LAST_ERROR_LENGTH]
+        return replace(self, attempts=self.attempts + tries, retries=used, unknown=unknown, last_error=last_error)
 
     def headers(self) -> dict[str, Any]:
         """The headers that `read` understands."""
         headers = {ATTEMPT: self.attempts, RETRIES: dict(self.retries), FIRST_SEEN: self.first_seen.isoformat()}
-        return {**headers, UNKNOWN_OUTCOMES: self.unknown} if self.unknown else headers
+        optional = {UNKNOWN_OUTCOMES: self.unknown, LAST_ERROR: self.last_error}
+        return {**headers, **{name: value for name, value in optional.items() if value}}
 
 
 OnUnknown = Literal["retry", "dead-letter"]
@@ -121,7 +130,6 @@ def _moment(value: object) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        moment = datetime.fromisoformat(value)
+        return iso_moment(value)
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -25,6 +26,8 @@ from stream.contract.identifiers import (
     PhoneNumberId,
     TenantId,
 )
+from stream.contract.moments import read_moment
+from stream.contract.validity import ALWAYS, Validity
 
 MESSAGE_MAX_BYTES: Final = 1024 * 1024  # by default; Meta's own limits on what it takes as JSON are far below
 NO_INSTRUCTIONS: Final = Instructions()
@@ -66,6 +69,15 @@ def _text_or_none(value: object) -> object:
     return value if isinstance(value, str) else None
 
 
+def _moment(value: object) -> datetime | None:
+    try:
+        return None if value is None else read_moment(value)
+    except ValueError:
+        raise ValueError(
+            "is no moment: write ISO 8601, or seconds or milliseconds since the epoch, or leave it out"
+        ) from None
+
+
 class Metadata(BaseModel):
     """Who sends, from which number, and how upstream calls the message."""
 
@@ -88,6 +100,15 @@ class Metadata(BaseModel):
     )
     correlationId: Annotated[str | None, BeforeValidator(_text_or_none)] = Field(  # noqa: N815
         default=None, description="Carried into events and logs."
+    )
+    # One that cannot be read is refused: a late one-time password is worse than none.
+    validUntil: Annotated[  # noqa: N815
+        Any, BeforeValidator(_moment), WithJsonSchema({"type": ["string", "number", "null"]})
+    ] = Field(
+        default=None,
+        description="The message is not sent after this moment: ISO 8601 (without a zone in UTC), or seconds or "
+        "milliseconds since the epoch. Without it, the AMQP property expiration says how long it is valid.",
+        examples=["2026-11-24T06:20:00Z"],
     )
     # Read by nobody here, so a value of another type is kept rather than refused.
     timestamp: Annotated[Any, WithJsonSchema({"type": ["string", "number", "null"]})] = Field(
@@ -112,14 +133,15 @@ class OutboundMessage(BaseModel):
     )
     # What `arrived_as` adds. Slots, because pydantic's private attributes cost more than all the rest of decoding; it
     # would make private attributes of these annotations, so they are for the type checker alone.
-    __slots__ = ("_instructions", "_payload_bytes", "_payload_digest")
+    __slots__ = ("_instructions", "_payload_bytes", "_payload_digest", "_validity")
     if TYPE_CHECKING:
         _payload_bytes: bytes
         _payload_digest: bytes
         _instructions: Instructions
+        _validity: Validity
 
-    def arrived_as(self, body: bytes, headers: Mapping[str, Any]) -> None:
-        """Remember what the content alone does not say: the payload's own bytes, and the headers' instructions.
+    def arrived_as(self, body: bytes, headers: Mapping[str, Any], validity: Validity) -> None:
+        """Remember what the content alone does not say: the payload's own bytes, instructions and validity.
 
         Raises:
             InvalidMessage: The body is nested too deeply to be read again.
@@ -133,6 +155,7 @@ class OutboundMessage(BaseModel):
         remember(self, "_payload_bytes", payload)
         remember(self, "_payload_digest", hashlib.sha256(content).digest())
         remember(self, "_instructions", Instructions.read(headers) if headers else NO_INSTRUCTIONS)
+        remember(self, "_validity", validity.until(self.metadata.validUntil))
 
     @property
     def payload_bytes(self) -> bytes:
@@ -148,6 +171,11 @@ class OutboundMessage(BaseModel):
     def instructions(self) -> Instructions:
         """What the message's headers ask for."""
         return self._instructions
+
+    @property
+    def validity(self) -> Validity:
+        """Until when it may be sent."""
+        return self._validity
 
     @property
     def tenant_id(self) -> TenantId:
@@ -193,13 +221,18 @@ _slice = msgspec.json.Decoder(_PayloadSlice)
 
 
 def decode(
-    body: bytes, headers: Mapping[str, Any] | None = None, *, max_bytes: int = MESSAGE_MAX_BYTES
+    body: bytes,
+    headers: Mapping[str, Any] | None = None,
+    validity: Validity = ALWAYS,
+    *,
+    max_bytes: int = MESSAGE_MAX_BYTES,
 ) -> OutboundMessage:
-    """Turn a message body, and the instructions in its headers, into an `OutboundMessage`.
+    """Turn a message body into an `OutboundMessage`.
 
     Args:
         body: As it arrived.
-        headers: The message's headers.
+        headers: For the instructions in them.
+        validity: What the message's properties and its age say.
         max_bytes: A longer body is refused unread: as objects it takes some thirty times the memory.
 
     Raises:
@@ -218,7 +251,7 @@ def decode(
     try:
         message = OutboundMessage.model_validate(content)
         _check_payload(message.wabaPayload)
-        message.arrived_as(body, headers or {})
+        message.arrived_as(body, headers or {}, validity)
     except ValidationError as error:
         raise InvalidMessage(*_explained(error), whose(content)) from None
     except InvalidMessage as error:
@@ -253,7 +286,7 @@ def _explained(error: ValidationError) -> tuple[str, str]:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     path = ".".join(str(part) for part in first["loc"])
     fixes = {"missing": "is required: add it", "string_pattern_mismatch": _PATTERNS.get(str(first["loc"][-1]), "")}
-    return path, fixes.get(first["type"], first["msg"])
+    return path, fixes.get(first["type"], first["msg"].removeprefix("Value error, "))
 
 
 def _check_payload(payload: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def _kept(incoming: AbstractIncomingMessage) -> dict[str, Any]:
     if incoming.user_id:
         kept.setdefault(names.ORIGINAL_USER_ID, incoming.user_id)
     if incoming.expiration is not None:
-        kept.setdefault(names.ORIGINAL_EXPIRATION, str(round(float(str(incoming.expiration)) * 1000)))  # ms, as in AMQP
+        kept[names.ORIGINAL_EXPIRATION] = str(round(float(str(incoming.expiration)) * 1000))  # ms, as in AMQP
     # A message back from a wait carries the delay's routing key; the first one was kept.
     kept.setdefault(names.ORIGINAL_ROUTING_KEY, incoming.routing_key or "")
     return kept

@@ -12,6 +12,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.contract.headers import History
 from stream.contract.messages import UNKNOWN_OWNER, InvalidMessage, OutboundMessage, Whose
+from stream.contract.validity import Validity, on_arrival
 from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery import report
 from stream.delivery.decision import RetryPolicy, decide
@@ -43,7 +44,7 @@ class MessageConsumer:
 
     Args:
         settlement: Carries out the decisions.
-        policy: How often and how long to retry.
+        policy: How often and how long to retry, and how old a message may become.
         metrics: Counts what could not be settled.
         now: The current time in UTC.
     """
@@ -61,12 +62,14 @@ class MessageConsumer:
         self._metrics = metrics
         self._now = now
 
-    async def consume(self, incoming: AbstractIncomingMessage, attempt: Callable[[], Awaitable[Attempt]]) -> None:
+    async def consume(
+        self, incoming: AbstractIncomingMessage, attempt: Callable[[Validity], Awaitable[Attempt]]
+    ) -> None:
         """Bring one message to its end: delivered, waiting, dead-lettered, or back on the queue.
 
         Args:
             incoming: The broker's message, not acknowledged yet.
-            attempt: Decodes and processes it, once.
+            attempt: Decodes and processes it, once, told what its properties and its age say of its validity.
         """
         history = History.read(incoming.headers, self._now())
         message: OutboundMessage | None = None
@@ -77,10 +80,12 @@ class MessageConsumer:
                 await incoming.reject(requeue=False)
                 self._metrics.dead_lettered_by_broker(None)
                 return
-            tried = await self._attempted(attempt)
+            validity = on_arrival(incoming, history.first_seen, self._policy.max_age)
+            tried = await self._attempted(lambda: attempt(validity))
             message = tried.message
-            delivery = Delivery(incoming, message, history, tried.unread)
-            await self._settlement.settle(delivery, decide(tried.outcome, history, self._policy))
+            validity = message.validity if message else validity
+            decision = decide(tried.outcome, history, self._policy, validity=validity, now=self._now())
+            await self._settlement.settle(Delivery(incoming, message, history, tried.unread), decision)
         except (AMQPError, ChannelInvalidStateError, OSError) as error:
             # The channel it came on is gone, and with it the right to settle: the broker delivers it again.
             log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(message))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 
+from stream.contract import delays
 from stream.contract.headers import History
+from stream.contract.validity import Validity
 from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
 from stream.meta.errors import ERROR_TABLE, Budget, RetryRule
-from stream.meta.failure import Certainty, Failure
+from stream.meta.failure import DETAIL_LENGTH, Certainty, Failure
+from stream.observe.redaction import without_numbers, without_secrets
 from stream.retry import RetryHandler
 
 LONGEST_RETRY_AFTER_S: Final = 300.0  # beyond this a server's wish is an outage, and our own limits decide
-
-
 LONGEST_BUSY_WAIT_S: Final = 2.0  # a send usually ends long before its lease does
+EXPIRED: Final = ERROR_TABLE["MESSAGE_EXPIRED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,39 +81,63 @@ Decision = Acknowledge | WaitForOther | RetryAfter | DeadLetter
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often each budget may be used.
+    """How often each budget may be used, and how old a message may become.
 
     Attributes:
         failures: `META_API_MAX_RETRIES`.
-        throttles: `RATE_LIMIT_MAX_RETRIES`; also the limit for waiting on the Tenant Service.
+        throttles: `RATE_LIMIT_MAX_RETRIES`, also the limit for waiting on the Tenant Service; `None` is no limit but
+            the message's validity.
         backoff: Computes the delays.
+        max_age: `MESSAGE_MAX_AGE_MS`, from the first sight.
     """
 
     failures: int
-    throttles: int
+    throttles: int | None
     backoff: RetryHandler
+    max_age: timedelta = timedelta(days=1)
 
-    def limit(self, budget: Budget) -> int:
-        """Retries that a message has of a budget."""
+    def limit(self, budget: Budget) -> int | None:
+        """Retries that a message has of a budget; `None`: as many as fit into its validity."""
         return self.failures if budget is Budget.FAILURE else self.throttles
 
 
-def decide(outcome: Outcome, history: History, policy: RetryPolicy) -> Decision:
-    """Decide what becomes of a message whose try has just ended."""
+def decide(outcome: Outcome, history: History, policy: RetryPolicy, *, validity: Validity, now: datetime) -> Decision:
+    """Decide what becomes of a message whose try has just ended.
+
+    A message that another try is sending waits for that try's end, after its own validity too: it is not sent then,
+    but it may turn out to have been delivered, and a dead letter would say that it was not. The lease bounds it.
+    """
     if isinstance(outcome, Sent | Duplicate):
         return Acknowledge(outcome)
     if isinstance(outcome, Busy):
         return WaitForOther(min(outcome.left_s, LONGEST_BUSY_WAIT_S), history)
-    failure, attempts = outcome.failure, history.attempts + outcome.tries
-    rule, unknown = failure.rule.retry, _unknown(outcome, history)
+    return _after_failure(outcome, history, policy, validity=validity, now=now)
+
+
+def _after_failure(
+    outcome: Failed, history: History, policy: RetryPolicy, *, validity: Validity, now: datetime
+) -> RetryAfter | DeadLetter:
+    failure, rule, unknown = outcome.failure, outcome.failure.rule.retry, _unknown(outcome, history)
+    given_up = DeadLetter(failure, history.attempts + outcome.tries, unknown=unknown, process_s=outcome.process_s)
+    if failure.rule is EXPIRED and failure.http_status is None:  # not Meta's word, but the processor's
+        return replace(given_up, failure=_expired(failure, failure.detail or history.last_error, validity))
     if rule is None:
-        return DeadLetter(failure, attempts, unknown=unknown, process_s=outcome.process_s)
+        return given_up
     # An auth error was retried within the try, right after its credentials were fetched anew.
     if failure.rule.invalidate_credentials or _spent(failure, rule, history, policy):
-        return DeadLetter(failure, attempts, exhausted=True, unknown=unknown, process_s=outcome.process_s)
-    used = _used(rule.budget, history)
-    after = history.after(failure.rule.name, outcome.tries, unknown=unknown)
-    return RetryAfter(failure, _delay_s(failure, rule, used + 1, policy), after, outcome.process_s)
+        return replace(given_up, exhausted=True)
+    delay_s = _delay_s(failure, rule, _used(rule.budget, history) + 1, policy)
+    if now + timedelta(seconds=delays.held_s(delay_s)) >= validity.ends:
+        return replace(given_up, failure=_expired(failure, f"{failure.rule.name}: {failure.detail}", validity))
+    detail = without_numbers(without_secrets(failure.detail))
+    after = history.after(failure.rule.name, outcome.tries, unknown=unknown, detail=detail)
+    return RetryAfter(failure, delay_s, after, outcome.process_s)
+
+
+def _expired(failure: Failure, last: str, validity: Validity) -> Failure:
+    """Its time is up, or would be before the next try; what is known of its last failure stays."""
+    detail = f"{validity}; last failure: {last}" if last else str(validity)
+    return replace(failure, rule=EXPIRED, detail=detail[:DETAIL_LENGTH])
 
 
 def _unknown(outcome: Failed, history: History) -> int:
@@ -124,7 +151,8 @@ def _spent(failure: Failure, rule: RetryRule, history: History, policy: RetryPol
     of_this_type = history.retries.get(failure.rule.name, 0)
     if rule.limit is not None and of_this_type >= rule.limit:
         return True
-    return _used(rule.budget, history) >= policy.limit(rule.budget)
+    limit = policy.limit(rule.budget)
+    return limit is not None and _used(rule.budget, history) >= limit
 
 
 def _used(budget: Budget, history: History) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from stream.contract.messages import OutboundMessage, Whose
+from stream.contract.moments import read_moment
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
 from stream.delivery.outcome import Sent
 from stream.meta.failure import Certainty, Failure
@@ -17,7 +18,6 @@ from stream.observe.metrics import Instruments
 if TYPE_CHECKING:
     from stream.delivery.settlement import Delivery
 
-MILLISECONDS_FROM: Final = 1e11  # epoch seconds reach this in the year 5138: larger numbers are milliseconds
 UNKNOWN_TENANT: Final = ""  # bytes that are not a message have none
 
 
@@ -123,16 +123,11 @@ def published_at(message: OutboundMessage | None, amqp: datetime | None, else_at
         amqp: The AMQP property.
         else_at: What is known otherwise.
     """
-    value = message.metadata.timestamp if message else None
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            pass
-        else:
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return value / 1000 if value > MILLISECONDS_FROM else float(value)
+    try:
+        if message and message.metadata.timestamp is not None:
+            return read_moment(message.metadata.timestamp).timestamp()
+    except ValueError:
+        pass
     return amqp.timestamp() if amqp else else_at
 
 

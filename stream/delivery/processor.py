@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import structlog
 
@@ -18,7 +19,6 @@ from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDou
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
 from stream.delivery.routes import route_for
-from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
 from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Certainty, Failure, GraphError
@@ -55,6 +55,7 @@ class _Try:
         send_again: Whether a message in doubt may be sent again.
         sends: Requests made to Meta.
         token: The token of the last one.
+        refused: What Meta said to the first one, when it refused its token.
         claimed: The ledger says `sending` for this try.
         in_request: A request may have left, and its answer has not come.
         after_unknown: An earlier send may have been delivered too.
@@ -66,6 +67,7 @@ class _Try:
     send_again: bool
     sends: int = 0
     token: str = field(default="", repr=False)
+    refused: str = ""
     claimed: bool = False
     in_request: bool = False
     after_unknown: bool = False
@@ -84,6 +86,10 @@ class _Ended(Exception):  # noqa: N818 - not an error: the try needs no send
         self.outcome = outcome
 
 
+class _Expired(Exception):  # noqa: N818 - a verdict on the message
+    """Its validity has ended."""
+
+
 class MessageProcessor:
     """Tries to deliver one message, once, and says how it went.
 
@@ -91,11 +97,11 @@ class MessageProcessor:
         credentials: Where a tenant's credentials come from.
         ledger: What has been sent before.
         graph: Meta.
-        classifier: Says whether a refusal is the credentials' fault.
         on_unknown: `ON_UNKNOWN_OUTCOME`.
         metrics: Counts requests and credentials.
         bound_s: How long a try may take in all, in seconds.
         monotonic: Seconds, for durations.
+        now: The current time in UTC, for validity.
     """
 
     def __init__(
@@ -104,22 +110,22 @@ class MessageProcessor:
         credentials: CredentialProvider,
         ledger: SentLedger,
         graph: GraphClient,
-        classifier: MetaErrorClassifier,
         on_unknown: OnUnknown,
         metrics: DeliveryMetrics,
         bound_s: float,
         monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._credentials = credentials
         self._ledger = ledger
         self._graph = graph
-        self._classifier = classifier
         self._on_unknown = on_unknown
         self._metrics = metrics
         self._bound_s = bound_s
         self._process = uuid.uuid4().hex  # a container's host name and process id may be those of the one before
         self._tries = itertools.count()
         self._monotonic = monotonic
+        self._now = now
 
     async def process(self, message: OutboundMessage) -> Outcome:
         """Deliver the message, or say why not. Raises nothing: what nobody foresaw is an outcome too."""
@@ -147,15 +153,17 @@ class MessageProcessor:
         try:
             return await self._send_once(current)
         except GraphError as error:
-            if not self._classifier.is_auth_error(error.failure):
+            if not error.failure.rule.invalidate_credentials:
                 raise
-            log.warning("credentials_refused", tenantId=current.message.tenant_id, error=str(error))
+            current.refused = str(error)
+            log.warning("credentials_refused", tenantId=current.message.tenant_id, error=current.refused)
         await self._credentials.forget(current.message.tenant_id, current.token)
         return await self._send_once(current)
 
     async def _send_once(self, current: _Try) -> Accepted:
         message = current.message
         credentials = await self._admit(current)
+        self._check_validity(message)  # nothing is awaited from here on until the request leaves
         current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
         started, status = time.perf_counter(), None
         with tracing.span("send", message.tenant_id, client=True) as span:
@@ -179,18 +187,29 @@ class MessageProcessor:
         Raises:
             _Ended: It was sent before, is being sent, or must not be sent again.
             CredentialError: No credentials.
+            _Expired: Its validity has ended, and it is not worth asking for credentials.
         """
         tenant_id = current.message.tenant_id
         started = time.perf_counter()
         credentials = self._take(await self._claim(current, need_credentials=True), current)
         cached = credentials is not None
         if credentials is None:
+            self._check_validity(current.message)
             with tracing.span("credentials", tenant_id):
                 credentials = await self._credentials.get(tenant_id)
         self._metrics.credentials(time.perf_counter() - started, cached=cached)
         if not cached:
             self._take(await self._claim(current, need_credentials=False), current)
         return credentials
+
+    def _check_validity(self, message: OutboundMessage) -> None:
+        """Refuse a message whose validity has ended. The ledger is asked first: a sent one is a duplicate for ever.
+
+        Raises:
+            _Expired: It has.
+        """
+        if self._now() >= message.validity.ends:
+            raise _Expired
 
     async def _claim(self, current: _Try, *, need_credentials: bool) -> Claim:
         with tracing.span("claim", current.message.tenant_id):
@@ -226,6 +245,8 @@ class MessageProcessor:
         match error:
             case InvalidMessage():
                 failure = Failure.of("INVALID_MESSAGE", str(error))
+            case _Expired():
+                failure = Failure.of("MESSAGE_EXPIRED", current.refused)
             case CredentialError():
                 failure = Failure.of(_CREDENTIAL_FAILURES[type(error)], str(error))
                 self._metrics.no_credentials(failure.rule.name)

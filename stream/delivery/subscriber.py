@@ -18,12 +18,19 @@ from faststream.rabbit.message import RabbitMessage
 
 from stream.contract.messages import OutboundMessage, decode
 from stream.contract.topology import INTAKE, QueueKind, intake_queue
+from stream.contract.validity import ALWAYS, Validity
 from stream.delivery.consumer import Attempt, MessageConsumer
 from stream.delivery.inflight import InFlight
 from stream.delivery.processor import MessageProcessor
 from stream.observe import tracing
 
 NO_ID: Final = "none"
+
+
+class Arrival(RabbitMessage):
+    """A message on its way through FastStream."""
+
+    validity: Validity = ALWAYS
 
 
 def build_subscriber(
@@ -46,16 +53,20 @@ def build_subscriber(
         queue_kind: `RABBITMQ_QUEUE_TYPE`.
     """
 
-    async def decode_message(msg: RabbitMessage) -> OutboundMessage:
+    async def decode_message(msg: Arrival) -> OutboundMessage:
         """Decode from the bytes: no content type may be assumed."""
-        return decode(msg.body, msg.headers, max_bytes=max_bytes)
+        return decode(msg.body, msg.headers, msg.validity, max_bytes=max_bytes)
 
     class Settle(BaseMiddleware[Any, Any]):
         async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> None:
             # FastStream takes the message for done when this returns, while the rest of its chain runs in our task. Its
             # lock, scopes and acknowledgement are over by then: nothing here uses them, and a stop drains `in_flight`.
+            def attempt(validity: Validity) -> Awaitable[Attempt]:
+                msg.validity = validity
+                return call_next(msg)
+
             incoming = msg.raw_message
-            task = in_flight.start(lambda: consumer.consume(incoming, lambda: call_next(msg)), incoming)
+            task = in_flight.start(lambda: consumer.consume(incoming, attempt), incoming)
             if task is not None and tracing.tracing():  # FastStream's span of a try lasts as long as this does
                 await asyncio.shield(task)
 
@@ -80,9 +91,9 @@ def build_subscriber(
     return router
 
 
-async def parse_message(incoming: IncomingMessage) -> RabbitMessage:
+async def parse_message(incoming: IncomingMessage) -> Arrival:
     """FastStream would draw two random ids for a message that has none, or an empty one; nothing here reads them."""
-    return RabbitMessage(
+    return Arrival(
         incoming,
         incoming.body,
         headers=incoming.headers,

@@ -28,8 +28,8 @@ class Budget(StrEnum):
     """Whose limit a retry uses up, so that throttling never eats the retries kept for real failures."""
 
     FAILURE = "failure"  # META_API_MAX_RETRIES
-    THROTTLE = "throttle"  # RATE_LIMIT_MAX_RETRIES
-    TENANT_SERVICE = "tenant_service"  # RATE_LIMIT_MAX_RETRIES too, counted apart
+    THROTTLE = "throttle"  # the message's validity, and RATE_LIMIT_MAX_RETRIES if it is set
+    TENANT_SERVICE = "tenant_service"  # the same, counted apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,9 +298,10 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(
         "MESSAGE_EXPIRED",
         Scope.MESSAGE,
-        "Meta could not deliver the message within its time to live.",
-        "Send it again only if it still matters.",
+        "The message's validity ended before Meta took it, or Meta could not deliver it within its time to live.",
+        "Send it again only if it still matters; if the letter has x-unknown-outcomes, look in Meta's webhooks first.",
         codes=(131043,),
+        notify=True,
     ),
     # --- template -----------------------------------------------------------------------------------------------
     ErrorRule(

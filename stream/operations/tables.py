@@ -86,12 +86,9 @@ def _decision(row: ErrorRule) -> str:
         return "dead-letters at once"
     if row.invalidate_credentials:
         return "fetches the credentials anew and sends once more, at once"
-    limits = {
-        Budget.FAILURE: "`META_API_MAX_RETRIES`",
-        Budget.THROTTLE: "`RATE_LIMIT_MAX_RETRIES`",
-        Budget.TENANT_SERVICE: "`RATE_LIMIT_MAX_RETRIES`",
-    }
-    times = {None: f"retries up to {limits[row.retry.budget]} times", 1: "retries once"}
+    counted = row.retry.budget is Budget.FAILURE
+    limit = "retries up to `META_API_MAX_RETRIES` times" if counted else "retries while the message is valid"
+    times = {None: limit, 1: "retries once"}
     base = "`META_API_RETRY_DELAY_MS`" if row.retry.base_s is None else f"{row.retry.base_s:g} s"
     return f"{times.get(row.retry.limit, f'retries up to {row.retry.limit} times')}, first after {base}"
 

@@ -11,12 +11,14 @@ from stream.contract import headers as names
 from stream.contract.headers import History
 from stream.contract.identifiers import InternalId, Wamid
 from stream.contract.messages import OutboundMessage, Whose, decode
+from stream.contract.validity import Validity
 from stream.delivery import notices
-from stream.delivery.decision import DeadLetter
-from stream.delivery.outcome import Sent
+from stream.delivery.decision import DeadLetter, RetryPolicy, decide
+from stream.delivery.outcome import Failed, Sent
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
+from stream.retry import RetryHandler
 from stream.specification.example_payloads import PAYLOADS, TEMPLATE, TEXT
 
 Example = dict[str, Any]
@@ -32,7 +34,7 @@ def examples() -> dict[str, list[Example]]:
     """The examples of every message, by its name."""
     return {
         "OutboundMessage": [*_outbound(), _waited()],
-        "DeadLetter": [_refused(), _exhausted(), _unreadable(), _expired()],
+        "DeadLetter": [_refused(), _exhausted(), _too_late(), _unreadable(), _expired()],
         "DeliverySent": [_sent(), _sent_late()],
         "DeliveryAlert": [_alert_token(), _alert_template()],
     }
@@ -59,7 +61,7 @@ def _outbound() -> list[Example]:
 
 
 def _waited() -> Example:
-    history = History(SEEN).after("RATE_LIMIT", 1)
+    history = History(SEEN).after("RATE_LIMIT", 1, detail=_THROTTLED.detail)
     return {
         "name": "afterRetry",
         "summary": "A text that comes back after one wait; the headers are the worker's own",
@@ -85,13 +87,17 @@ _TOKEN_EXPIRED: Final = _meta_error(
 _NO_TEMPLATE: Final = _meta_error(
     404, 132001, "(#132001) Template name does not exist in the translation", "order_update (en_US)"
 )
+_THROTTLED: Final = _meta_error(429, 130429, "(#130429) Rate limit hit", "Cloud API message throughput reached.")
 _OVERLOADED: Final = _meta_error(503, 131016, "(#131016) Service unavailable", "Service is temporarily unavailable.")
 
 
 def _dead(
     name: str, summary: str, payload: dict[str, Any], failure: Failure, history: History, *, tries: int
 ) -> Example:
-    decision = DeadLetter(failure, tries, exhausted=failure.rule.retryable)
+    return _given_up(name, summary, payload, DeadLetter(failure, tries, exhausted=failure.rule.retryable), history)
+
+
+def _given_up(name: str, summary: str, payload: dict[str, Any], decision: DeadLetter, history: History) -> Example:
     reason = notices.reason(_message(payload), history, decision, SEEN + timedelta(seconds=8))
     waited = history.headers() if history.attempts else {}
     return {
@@ -109,8 +115,18 @@ def _refused() -> Example:
 def _exhausted() -> Example:
     history = History(SEEN)
     for _ in range(3):
-        history = history.after("META_SERVER_ERROR", 1)
+        history = history.after("META_SERVER_ERROR", 1, detail=_OVERLOADED.detail)
     return _dead("exhausted", "Meta was overloaded four times; worth a replay", TEXT, _OVERLOADED, history, tries=4)
+
+
+def _too_late() -> Example:
+    validity = Validity(SEEN + timedelta(days=1)).until(SEEN + timedelta(seconds=15))
+    policy = RetryPolicy(failures=3, throttles=None, backoff=RetryHandler(jitter_s=0.0))
+    history, at = History(SEEN).after("RATE_LIMIT", 1, detail=_THROTTLED.detail), SEEN + timedelta(seconds=10)
+    decision = decide(Failed(_THROTTLED, sends=1), history, policy, validity=validity, now=at)
+    assert isinstance(decision, DeadLetter)  # noqa: S101 - for the type checker
+    summary = "Throttled, and its next wait would have outlasted its validity"
+    return _given_up("tooLate", summary, TEXT, decision, history)
 
 
 def _unreadable() -> Example:

@@ -63,7 +63,16 @@ HISTORY: Final[Schema] = {
         "description": "Error type to the retries it has used (an AMQP table), so that limits hold for any number of "
         "replicas and over restarts.",
     },
-    names.FIRST_SEEN: {**MOMENT, "description": "When a worker first saw the message, ISO 8601 in UTC."},
+    names.FIRST_SEEN: {
+        **MOMENT,
+        "description": "When a worker first saw the message, ISO 8601 in UTC; MESSAGE_MAX_AGE_MS after it, the message "
+        "is not sent any more.",
+    },
+    names.LAST_ERROR: {
+        "type": "string",
+        "maxLength": names.LAST_ERROR_LENGTH,
+        "description": "Error type and detail of the failure that it waits for, without secrets.",
+    },
     names.UNKNOWN_OUTCOMES: {
         "type": "integer",
         "minimum": 0,
@@ -116,7 +125,8 @@ ORIGINALS: Final[Schema] = {
     },
     names.ORIGINAL_EXPIRATION: {
         "type": "string",
-        "description": "The message's own time to live; set aside, or it would remove the dead letter.",
+        "description": "The message's own time to live, in milliseconds; set aside, or it would end a wait early. The "
+        "worker keeps to it.",
     },
     names.ORIGINAL_USER_ID: {
         "type": "string",

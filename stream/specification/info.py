@@ -33,6 +33,7 @@ TAGS: Final = (
 
 HOUR_MS: Final = 3_600_000
 HOURS: Final = INTAKE_TTL_MS // HOUR_MS
+MAX_AGE_HOURS: Final = Settings.model_fields["message_max_age_ms"].default // HOUR_MS
 LEDGER_HOURS: Final = Settings.model_fields["sent_ledger_ttl_ms"].default // HOUR_MS
 
 # A test runs it.
@@ -102,12 +103,20 @@ With Python and aio-pika:
 To assert the queue `{INTAKE_QUEUE}` yourself, use exactly the arguments shown at the channel, or RabbitMQ answers
 PRECONDITION_FAILED. A message that waits on it for {HOURS} hours is dead-lettered.
 
+## How long a message is valid
+
+Set `metadata.validUntil` where a late message is worse than none, as with a one-time password; or set the AMQP property
+`expiration`, which counts from the property `timestamp`, or from the worker's first sight of the message. After that
+moment the message is not sent any more, whatever it waited for, and no wait begins that would end after it. Every
+message ends {MAX_AGE_HOURS} hours after its first sight (MESSAGE_MAX_AGE_MS). It is dead-lettered as MESSAGE_EXPIRED
+then, with its last failure in the detail. A copy of a message that was sent stays a duplicate.
+
 ## How it retries
 
 Counts travel in the message's headers, so that they hold over restarts and for any number of replicas. Waiting is done
-on the broker. Each delay gets up to {JITTER_S:g} s of jitter; a `Retry-After` from Meta is honoured up to
-{LONGEST_RETRY_AFTER_S / 60:g} minutes. Every other error goes to the queue `{DEAD_LETTER_QUEUE}` at once. With the
-default settings:
+on the broker. Throttles, and a Tenant Service that is away, end a message only with its validity. Each delay gets up to
+{JITTER_S:g} s of jitter; a `Retry-After` from Meta is honoured up to {LONGEST_RETRY_AFTER_S / 60:g} minutes. Every
+other error goes to the queue `{DEAD_LETTER_QUEUE}` at once. With the default settings:
 
 {retry_table()}
 """

@@ -8,10 +8,11 @@ from stream.meta.errors import ROWS, Budget, ErrorRule, RetryRule
 from stream.retry import RetryHandler
 from stream.settings import Settings
 
+UNTIL_STEADY: Final = 10  # by then every delay has reached its cap
 _BUDGETS: Final = {
     Budget.FAILURE: ("META_API_MAX_RETRIES", "meta_api_max_retries"),
-    Budget.THROTTLE: ("RATE_LIMIT_MAX_RETRIES", "rate_limit_max_retries"),
-    Budget.TENANT_SERVICE: ("RATE_LIMIT_MAX_RETRIES, counted apart", "rate_limit_max_retries"),
+    Budget.THROTTLE: ("the message's validity (RATE_LIMIT_MAX_RETRIES if set)", "rate_limit_max_retries"),
+    Budget.TENANT_SERVICE: ("the same, counted apart", "rate_limit_max_retries"),
 }
 
 
@@ -22,12 +23,12 @@ def decision_of(row: ErrorRule) -> str:
     return "retry once, at once" if row.invalidate_credentials else "wait and retry"
 
 
-def retries_of(row: ErrorRule) -> int:
-    """How often it is tried again by default."""
+def retries_of(row: ErrorRule) -> int | None:
+    """How often it is tried again by default; `None`: as often as its validity allows."""
     if row.retry is None:
         return 0
-    limit = int(Settings.model_fields[_BUDGETS[row.retry.budget][1]].default)
-    return min(limit, row.retry.limit) if row.retry.limit is not None else limit
+    limits = (row.retry.limit, Settings.model_fields[_BUDGETS[row.retry.budget][1]].default)
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def limit_of(row: ErrorRule) -> str:
@@ -43,7 +44,8 @@ def delays_of(row: ErrorRule) -> str:
         return ""
     if row.invalidate_credentials:
         return "none: at once, with fresh credentials"
-    delays = [_delay_s(row.retry, attempt) for attempt in range(1, retries_of(row) + 1)]
+    retries = retries_of(row)
+    delays = [_delay_s(row.retry, attempt) for attempt in range(1, (UNTIL_STEADY if retries is None else retries) + 1)]
     growing = [f"{delay:g}" for delay in dict.fromkeys(delays)]
     if len(growing) == len(delays):
         return ", ".join(growing) + " s"
@@ -54,9 +56,15 @@ def retry_table() -> str:
     """The rows that are retried, as a Markdown table."""
     head = "| error type | retries | delays | limited by |\n| --- | --- | --- | --- |\n"
     lines = [
-        f"| `{row.name}` | {retries_of(row)} | {delays_of(row)} | {limit_of(row)} |" for row in ROWS if row.retryable
+        f"| `{row.name}` | {_number(retries_of(row))} | {delays_of(row)} | {limit_of(row)} |"
+        for row in ROWS
+        if row.retryable
     ]
     return head + "\n".join(lines)
+
+
+def _number(retries: int | None) -> str:
+    return "no limit" if retries is None else str(retries)
 
 
 def _delay_s(rule: RetryRule, attempt: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import httpx
 
 from stream.contract.headers import OnUnknown
@@ -23,6 +25,9 @@ REFUSED = httpx.Response(401, json={"error": {"code": 190, "message": "expired"}
 FORBIDDEN = httpx.Response(403, json={"error": {"code": 10, "message": "no permission"}})
 BUSY = httpx.Response(503, json={"error": {"code": 2, "message": "busy"}})
 EXPIRED = httpx.Response(400, json={"error": {"code": 131047, "message": "24 h"}})
+
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 class FakeProvider(CredentialProvider):
@@ -98,8 +103,8 @@ class World:
         self.requests: list[httpx.Request] = []
         self.provider = FakeProvider(error)
         self.ledger = FakeLedger(*claims)
+        self.now = NOW
         self._times = iter(range(100))
-        classifier = MetaErrorClassifier()
         self._processor = MessageProcessor(
             credentials=self.provider,
             ledger=self.ledger,
@@ -108,14 +113,18 @@ class World:
                 base_url="https://graph.example",
                 version="v26.0",
                 timeout_s=10,
-                classifier=classifier,
+                classifier=MetaErrorClassifier(),
             ),
-            classifier=classifier,
             on_unknown=on_unknown,
             metrics=DeliveryMetrics(),
             bound_s=bound_s,
             monotonic=lambda: float(next(self._times)),
+            now=lambda: self.now,
         )
+
+    def pass_time(self) -> None:
+        """Let a minute go by."""
+        self.now += timedelta(minutes=1)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)

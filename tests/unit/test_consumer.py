@@ -9,6 +9,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.contract.identifiers import InternalId, Wamid
 from stream.contract.messages import InvalidMessage, Whose
+from stream.contract.validity import Validity
 from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery.consumer import Attempt, MessageConsumer
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, RetryPolicy
@@ -55,7 +56,8 @@ class World:
             await consumer.consume(incoming(story=self.story, **properties), self._attempt)
         return [line["event"] for line in lines]
 
-    async def _attempt(self) -> Attempt:
+    async def _attempt(self, validity: Validity) -> Attempt:
+        self.validity = validity
         if isinstance(self._outcome, Exception):
             raise self._outcome
         return Attempt(message(), self._outcome)

@@ -2,30 +2,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
-from stream.delivery.decision import Acknowledge, DeadLetter, RetryAfter, RetryPolicy, WaitForOther, decide
-from stream.delivery.outcome import Busy, Duplicate, Failed, Sent
+from stream.contract.validity import ALWAYS, Validity
+from stream.delivery import decision
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, RetryPolicy, WaitForOther
+from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
 from stream.meta.client import Accepted
 from stream.meta.errors import ROWS, Budget, ErrorRule
-from stream.meta.failure import Certainty, Failure
+from stream.meta.failure import DETAIL_LENGTH, Certainty, Failure
 from stream.retry import RetryHandler
 
 FIRST_SEEN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 POLICY = RetryPolicy(failures=3, throttles=10, backoff=RetryHandler(draw=lambda: 0.0))
+UNLIMITED = replace(POLICY, throttles=None)
 GIVE_UP = "dead letter"
 
 
+def decide(
+    outcome: Outcome, history: History, policy: RetryPolicy, *, validity: Validity = ALWAYS, now: datetime = FIRST_SEEN
+) -> Decision:
+    return decision.decide(outcome, history, policy, validity=validity, now=now)
+
+
+def valid_for(seconds: float) -> Validity:
+    return Validity(FIRST_SEEN + timedelta(days=1), FIRST_SEEN + timedelta(seconds=seconds), "expiration")
+
+
 def decided(
-    name: str, retries: Mapping[str, int] | None = None, *, policy: RetryPolicy = POLICY, sends: int = 1, **failure: Any
+    name: str,
+    retries: Mapping[str, int] | None = None,
+    *,
+    policy: RetryPolicy = POLICY,
+    sends: int = 1,
+    validity: Validity = ALWAYS,
+    **failure: Any,
 ) -> RetryAfter | DeadLetter:
     history = History(FIRST_SEEN, sum((retries or {}).values()), retries or {})
-    decision = decide(Failed(replace(Failure.of(name, "detail"), **failure), sends=sends), history, policy)
+    failed = Failed(replace(Failure.of(name, "detail"), **failure), sends=sends)
+    decision = decide(failed, history, policy, validity=validity)
     assert isinstance(decision, RetryAfter | DeadLetter)
     return decision
 
@@ -84,12 +104,79 @@ def test_a_type_has_its_course(name: str, expected: list[float | str]) -> None:
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.retry is None], ids=lambda row: row.name)
 def test_what_cannot_be_retried_is_given_up_at_once_and_is_not_exhausted(row: ErrorRule) -> None:
-    assert decided(row.name) == DeadLetter(Failure.of(row.name, "detail"), attempts=1, exhausted=False)
+    answer: dict[str, Any] = {"http_status": 400}  # Meta's, whatever the row
+    expected = DeadLetter(replace(Failure.of(row.name, "detail"), **answer), attempts=1, exhausted=False)
+    assert decided(row.name, **answer) == expected
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_every_course_ends(row: ErrorRule) -> None:
+def test_every_course_ends_by_count_if_there_is_a_count(row: ErrorRule) -> None:
     assert len(course(row.name)) <= 11
+
+
+@pytest.mark.parametrize("name", ["RATE_LIMIT", "PAIR_RATE_LIMIT", "ACCOUNT_MAINTENANCE", "TENANT_SERVICE_UNAVAILABLE"])
+def test_without_a_count_only_its_validity_ends_a_throttled_message(name: str) -> None:
+    assert isinstance(decided(name, {name: 1_000}, policy=UNLIMITED), RetryAfter)
+    late = decided(name, {name: 1_000}, policy=UNLIMITED, validity=valid_for(10))
+    assert (late.failure.rule.name, isinstance(late, DeadLetter)) == ("MESSAGE_EXPIRED", True)
+
+
+def test_without_a_count_for_throttles_failures_still_have_theirs() -> None:
+    assert course("META_SERVER_ERROR", policy=UNLIMITED) == [1, 2, 4, GIVE_UP]
+
+
+@pytest.mark.parametrize(("left_s", "waits"), [(10.26, True), (10.25, False), (10.2, False), (0, False), (-60, False)])
+def test_no_wait_begins_that_would_end_with_the_validity_or_after_it(left_s: float, *, waits: bool) -> None:
+    # 10.1 s, which the delay levels round up to 10.25
+    policy = replace(POLICY, backoff=RetryHandler(draw=lambda: 0.1))
+    assert isinstance(decided("RATE_LIMIT", policy=policy, validity=valid_for(left_s)), RetryAfter) is waits
+
+
+def test_what_is_known_of_the_last_failure_goes_with_a_message_whose_time_is_up() -> None:
+    given_up = decided(
+        "NETWORK_ERROR", validity=valid_for(1), certainty=Certainty.UNKNOWN, http_status=400, code=4, fbtrace_id="A"
+    )
+    assert isinstance(given_up, DeadLetter)
+    failure = given_up.failure
+    assert (failure.http_status, failure.code, failure.fbtrace_id) == (400, 4, "A")
+    assert failure.detail == "valid until 2026-11-23T12:00:01+00:00 (expiration); last failure: NETWORK_ERROR: detail"
+    assert (given_up.unknown, failure.certainty, given_up.exhausted) == (1, Certainty.UNKNOWN, False)
+
+
+@pytest.mark.parametrize(
+    ("refused", "last_error", "words"),
+    [
+        ("", "", ""),
+        ("", "RATE_LIMIT: slower", "; last failure: RATE_LIMIT: slower"),
+        ("AUTH_ERROR: expired", "RATE_LIMIT: slower", "; last failure: AUTH_ERROR: expired"),
+    ],
+)
+def test_a_message_that_was_too_late_to_send_names_what_failed_before(
+    refused: str, last_error: str, words: str
+) -> None:
+    failed, history = Failed(Failure.of("MESSAGE_EXPIRED", refused)), History(FIRST_SEEN, last_error=last_error)
+    given_up = decide(failed, history, POLICY, validity=valid_for(0))
+    assert isinstance(given_up, DeadLetter)
+    assert given_up.failure.detail == f"valid until 2026-11-23T12:00:00+00:00 (expiration){words}"
+
+
+def test_metas_own_word_that_a_message_expired_stays_its_own() -> None:
+    theirs = decided("MESSAGE_EXPIRED", http_status=400, code=131043)
+    assert (theirs.failure.detail, isinstance(theirs, DeadLetter)) == ("detail", True)
+
+
+def test_a_long_reason_of_an_expired_message_still_fits_into_a_header() -> None:
+    assert len(decided("RATE_LIMIT", validity=valid_for(0), detail="x" * DETAIL_LENGTH).failure.detail) == DETAIL_LENGTH
+
+
+def test_retries_that_are_used_up_are_the_reason_also_when_the_time_is_up_too() -> None:
+    given_up = decided("META_SERVER_ERROR", {"META_SERVER_ERROR": 3}, validity=valid_for(0))
+    assert given_up.failure.rule.name == "META_SERVER_ERROR"
+
+
+def test_a_message_whose_time_ends_while_another_try_sends_it_waits_for_that_trys_end() -> None:
+    history = History(FIRST_SEEN)
+    assert decide(Busy(1.5), history, POLICY, validity=valid_for(0)) == WaitForOther(1.5, history)
 
 
 @pytest.mark.parametrize("name", ["RATE_LIMIT", "PAIR_RATE_LIMIT", "TENANT_SERVICE_UNAVAILABLE"])
@@ -127,6 +214,7 @@ def test_a_type_that_is_no_longer_in_the_table_counts_for_nothing() -> None:
         (5, 10, "META_SERVER_ERROR", 5),
         (3, 0, "RATE_LIMIT", 0),
         (3, 2, "RATE_LIMIT", 2),
+        (3, 2, "TENANT_SERVICE_UNAVAILABLE", 2),
     ],
 )
 def test_the_limits_are_settings(failures: int, throttles: int, name: str, retries: int) -> None:
@@ -162,7 +250,14 @@ def test_a_retry_after_does_not_save_what_cannot_be_retried() -> None:
 def test_a_waiting_message_carries_its_history() -> None:
     decision = decided("META_SERVER_ERROR", {"RATE_LIMIT": 2})
     assert isinstance(decision, RetryAfter)
-    assert decision.history == History(FIRST_SEEN, 3, {"RATE_LIMIT": 2, "META_SERVER_ERROR": 1})
+    expected = History(FIRST_SEEN, 3, {"RATE_LIMIT": 2, "META_SERVER_ERROR": 1}, last_error="META_SERVER_ERROR: detail")
+    assert decision.history == expected
+
+
+def test_the_last_error_that_waits_with_a_message_holds_no_secret_and_no_number() -> None:
+    decision = decided("RATE_LIMIT", detail="slow down +16505551234, token EAAGsecretsecret")
+    assert isinstance(decision, RetryAfter)
+    assert decision.history.last_error == "RATE_LIMIT: slow down ***1234, token ***"
 
 
 @pytest.mark.parametrize(("sends", "attempts"), [(0, 4), (1, 4), (2, 5)])

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import encode
 
-from stream.contract.headers import ATTEMPT, FIRST_SEEN, MOST_ATTEMPTS, RETRIES, History, Instructions
+from stream.contract.headers import (
+    ATTEMPT,
+    FIRST_SEEN,
+    LAST_ERROR,
+    LAST_ERROR_LENGTH,
+    MOST_ATTEMPTS,
+    RETRIES,
+    History,
+    Instructions,
+)
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 EARLIER = NOW - timedelta(hours=2)
@@ -20,13 +29,13 @@ def test_a_message_without_headers_is_seen_for_the_first_time() -> None:
 
 
 def test_a_history_survives_its_way_through_the_broker() -> None:
-    history = History(EARLIER, 5, {"META_SERVER_ERROR": 2, "RATE_LIMIT": 3})
+    history = History(EARLIER, 5, {"META_SERVER_ERROR": 2, "RATE_LIMIT": 3}, 1, "RATE_LIMIT: slower")
     assert History.read(history.headers(), NOW) == history
 
 
 def test_a_retry_counts_its_tries_and_its_type() -> None:
     history = History(EARLIER).after("AUTH_ERROR", 2).after("META_SERVER_ERROR", 1).after("META_SERVER_ERROR", 1)
-    assert history == History(EARLIER, 4, {"AUTH_ERROR": 1, "META_SERVER_ERROR": 2})
+    assert history == History(EARLIER, 4, {"AUTH_ERROR": 1, "META_SERVER_ERROR": 2}, last_error="META_SERVER_ERROR: ")
 
 
 def test_a_history_is_not_changed_by_the_next() -> None:
@@ -70,6 +79,16 @@ def test_a_first_sight_without_a_zone_is_in_utc(value: str, moment: datetime) ->
     assert History.read({FIRST_SEEN: value}, NOW).first_seen == moment
 
 
+def test_a_first_sight_in_the_future_is_now() -> None:
+    assert History.read({FIRST_SEEN: "9999-12-31T23:59:59-23:59"}, NOW).first_seen == NOW
+
+
+def test_a_last_error_stays_short_whoever_writes_it() -> None:
+    long = History.read({LAST_ERROR: "x" * 10_000}, NOW).after("RATE_LIMIT", 1, detail="y" * 10_000)
+    assert len(History.read({LAST_ERROR: "x" * 10_000}, NOW).last_error) == LAST_ERROR_LENGTH
+    assert len(long.last_error) == LAST_ERROR_LENGTH
+
+
 field_values = st.recursive(
     st.none()
     | st.booleans()
@@ -85,7 +104,7 @@ field_values = st.recursive(
 )
 
 
-@given(headers=st.dictionaries(st.sampled_from([ATTEMPT, RETRIES, FIRST_SEEN, "x-death"]), field_values))
+@given(headers=st.dictionaries(st.sampled_from([ATTEMPT, RETRIES, FIRST_SEEN, LAST_ERROR, "x-death"]), field_values))
 def test_no_header_stops_a_message_and_what_is_written_can_be_encoded(headers: dict[str, Any]) -> None:
     history = History.read(headers, NOW)
     later = history.after("META_SERVER_ERROR", 1)

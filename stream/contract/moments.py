@@ -1,0 +1,44 @@
+"""Moments as publishers write them: ISO 8601, or seconds or milliseconds since the epoch."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+SECONDS_BELOW: Final = 1e10  # seconds reach this in the year 2286
+MILLISECONDS: Final = (1e11, 1e13)  # from 1973 to 2286; a number between these and beyond is no moment at all
+
+_NUMBER: Final = re.compile(r"\d{9,}(\.\d+)?")  # eight digits are a date
+
+
+def iso_moment(text: str) -> datetime:
+    """Read ISO 8601; a moment without a zone is in UTC, a date alone is its start.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def read_moment(value: object) -> datetime:
+    """Read any of the forms; a number may also be a text, as some encoders write long integers.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if isinstance(value, str):
+        return _from_epoch(float(value)) if _NUMBER.fullmatch(value) else iso_moment(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _from_epoch(value)
+    raise ValueError
+
+
+def _from_epoch(number: float) -> datetime:
+    if 0 < number < SECONDS_BELOW:
+        return datetime.fromtimestamp(number, UTC)
+    low, high = MILLISECONDS
+    if low <= number < high:
+        return datetime.fromtimestamp(number / 1000, UTC)
+    raise ValueError

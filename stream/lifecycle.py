@@ -74,7 +74,7 @@ class Lifecycle:
             SystemExit: With the sentence that tells an operator why the worker could not go on.
         """
         worker = self._worker
-        configure_logging(self._settings.log_level)
+        configure_logging(self._settings.log_level, wamids=self._settings.log_wamid)
         self._announce(await self._listen())
         # Beside the start, which none of them holds up.
         watchers = [

@@ -110,6 +110,10 @@ class Settings(BaseSettings):
         default="", description="base URL of an OTLP/HTTP collector, which turns traces on"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least level logged")
+    log_wamid: Literal["full", "masked"] = Field(
+        default="full",
+        description="Meta's message ids in the log: `masked` cuts out the recipient's number, which they encode",
+    )
 
     @field_validator("*", mode="before")
     @classmethod

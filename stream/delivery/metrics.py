@@ -52,7 +52,8 @@ class DeliveryMetrics:
     def settled(self, delivery: Delivery, decision: Decision) -> None:
         """Count what became of a message."""
         tenant = self._label(delivery.whose)
-        self.last_minute.count(failed=isinstance(decision, DeadLetter))
+        if not isinstance(decision, WaitForOther):  # no try of its own
+            self.last_minute.count(failed=isinstance(decision, RetryAfter | DeadLetter))
         match decision:
             case Acknowledge(Sent() as sent):
                 self._consumed.labels(tenant, "delivered").inc()
@@ -82,6 +83,7 @@ class DeliveryMetrics:
 
     def not_settled(self, message: OutboundMessage | Whose | None) -> None:
         """Count a message that the broker will deliver again."""
+        self.last_minute.count(failed=True)
         self._consumed.labels(self._label(message), "not_settled").inc()
 
     def requested(self, tenant: str, http_status: int | None, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""How many messages were settled in the last minute, and how many of them failed."""
+"""How many tries ended in the last minute, and how many of them failed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class LastMinute:
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._slots = [(-1, 0, 0)] * SECONDS  # second, settled, failed
+        self._slots = [(-1, 0, 0)] * SECONDS  # second, tries, failures
 
     def count(self, *, failed: bool) -> None:
-        """One more message has been settled; `failed` when it was dead-lettered."""
+        """One more try has ended; `failed` unless its message is delivered, be it that it waits for another one."""
         now = int(self._monotonic())
-        second, settled, failures = self._slots[now % SECONDS]
+        second, tries, failures = self._slots[now % SECONDS]
         if second != now:
-            settled = failures = 0
-        self._slots[now % SECONDS] = (now, settled + 1, failures + failed)
+            tries = failures = 0
+        self._slots[now % SECONDS] = (now, tries + 1, failures + failed)
 
     def rates(self) -> tuple[float, float]:
-        """Messages settled per second, and the share of them that failed, 0 to 1."""
+        """Tries per second, and the share of them that failed, 0 to 1."""
         now = int(self._monotonic())
-        recent = [(settled, failed) for second, settled, failed in self._slots if now - second < SECONDS]
-        settled = sum(settled for settled, _ in recent)
-        failed = sum(failed for _, failed in recent)
-        return settled / SECONDS, failed / settled if settled else 0.0
+        recent = [(tries, failures) for second, tries, failures in self._slots if now - second < SECONDS]
+        tries = sum(tries for tries, _ in recent)
+        failed = sum(failures for _, failures in recent)
+        return tries / SECONDS, failed / tries if tries else 0.0

@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import MutableMapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 import structlog
 
-from stream.observe.redaction import redact_event
+from stream.observe.redaction import redact_event, without_wamids
+
+Wamids = Literal["full", "masked"]
 
 # Their INFO lines repeat what our own say; their warnings matter.
 _CHATTY: Final = ("aio_pika", "asyncio", "httpx", "httpcore", "aiohttp")
@@ -48,11 +50,16 @@ _SHARED: Final[tuple[structlog.typing.Processor, ...]] = (
 )
 
 
-def configure_logging(level: str) -> None:
-    """Set up logging for the process, at `LOG_LEVEL`."""
+def _mask_wamids(_logger: object, _method: str, line: Any) -> bytes:
+    return without_wamids(line)
+
+
+def configure_logging(level: str, *, wamids: Wamids = "full") -> None:
+    """Set up logging for the process, at `LOG_LEVEL`, with Meta's ids of messages as `LOG_WAMID` says."""
     number = logging.getLevelNamesMapping()[level]
+    chain = (*_SHARED, _mask_wamids) if wamids == "masked" else _SHARED
     structlog.configure(
-        processors=list(_SHARED),
+        processors=list(chain),
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
         cache_logger_on_first_use=True,
@@ -61,7 +68,7 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_SHARED, _as_text],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *chain, _as_text],
         )
     )
     root = logging.getLogger()

@@ -26,6 +26,10 @@ _SECRETS: Final = (
 # Each of the five needs one of these. A look for them finds nothing in nearly every text, and spares it the five.
 _SUSPICIOUS: Final = ("bearer", "basic", "eaa", "gaaaa", "://", "token", "password", "secret")
 _SUSPECT: Final = re.compile("(?i)" + "|".join(_SUSPICIOUS))
+# Base64 of the recipient's number and, after it, 24 bytes that are a message's own.
+_WAMID: Final = re.compile(rb"wamid\.[A-Za-z0-9+/=_-]*")
+SHOWN_OF_WAMID: Final = 12
+LONG_WAMID: Final = 40
 _PHONE: Final = re.compile(r"(?<![\w-])\+?\d(?:[ -]?\d){6,14}(?![\w-])")
 
 _HARMLESS_TYPES: Final = (int, float, NoneType)
@@ -53,6 +57,16 @@ def masked_number(number: str) -> str:
 def without_numbers(text: str) -> str:
     """The text with everything that looks like a phone number masked."""
     return _PHONE.sub(lambda found: masked_number(found.group()), text)
+
+
+def without_wamids(line: bytes) -> bytes:
+    """The line with the recipient's number cut out of every WAMID: its last characters, which are shown, hold none."""
+    return _WAMID.sub(_masked_wamid, line)
+
+
+def _masked_wamid(found: re.Match[bytes]) -> bytes:
+    shown = found[0][-SHOWN_OF_WAMID:] if len(found[0]) > LONG_WAMID else b""
+    return b"wamid." + MASK.encode() + shown
 
 
 @lru_cache(maxsize=1024)  # the fields of log lines are few and always the same

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from sandbox.worker import WorkerProcess
 from stream.observe.metrics import CATALOG
@@ -84,6 +85,30 @@ async def test_a_tenant_service_that_is_away_degrades_and_a_meta_that_is_away_is
     code, everything = await health(unhealthy)
     assert (code, everything["status"]) == (503, "unhealthy")
     assert everything["dependencies"]["metaApi"]["error"] == "ConnectionRefusedError"
+
+
+async def test_while_nothing_gets_through_the_error_rate_is_1(stage: Scene) -> None:
+    worker = await stage.start_worker(META_API_TIMEOUT_MS="200")
+    await stage.publish(number("99910130429"))  # a throttle
+    await stage.publish(number("999409000"))  # no answer within the timeout
+    await stage.publish(number("99939503"))  # Meta fails
+    for reason in ("RATE_LIMIT", "NETWORK_ERROR", "META_SERVER_ERROR"):
+        await stage.logged(worker, "waiting_for_retry", errorType=reason)
+    assert (await health(worker))[1]["lastMinute"]["errorRate"] == 1
+
+
+@pytest.mark.parametrize("shown", ["full", "masked"])
+async def test_log_wamid_decides_whether_metas_ids_are_in_the_log(stage: Scene, shown: str) -> None:
+    worker = await stage.start_worker(LOG_WAMID=shown)
+    to = number()
+    for _ in range(2):
+        await stage.publish(to, internal_id="twice")
+    lines = [await stage.logged(worker, "delivered"), await stage.logged(worker, "duplicate")]
+    wamid = (await stage.accepted(to)).wamid
+    assert wamid is not None
+    expected = wamid if shown == "full" else "wamid.***" + wamid[-12:]
+    assert [line.get("wamid") or line.get("firstWamid") for line in lines] == [expected] * 2
+    assert (wamid in worker.log.read_text()) == (shown == "full")
 
 
 async def test_a_draining_worker_is_alive_and_not_ready(stage: Scene) -> None:

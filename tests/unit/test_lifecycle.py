@@ -73,7 +73,7 @@ class Deaf:
 
 
 async def test_a_start_waits_for_neither_redis_nor_the_tenant_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "configure_logging", lambda _: None)  # it is the process' own
+    monkeypatch.setattr(lifecycle, "configure_logging", lambda *_, **__: None)  # it is the process' own
     deaf = Deaf()
     async with asyncio.timeout(0.5), deaf.life().around():
         await asyncio.sleep(0)

@@ -178,6 +178,31 @@ def test_the_time_of_publishing_is_read_where_it_can_be(timestamp: Any, amqp: da
     assert published_at(message(timestamp=timestamp), amqp, 5.0) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("decision", "rates"),
+    [
+        (SENT, (1, 0.0)),
+        (Acknowledge(Duplicate(ACCEPTED)), (1, 0.0)),
+        (RetryAfter(AWAY, 1.0, History(SEEN)), (1, 1.0)),
+        (RetryAfter(Failure.of("RATE_LIMIT", "slow down"), 1.0, History(SEEN)), (1, 1.0)),
+        (DeadLetter(DENIED, 1), (1, 1.0)),
+        (WaitForOther(1.0, History(SEEN)), (0, 0.0)),  # no try of its own
+    ],
+)
+def test_a_try_that_failed_counts_as_an_error_whatever_becomes_of_its_message(
+    decision: Decision, rates: tuple[float, float]
+) -> None:
+    tries, failed = Counted(decision).metrics.last_minute.rates()
+    assert (tries * 60, failed) == rates
+
+
+def test_tries_that_could_not_be_settled_count_as_errors() -> None:
+    counted = Counted(SENT)
+    counted.metrics.not_settled(None)
+    counted.metrics.dead_lettered_by_broker(None)
+    assert counted.metrics.last_minute.rates() == (3 / 60, 2 / 3)
+
+
 def test_the_last_minute_forgets_what_is_older() -> None:
     clock = Clock(1000.0)
     last = LastMinute(monotonic=clock)

@@ -18,7 +18,7 @@ from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAft
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
-from stream.observe.logging import configure_logging
+from stream.observe.logging import Wamids, configure_logging
 from tests.unit.doubles import message
 
 HISTORY = History(datetime(2026, 11, 23, 12, tzinfo=UTC), 1)
@@ -29,10 +29,10 @@ GIVE_UP = DeadLetter(Failure.of("INVALID_PHONE", "not a number"), 2)
 
 
 @contextmanager
-def real_logging() -> Iterator[None]:
+def real_logging(wamids: Wamids = "full") -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    configure_logging("INFO")
+    configure_logging("INFO", wamids=wamids)
     try:
         yield
     finally:
@@ -155,3 +155,24 @@ def test_a_line_says_when_to_the_microsecond(
         monkeypatch.setattr("stream.observe.logging.time.time_ns", lambda: ns)
         structlog.get_logger("test").info("now")
     assert json.loads(capsys.readouterr().out)["timestamp"] == shown
+
+
+WAMID = "wamid.HBgLMTY1MDU1NTEyMzQVAgARGBI1RjQyNUE3NEYxMzAzMzQ5MkEA"  # base64, with 16505551234 in it
+
+
+@pytest.mark.parametrize(
+    ("wamids", "wamid", "shown"),
+    [
+        ("full", WAMID, WAMID),
+        ("masked", WAMID, "wamid.***" + WAMID[-12:]),
+        ("masked", "wamid.HBgLMTY1MDU1NTEyMzQ=", "wamid.***"),
+    ],
+)
+def test_a_wamid_which_holds_the_recipients_number_is_shown_as_the_setting_says(
+    capsys: pytest.CaptureFixture[str], wamids: Wamids, wamid: str, shown: str
+) -> None:
+    with real_logging(wamids):
+        structlog.get_logger().info("delivered", wamid=wamid)
+        logging.getLogger("a.library").warning("answered %s", wamid)
+    ours, theirs = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (ours["wamid"], theirs["event"]) == (shown, f"answered {shown}")

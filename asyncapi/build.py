@@ -7,21 +7,24 @@ from typing import Final
 
 from asyncapi.page.page import ASSETS, page
 from stream.app import create_app
+from stream.contract.topology import QueueKind
 from stream.settings import Settings
 from stream.specification.document import ContractSpecification, Document
 
 ROOT: Final = Path(__file__).parent
 SITE: Final = ROOT / "site"
 RELEASED: Final = ROOT / "released.json"
+# A worker serves the one of the queues that it declares; the default one is the site that people open without a worker.
+FOLDERS: Final[dict[QueueKind, Path]] = {"classic": SITE, "quorum": SITE / "quorum"}
 _COPIED: Final = ("style.css", "docs.js", "icon.svg")
 
 
-def document() -> Document:
-    """The document of the application as it starts by default, whatever this shell's environment says."""
+def document(queue_type: QueueKind = "classic") -> Document:
+    """The document of the application as it starts with such queues, whatever this shell's environment says."""
     settings = Settings(
         tenant_service_url="http://tenants:3000",
         rabbitmq_url="amqp://localhost:5672/%2Fwhatsapp",
-        rabbitmq_queue_type="classic",
+        rabbitmq_queue_type=queue_type,
     )
     app = create_app(settings)
     drawn = app.schema.to_specification()
@@ -37,14 +40,13 @@ def document_files() -> dict[Path, str]:
 
 
 def site_files() -> dict[Path, str]:
-    """The site, as the files that are checked in."""
-    drawn = document()
-    assets = {SITE / name: (ASSETS / name).read_text(encoding="utf-8") for name in _COPIED}
-    return {
-        SITE / "index.html": page(drawn.to_jsonable()),
-        SITE / "asyncapi.yaml": drawn.to_yaml(),
-        **assets,
-    }
+    """The site for each type of queues, as the files that are checked in."""
+    files: dict[Path, str] = {}
+    for queue_type, folder in FOLDERS.items():
+        drawn = document(queue_type)
+        files |= {folder / name: (ASSETS / name).read_text(encoding="utf-8") for name in _COPIED}
+        files |= {folder / "index.html": page(drawn.to_jsonable()), folder / "asyncapi.yaml": drawn.to_yaml()}
+    return files
 
 
 def write(files: dict[Path, str]) -> list[str]:

@@ -1,4 +1,8 @@
-"""The contract's site at `/docs/asyncapi`: static files, nothing that can publish, no request to any other host."""
+"""The contract's site at `/docs/asyncapi`: static files, nothing that can publish, no request to any other host.
+
+There is one for each type of queues, so that a worker shows the arguments that it declares: who asserts a queue with
+others is refused.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Final
 from aiohttp import web
 
 import stream
+from stream.contract.topology import QueueKind
 
 PATH: Final = "/docs/asyncapi"
 FILES: Final = ("index.html", "style.css", "docs.js", "icon.svg", "asyncapi.yaml")
@@ -16,6 +21,7 @@ FILES: Final = ("index.html", "style.css", "docs.js", "icon.svg", "asyncapi.yaml
 _PACKAGE: Final = Path(stream.__file__).parent
 # Installed with the package, or beside it in a checkout.
 _PLACES: Final = (_PACKAGE / "site", _PACKAGE.parent / "asyncapi" / "site")
+_FOLDERS: Final[dict[QueueKind, str]] = {"classic": ".", "quorum": "quorum"}
 # Written down, because what Python guesses differs from machine to machine.
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -32,9 +38,10 @@ _HEADERS: Final = {
 }
 
 
-def add_docs(router: web.UrlDispatcher, places: tuple[Path, ...] = _PLACES) -> None:
-    """Add the site's routes, or none where its files are missing."""
-    site = next((place for place in places if (place / "index.html").is_file()), None)
+def add_docs(router: web.UrlDispatcher, queue_type: QueueKind, places: tuple[Path, ...] = _PLACES) -> None:
+    """Add the routes of the site for these queues, or none where its files are missing."""
+    folders = (place / _FOLDERS[queue_type] for place in places)
+    site = next((folder for folder in folders if (folder / FILES[0]).is_file()), None)
     if site is None:
         return
     router.add_get(PATH, _to_the_folder)

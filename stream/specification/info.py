@@ -100,8 +100,9 @@ With Python and aio-pika:
 ```python
 {PUBLISH}```
 
-To assert the queue `{INTAKE_QUEUE}` yourself, use exactly the arguments shown at the channel, or RabbitMQ answers
-PRECONDITION_FAILED. A message that waits on it for {HOURS} hours is dead-lettered.
+To assert the queue `{INTAKE_QUEUE}` yourself, use exactly the arguments that the running worker shows at the channel
+(`RABBITMQ_QUEUE_TYPE` decides), or RabbitMQ answers PRECONDITION_FAILED. A message that waits on it for {HOURS} hours
+is dead-lettered.
 
 ## How long a message is valid
 

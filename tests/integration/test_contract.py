@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+import yaml
 
 from stream.specification.info import PUBLISH
 from tests.contract import contract, problems
-from tests.scene import Scene, number, unique
+from tests.scene import Scene, management, number, unique
 
 
 async def test_the_documents_own_publisher_gets_its_message_delivered(scene: Scene) -> None:
@@ -67,3 +68,18 @@ async def test_the_running_worker_serves_the_site_and_nothing_that_publishes(sce
         for path in ("/docs/asyncapi/try", "/asyncapi/try", "/asyncapi", "/asyncapi.json", "/try"):
             assert (await client.get(path)).status_code == 404
             assert (await client.post(path, json={})).status_code == 404
+
+
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+async def test_a_worker_serves_the_contract_of_the_queues_that_it_declared(stage: Scene, queue_type: str) -> None:
+    worker = await stage.start_worker(RABBITMQ_QUEUE_TYPE=queue_type)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{worker.port}") as client:
+        served = yaml.safe_load((await client.get("/docs/asyncapi/asyncapi.yaml")).text)
+    bindings = [channel["bindings"]["amqp"] for channel in served["channels"].values()]
+    described = [binding.get("x-queue") or binding.get("queue") for binding in bindings]
+    async with management(stage.world) as api:
+        found = (await api.get(f"/api/queues/{stage.url.rsplit('/', 1)[1]}")).raise_for_status().json()
+    declared = {queue["name"]: queue["arguments"] for queue in found}
+    shown = {queue["name"]: queue["arguments"] for queue in described if queue}
+    assert shown == {name: declared[name] for name in ("outbound-processed", "outbound-failed")}
+    assert {arguments["x-queue-type"] for arguments in shown.values()} == {queue_type}

@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from asyncapi.build import SITE
+from asyncapi.build import FOLDERS, document
+from stream.contract.topology import QueueKind
 from stream.observe.docs import FILES, PATH, add_docs
 
 
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+@asynccontextmanager
+async def serving(queue_type: QueueKind) -> AsyncIterator[httpx.AsyncClient]:
     app = web.Application()
-    add_docs(app.router)
+    add_docs(app.router, queue_type)
     async with TestServer(app) as server, httpx.AsyncClient(base_url=str(server.make_url("/"))) as found:
         yield found
 
 
-@pytest.mark.parametrize("name", FILES)
-async def test_every_file_of_the_site_is_served_as_it_is(client: httpx.AsyncClient, name: str) -> None:
-    answer = await client.get(f"{PATH}/{name}")
-    assert answer.status_code == 200
-    assert answer.content == (SITE / name).read_bytes()
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with serving("classic") as found:
+        yield found
+
+
+@pytest.mark.parametrize("queue_type", FOLDERS)
+async def test_every_file_of_the_site_is_served_as_it_is(queue_type: QueueKind) -> None:
+    async with serving(queue_type) as client:
+        for name in FILES:
+            answer = await client.get(f"{PATH}/{name}")
+            assert answer.status_code == 200
+            assert answer.content == (FOLDERS[queue_type] / name).read_bytes()
+
+
+@pytest.mark.parametrize("queue_type", FOLDERS)
+async def test_the_contract_that_is_served_is_that_of_the_queues_that_are_declared(queue_type: QueueKind) -> None:
+    async with serving(queue_type) as client:
+        served = (await client.get(f"{PATH}/asyncapi.yaml")).text
+        shown = html.unescape((await client.get(f"{PATH}/")).text)
+    channels = yaml.safe_load(served)["channels"]
+    assert channels == document(queue_type).to_jsonable()["channels"]
+    for queue in (
+        channels["intake"]["bindings"]["amqp"]["queue"],
+        channels["deadLetters"]["bindings"]["amqp"]["x-queue"],
+    ):
+        assert queue["arguments"]["x-queue-type"] == queue_type
+    assert {other for other in FOLDERS if f'x-queue-type: "{other}"' in shown} == {queue_type}
 
 
 @pytest.mark.parametrize(
@@ -71,13 +98,13 @@ async def test_nothing_can_be_posted(client: httpx.AsyncClient, path: str) -> No
 
 async def test_a_worker_without_the_site_runs_without_it(tmp_path: Path) -> None:
     app = web.Application()
-    add_docs(app.router, (tmp_path,))
+    add_docs(app.router, "quorum", (tmp_path,))
     assert list(app.router.routes()) == []
 
 
 async def test_the_site_is_found_where_the_package_carries_it(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("the contract")
     app = web.Application()
-    add_docs(app.router, (tmp_path / "missing", tmp_path))
+    add_docs(app.router, "classic", (tmp_path / "missing", tmp_path))
     async with TestServer(app) as server, httpx.AsyncClient(base_url=str(server.make_url("/"))) as client:
         assert (await client.get(f"{PATH}/")).text == "the contract"

@@ -38,7 +38,16 @@ log = structlog.get_logger(__name__)
 
 
 class RedisAway(Exception):  # noqa: N818 - a state, not a fault of the caller
-    """Redis cannot be reached: the caller goes on without it."""
+    """Redis cannot be reached: the caller goes on without it.
+
+    Args:
+        reason: Why, for people.
+        may_have_run: The script left, and its answer was lost: Redis may have run it.
+    """
+
+    def __init__(self, reason: str = "", *, may_have_run: bool = False) -> None:
+        super().__init__(reason)
+        self.may_have_run = may_have_run
 
 
 class Script:
@@ -71,6 +80,7 @@ class _Command:
         packed: What is written to the socket.
         answer: Where its caller waits; done before its time if the caller has gone.
         whole: The script's text travels with it, since Redis did not know its name.
+        lost: It has left once, and no answer came.
     """
 
     script: Script
@@ -78,6 +88,7 @@ class _Command:
     packed: bytes
     answer: asyncio.Future[Any]
     whole: bool = False
+    lost: bool = False
 
     def bring_script(self) -> None:
         """Send the script's text next time; Redis remembers it then."""
@@ -87,7 +98,7 @@ class _Command:
     def fail(self, error: Exception) -> None:
         """Tell the caller, if he is still there, that he must go on without Redis."""
         if not self.answer.done():
-            self.answer.set_exception(_away(error))
+            self.answer.set_exception(_away(error, may_have_run=self.lost))
 
 
 def connect(url: str) -> Redis:
@@ -166,7 +177,8 @@ class RedisLink:
             args: Its `ARGV`.
 
         Raises:
-            RedisAway: Redis cannot be reached, was found so less than a second ago, or refuses this command.
+            RedisAway: Redis cannot be reached, was found so less than a second ago, or refuses this command; it says
+                whether the script may have run all the same.
         """
         self._enter()
         arguments = (len(keys), *keys, *args)
@@ -202,7 +214,7 @@ class RedisLink:
         batch: list[_Command] = []
         try:
             while batch := self._next_batch():
-                self._settle(batch, await self._exchange([command.packed for command in batch]))
+                self._settle(batch, await self._exchange(batch))
         except asyncio.CancelledError:
             self._give_up(batch, RedisConnectionError("closed"))
             raise
@@ -220,7 +232,7 @@ class RedisLink:
                 batch.append(command)
         return batch
 
-    async def _exchange(self, packed: list[bytes]) -> list[Any]:
+    async def _exchange(self, batch: list[_Command]) -> list[Any]:
         """Send a batch, once more if its connection has died, which an idle one does unnoticed.
 
         Returns:
@@ -231,24 +243,30 @@ class RedisLink:
             TimeoutError: It did not answer within `TIMEOUT_S`.
         """
         try:
-            return await self._exchange_once(packed)
+            return await self._exchange_once(batch)
         except RedisConnectionError:
             # Some or all may have run already. That is what `Script` asks of every script: of the ledger's, a claim by
             # the same owner renews it, what is sent stays sent, and the other two find the claim no longer theirs.
-            return await self._exchange_once(packed)
+            return await self._exchange_once(batch)
 
-    async def _exchange_once(self, packed: list[bytes]) -> list[Any]:
+    async def _exchange_once(self, batch: list[_Command]) -> list[Any]:
         connection = self._connection = self._connection or self._take_connection()
         answers: list[Any] = []
+        leaving = False
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await connection.send_packed_command(packed)
-                for _ in packed:
+                if not connection.is_connected:
+                    await connection.connect()  # type: ignore[no-untyped-call]
+                leaving = True
+                await connection.send_packed_command([command.packed for command in batch])
+                for _ in batch:
                     try:
                         answers.append(await connection.read_response())
                     except ResponseError as error:
                         answers.append(error)
         except BaseException:
+            for command in batch:
+                command.lost |= leaving
             # An answer that is still to come would be taken for the next batch's.
             await connection.disconnect(nowait=True)
             raise
@@ -332,5 +350,5 @@ def _packed(*parts: str | bytes | int) -> bytes:
     return packed
 
 
-def _away(error: Exception) -> RedisAway:
-    return RedisAway(f"{type(error).__name__}: {error}")
+def _away(error: Exception, *, may_have_run: bool = False) -> RedisAway:
+    return RedisAway(f"{type(error).__name__}: {error}", may_have_run=may_have_run)

@@ -85,7 +85,7 @@ class Granted(msgspec.Struct, frozen=True):
     Attributes:
         entry: The tenant's cached credentials, as they stand in Redis; `None` when there are none.
         after_unknown: An earlier send of it may have been delivered; the replica that made it, if known.
-        recorded: Redis says so too; false while it is away.
+        recorded: Redis says so too, or may, since its answer was lost; false while it is away.
     """
 
     entry: bytes | None
@@ -94,7 +94,13 @@ class Granted(msgspec.Struct, frozen=True):
 
 
 class NoCredentials(msgspec.Struct, frozen=True):
-    """Nothing is known that forbids the send, and nothing was claimed: the tenant's credentials are not cached."""
+    """Nothing is known that forbids the send, and nothing was claimed: the tenant's credentials are not cached.
+
+    Attributes:
+        recorded: Redis' answer was lost: it may have them, and have made the claim.
+    """
+
+    recorded: bool = False
 
 
 class AlreadySent(msgspec.Struct, frozen=True):
@@ -142,7 +148,7 @@ class SentLedger:
     """Claims messages and records their ends.
 
     Args:
-        link: Redis, which may be away: then every claim is granted, and nothing is recorded.
+        link: Redis, which may be away: then every claim is granted, and nothing is recorded for certain.
         replica: This process's name.
         lease_s: How long a send may take, in seconds; longer than the longest one.
         ttl_ms: How long an end is remembered, in milliseconds.
@@ -190,8 +196,9 @@ class SentLedger:
         terms = self._terms[send_again, need_credentials]
         try:
             answer = await self._link.run(_CLAIM, (key, credentials_key), (owner, *terms))
-        except RedisAway:
-            return NoCredentials() if need_credentials else Granted(entry=None, recorded=False)
+        except RedisAway as away:
+            recorded = away.may_have_run
+            return NoCredentials(recorded) if need_credentials else Granted(entry=None, recorded=recorded)
         return _read(answer)
 
     async def record_sent(self, key: str, accepted: Accepted, *, claimed: bool, after_unknown: bool) -> None:

@@ -56,7 +56,7 @@ class _Try:
         sends: Requests made to Meta.
         token: The token of the last one.
         refused: What Meta said to the first one, when it refused its token.
-        claimed: The ledger says `sending` for this try.
+        claimed: The ledger says `sending` for this try, or may: its end must be recorded.
         in_request: A request may have left, and its answer has not come.
         after_unknown: An earlier send may have been delivered too.
     """
@@ -223,7 +223,8 @@ class MessageProcessor:
 
     def _take(self, claim: Claim, current: _Try) -> Credentials | None:
         match claim:
-            case NoCredentials():
+            case NoCredentials(recorded):
+                current.claimed = current.claimed or recorded
                 return None
             case AlreadySent(first, after_unknown):
                 raise _Ended(Duplicate(first, after_unknown))
@@ -233,7 +234,7 @@ class MessageProcessor:
                 detail = f"replica {replica} sent it and no answer is known"
                 raise _Ended(Failed(Failure.of("OUTCOME_UNKNOWN", detail, Certainty.UNKNOWN)))
             case Granted(entry, replica, recorded):
-                current.claimed = recorded
+                current.claimed = current.claimed or recorded
                 if replica is not None and not current.after_unknown:
                     current.after_unknown = True
                     who = report.identity(current.message)

@@ -13,7 +13,7 @@ from sandbox.world import World
 from stream.contract.identifiers import Wamid
 from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
 from stream.meta.client import Accepted
-from stream.redis_link import RedisLink, connect
+from stream.redis_link import RedisLink, _Command, connect
 from tests.scene import unique
 
 ACCEPTED = Accepted(Wamid("wamid.A"), "16505551234", None, 200)
@@ -45,12 +45,12 @@ class Message:
         """Let Redis run the next batch, and the connection die before the worker reads its answers."""
         exchange = self.link._exchange_once
 
-        async def lose(packed: list[bytes]) -> list[object]:
+        async def lose(batch: list[_Command]) -> list[object]:
             self.link._exchange_once = exchange  # type: ignore[method-assign]
-            await exchange(packed)
+            await exchange(batch)
             assert self.link._connection is not None
             await self.link._connection.disconnect()
-            self.lost += len(packed)
+            self.lost += len(batch)
             raise RedisConnectionError("closed by server")
 
         self.link._exchange_once = lose  # type: ignore[method-assign]

@@ -116,6 +116,8 @@ class ScriptConnection:
         self.batches: list[list[list[bytes]]] = []
         self.answering = asyncio.Event()  # cleared, it keeps a batch on its way
         self.answering.set()
+        self.refusing: Exception | None = None  # why no connection can be had
+        self.is_connected = False
         self.disconnects = 0
         self._answer = answer
         self._unread: list[list[bytes]] = []
@@ -127,6 +129,11 @@ class ScriptConnection:
 
     def get_available_connection(self) -> ScriptConnection:
         return self
+
+    async def connect(self) -> None:
+        if self.refusing is not None:
+            raise self.refusing
+        self.is_connected = True
 
     async def send_packed_command(self, packed: list[bytes]) -> None:
         assert self._unread == []
@@ -145,6 +152,7 @@ class ScriptConnection:
     async def disconnect(self, *, nowait: bool) -> None:
         assert nowait
         self.disconnects += 1
+        self.is_connected = False
         self._unread = []
 
     async def aclose(self) -> None:

@@ -61,6 +61,13 @@ class Book:
         )
 
 
+def away() -> Book:
+    """One whose Redis cannot be reached."""
+    book = Book()
+    book.redis.refusing = ConnectionRefusedError()
+    return book
+
+
 @pytest.mark.parametrize(
     ("answer", "claim"),
     [
@@ -99,11 +106,22 @@ async def test_a_claim_tells_redis_who_how_long_and_what_is_allowed(
 
 
 async def test_without_redis_a_claim_is_granted_but_says_that_nothing_was_recorded() -> None:
-    assert await Book(FROZEN).claim(need_credentials=False) == Granted(None, recorded=False)
+    assert await away().claim(need_credentials=False) == Granted(None, recorded=False)
 
 
 async def test_without_redis_a_claim_that_needs_credentials_has_none() -> None:
-    assert await Book(FROZEN).claim() == NoCredentials()
+    assert await away().claim() == NoCredentials(recorded=False)
+
+
+async def test_a_claim_whose_answer_was_lost_may_be_recorded_and_the_one_that_did_not_leave_is_not() -> None:
+    for need_credentials, lost, not_asked in (
+        (False, Granted(None, recorded=True), Granted(None, recorded=False)),
+        (True, NoCredentials(recorded=True), NoCredentials(recorded=False)),
+    ):
+        book = Book(FROZEN)
+        assert await book.claim(need_credentials=need_credentials) == lost
+        assert await book.claim(need_credentials=need_credentials) == not_asked
+        assert len(book.redis.calls) == 1
 
 
 @pytest.mark.parametrize(

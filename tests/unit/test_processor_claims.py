@@ -9,7 +9,7 @@ import structlog
 from stream.contract.headers import OnUnknown
 from stream.contract.identifiers import Wamid
 from stream.contract.messages import decode
-from stream.delivery.ledger import AlreadySent, BeingSent, Granted, InDoubt
+from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials
 from stream.delivery.outcome import Busy, Duplicate, Sent
 from stream.meta.client import Accepted
 from stream.meta.failure import Certainty
@@ -43,6 +43,34 @@ async def test_the_ledger_is_told_how_a_claimed_send_ended(
     world = World(*answers)
     await world.process()
     assert world.ledger.story == story
+
+
+LOST, NOT_MADE, MADE = NoCredentials(recorded=True), Granted(None, recorded=False), Granted(b"token")
+
+
+@pytest.mark.parametrize(
+    ("claims", "answers", "end"),
+    [
+        ((LOST, NOT_MADE), (EXPIRED,), "released"),
+        ((LOST, NOT_MADE), (SILENCE,), "unknown"),
+        ((LOST, NOT_MADE), (OK,), "sent wamid.A"),
+        ((MADE, NOT_MADE), (REFUSED, EXPIRED), "released"),
+        ((NoCredentials(), NOT_MADE), (EXPIRED,), "claimed"),
+    ],
+    ids=["refused", "no answer", "sent", "claimed before redis went", "never claimed"],
+)
+async def test_the_end_of_a_try_is_recorded_if_any_of_its_claims_may_stand(
+    claims: tuple[Claim, ...], answers: tuple[httpx.Response | Exception, ...], end: str
+) -> None:
+    world = World(*answers, claims=claims)
+    await world.process()
+    assert world.ledger.story[-1] == end
+
+
+async def test_a_claim_that_may_stand_is_given_back_when_its_tenant_has_no_credentials() -> None:
+    world = World(error=TenantNotFound("404"), claims=(LOST,))
+    await world.failed()
+    assert world.ledger.story == ["released"]
 
 
 async def test_a_message_is_claimed_after_its_credentials_were_fetched() -> None:

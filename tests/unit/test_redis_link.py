@@ -20,6 +20,8 @@ from tests.unit.doubles import Clock, ScriptConnection
 ECHO = Script("return KEYS[1]")
 WRONG_TYPE = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
 
+DEATH = RedisConnectionError("closed by server")
+
 
 class World:
     """A link to a Redis that answers each command with its key, or with the trouble that a test has put there."""
@@ -65,6 +67,12 @@ pytestmark = pytest.mark.usefixtures("lines")
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+async def refusal(task: asyncio.Task[Any]) -> RedisAway:
+    with pytest.raises(RedisAway) as caught:
+        await task
+    return caught.value
 
 
 async def settle() -> None:
@@ -246,6 +254,40 @@ async def test_a_connection_that_died_is_tried_once_more_with_the_whole_batch(
     assert await world.run("a", "b") == answer
     assert world.sent == [["a", "b"], ["a", "b"]]
     assert world.connection.disconnects == deaths
+
+
+@pytest.mark.parametrize(
+    ("troubles", "may_have_run"),
+    [
+        ([RedisTimeoutError("no answer")], True),
+        ([DEATH, DEATH], True),
+        ([DEATH, OutOfMemoryError("not now")], True),  # the first may have run
+        ([OutOfMemoryError("not now")], False),
+        ([WRONG_TYPE], False),
+    ],
+    ids=["no answer", "died twice", "died, then refused", "redis refuses", "the key refuses"],
+)
+async def test_a_command_without_an_answer_may_have_run_if_it_left(
+    world: World, troubles: list[Exception], *, may_have_run: bool
+) -> None:
+    world.trouble = {"a": troubles}
+    assert (await refusal(*world.start("a"))).may_have_run is may_have_run
+
+
+async def test_what_was_still_behind_a_batch_that_failed_has_not_run(world: World) -> None:
+    tasks = await world.on_the_way("a")
+    behind = world.start("b")
+    await settle()
+    world.trouble = {"a": [RedisTimeoutError("no answer")]}
+    world.connection.answering.set()
+    assert [(await refusal(task)).may_have_run for task in (*tasks, *behind)] == [True, False]
+
+
+async def test_a_command_that_found_no_connection_has_not_run(world: World) -> None:
+    world.connection.refusing = RedisConnectionError("refused")
+    assert not (await refusal(*world.start("a"))).may_have_run
+    assert not (await refusal(*world.start("a"))).may_have_run  # nobody asked: it was found away just now
+    assert world.sent == []
 
 
 async def test_an_error_that_nobody_foresaw_answers_everybody_too(world: World) -> None:

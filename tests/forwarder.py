@@ -1,0 +1,75 @@
+"""A name in front of a server: it leads where a test says, and it can lose answers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+
+READ_BYTES = 65_536
+
+
+class _Connection:
+    """One connection through the name.
+
+    Attributes:
+        mute: Its answers are lost: the server gets what is asked, and nothing comes back.
+    """
+
+    def __init__(self) -> None:
+        self.mute = False
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+        """Carry bytes one way until that way ends, then close the other side."""
+        with suppress(OSError):
+            while content := await reader.read(READ_BYTES):
+                if not (answers and self.mute):
+                    writer.write(content)
+                    await writer.drain()
+        writer.close()
+
+
+class Forwarder:
+    """Forwards TCP connections to a port of 127.0.0.1; a new `target` is for new connections, like a name's.
+
+    Args:
+        target: The port.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.accepted = 0  # connections so far
+        self._open: set[_Connection] = set()
+        self._server: asyncio.Server
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def lose_answers(self) -> None:
+        """Lose every further answer on the connections that are open now; later ones are whole."""
+        for connection in self._open:
+            connection.mute = True
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        connection = _Connection()
+        self._open.add(connection)
+        try:
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            await asyncio.gather(
+                connection.carry(reader, server_writer, answers=False),
+                connection.carry(server_reader, writer, answers=True),
+            )
+        except OSError:
+            writer.close()
+        finally:
+            self._open.discard(connection)

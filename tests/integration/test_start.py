@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stream.settings import LONGEST_LEDGER_MS
 from tests.scene import Scene, management, number
 
 
@@ -70,6 +71,15 @@ async def test_a_secret_from_a_file_serves_and_one_that_is_missing_stops_the_sta
         f"whatsapp-stream: REDIS_URL_FILE: the file {tmp_path / 'REDIS_URL'} cannot be read "
         "(No such file or directory): mount it, or correct the path"
     )
+
+
+async def test_redis_keeps_a_sent_message_for_the_longest_time_that_may_be_set(stage: Scene) -> None:
+    worker = await stage.start_worker(SENT_LEDGER_TTL_MS=str(LONGEST_LEDGER_MS))
+    to = number()
+    for _ in range(2):
+        await stage.publish(to, internal_id="twice")
+    await stage.logged(worker, "duplicate", internalId="twice")
+    assert stage.accepted_of([to]) == [1]
 
 
 async def test_a_wrong_password_stops_the_start_with_one_sentence(stage: Scene) -> None:

@@ -19,13 +19,15 @@ from stream.app import STOP_ALLOWANCE_S
 from stream.contract.queues import INTAKE_QUEUE
 from stream.delivery.express import FLUSH_S
 from stream.delivery.intake import CANCEL_TIMEOUT_S
-from stream.settings import Settings
+from stream.secret_files import file_variable
+from stream.settings import SECRETS, Settings, load_settings
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy" / "kubernetes"
 KEDA = json.loads((Path(__file__).parent / "schemas" / "keda.json").read_text())
 KUBERNETES_VERSIONS = ("1.29", "1.33")  # the oldest promised, and a newer one
 SETTINGS = {field.upper() for field in Settings.model_fields}
+OTLP_PORT = 4318  # OTLP over HTTP, as the worker exports
 SPARE_S = 5  # for closing connections after the stop
 
 
@@ -58,6 +60,11 @@ def _pod() -> dict[str, Any]:
 def _container() -> dict[str, Any]:
     (container,) = _pod()["spec"]["containers"]
     return dict(container)
+
+
+def _mount(volume: str) -> dict[str, Any]:
+    (found,) = [each for each in _container()["volumeMounts"] if each["name"] == volume]
+    return dict(found)
 
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
@@ -96,28 +103,38 @@ def test_the_kustomization_names_the_image_of_this_version() -> None:
 
 
 def test_only_settings_that_exist_are_set() -> None:
-    set_by_name = {entry["name"] for entry in _container()["env"]}
     assert set(_one("ConfigMap")["data"]) <= SETTINGS
-    assert set_by_name <= SETTINGS
-    assert set(_one("Secret")["stringData"]) == set_by_name
-    assert not set_by_name & set(_one("ConfigMap")["data"])
+    assert {entry["name"] for entry in _container()["env"]} == {file_variable(name.upper()) for name in SECRETS}
+    assert not set(_one("Secret")["stringData"]) & set(_one("ConfigMap")["data"])
 
 
-def test_the_worker_would_take_these_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worker_would_take_these_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
+    for name, value in _one("ConfigMap")["data"].items():
+        monkeypatch.setenv(name, value)
     key = Fernet.generate_key().decode()
-    for name, value in {**_one("ConfigMap")["data"], **_one("Secret")["stringData"]}.items():
-        monkeypatch.setenv(name, key if name == "CREDENTIAL_CACHE_KEYS" else value)
-    assert Settings().rabbitmq_queue_type == "quorum"
-
-
-def test_secrets_come_by_reference_and_none_is_in_the_manifests() -> None:
+    for name, value in _one("Secret")["stringData"].items():
+        (tmp_path / name).write_text(key if name == "CREDENTIAL_CACHE_KEYS" else value)
+    mount = _mount("secrets")["mountPath"]
     for entry in _container()["env"]:
-        reference = entry["valueFrom"]["secretKeyRef"]
-        assert (reference["name"], reference["key"]) == ("whatsapp-stream", entry["name"])
-    secret_fields = {name.upper() for name, field in Settings.model_fields.items() if "Secret" in str(field.annotation)}
-    assert secret_fields == {entry["name"] for entry in _container()["env"]}
+        assert entry["value"].startswith(mount + "/")
+        monkeypatch.setenv(entry["name"], str(tmp_path / entry["value"].removeprefix(mount + "/")))
+    settings = load_settings()
+    assert settings.rabbitmq_queue_type == "quorum"
+    assert settings.fernet_keys == [key]
+    assert settings.rabbitmq_url.get_secret_value() == _one("Secret")["stringData"]["RABBITMQ_URL"]
+
+
+def test_secrets_come_as_files_and_none_is_in_the_manifests() -> None:
+    (volume,) = [each["secret"] for each in _pod()["spec"]["volumes"] if each["name"] == "secrets"]
+    assert volume["secretName"] == _one("Secret")["metadata"]["name"]
+    assert volume["defaultMode"] == 0o440  # readable by the group of the worker alone
+    assert _pod()["spec"]["securityContext"]["fsGroup"] == _pod()["spec"]["securityContext"]["runAsGroup"]
+    mount = _mount("secrets")["mountPath"]
+    files = {entry["name"].removesuffix("_FILE"): entry["value"] for entry in _container()["env"]}
+    assert files == {name: f"{mount}/{name}" for name in _one("Secret")["stringData"]}
+    assert set(files) == {name.upper() for name in SECRETS}
     for secret in (each for _, each in DOCUMENTS if each["kind"] == "Secret"):
         assert all("CHANGE-ME" in value for key, value in secret["stringData"].items() if key != "tls")
 
@@ -179,13 +196,22 @@ def test_every_selector_finds_the_workers_pods() -> None:
 def test_the_network_is_closed_but_for_what_is_used() -> None:
     spec = _one("NetworkPolicy")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
-    assert [port["port"] for rule in spec["ingress"] for port in rule["ports"]] == [8081]
+    (monitoring,) = spec["ingress"]  # the node's own probes need no rule
+    assert [port["port"] for port in monitoring["ports"]] == [8081]
+    assert monitoring["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
     assert all(rule["to"] for rule in spec["egress"])
     open_ports = {port["port"] for rule in spec["egress"] for port in rule["ports"]}
     secrets, config = _one("Secret")["stringData"], _one("ConfigMap")["data"]
     urls = [secrets["RABBITMQ_URL"], secrets["REDIS_URL"], config["TENANT_SERVICE_URL"], config["META_API_BASE_URL"]]
     assert {URL(url).port for url in urls} <= open_ports
-    assert open_ports == {53, 5671, 5672, 6379, 3000, 443}
+    assert open_ports == {53, 5671, 5672, 6379, 3000, 443, OTLP_PORT}
+
+
+def test_traces_reach_a_collector_in_the_monitoring_namespace() -> None:
+    (rule,) = [rule for rule in _one("NetworkPolicy")["spec"]["egress"] if rule["ports"][0]["port"] == OTLP_PORT]
+    (collector,) = rule["to"]
+    assert collector["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+    assert collector["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "opentelemetry-collector"}
 
 
 def test_keda_scales_this_deployment_by_the_intake_queue() -> None:

@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-FROM python:3.13-slim AS build
+FROM python:3.14-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 RUN python -m venv /venv
@@ -11,7 +11,7 @@ COPY stream ./stream
 COPY asyncapi/site ./asyncapi/site
 RUN /venv/bin/pip install --no-deps .
 
-FROM python:3.13-slim AS base
+FROM python:3.14-slim AS base
 # uid 10001: above what distributions use, so that it maps to nobody on the host.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin stream
 COPY --from=build /venv /venv

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from sandbox import compose, packages
 from sandbox.rabbitmq import PrivateRabbitMQ
 from sandbox.redis import PrivateRedis
+from sandbox.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +92,9 @@ def open_world(
             redis = redis or RunningRedis(composed.redis_url)
         rabbitmq = rabbitmq or stack.enter_context(PrivateRabbitMQ(here / "rabbitmq"))
         redis = redis or stack.enter_context(PrivateRedis(here / "redis", appendonly=redis_appendonly))
-        yield World(rabbitmq, redis, here)
+        world = World(rabbitmq, redis, here)
+        say(versions(world))
+        yield world
 
 
 @contextmanager

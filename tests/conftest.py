@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from cryptography.fernet import Fernet
@@ -11,6 +11,7 @@ from sandbox.graph import GraphSimulator
 from sandbox.rabbitmq import PrivateRabbitMQ
 from sandbox.redis import PrivateRedis
 from sandbox.tenants import TenantService
+from sandbox.versions import versions
 from sandbox.world import World, open_world
 from tests.scene import Evidence, Scene
 
@@ -18,21 +19,35 @@ SERVICE_TOKEN = "service-token-that-must-stay-secret"
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[World]:
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Print a line past pytest's capture: on which servers the tests ran belongs to their result."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\n{line} ", end="", flush=True)  # noqa: T201 - a terminal's line
+
+    return say
+
+
+@pytest.fixture(scope="session")
+def world(say: Callable[[str], None]) -> Iterator[World]:
     """RabbitMQ and Redis for the whole run; at its end, no secret may have left any worker."""
-    with open_world() as found:
+    with open_world(say=say) as found:
         yield found
         Evidence.check()
 
 
 @pytest.fixture(scope="session")
-def breakable(world: World) -> Iterator[World]:
+def breakable(world: World, say: Callable[[str], None]) -> Iterator[World]:
     """A RabbitMQ and a Redis that a test may stop, kill and freeze."""
     if not (PrivateRabbitMQ.installed() and PrivateRedis.installed()):
         pytest.skip("needs rabbitmq-server and redis-server on this machine: they are stopped and killed")
     folder = world.base_dir / "breakable"
     with PrivateRabbitMQ(folder / "rabbitmq") as rabbitmq, PrivateRedis(folder / "redis", appendonly=True) as redis:
-        yield World(rabbitmq, redis, world.base_dir)
+        own = World(rabbitmq, redis, world.base_dir)
+        say(f"for tests that break them: {versions(own)}")
+        yield own
 
 
 @pytest.fixture(scope="session")

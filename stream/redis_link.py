@@ -157,7 +157,7 @@ class RedisLink:
         try:
             answer = await command(*args, **options)
         except ResponseError as error:
-            self._note_refusals([error])
+            await self._note_refusals([error])
             raise _away(error) from None
         except (RedisError, OSError) as error:
             self._note_away(error)
@@ -214,7 +214,8 @@ class RedisLink:
         batch: list[_Command] = []
         try:
             while batch := self._next_batch():
-                self._settle(batch, await self._exchange(batch))
+                refused = self._settle(batch, await self._exchange(batch))
+                await self._note_refusals(refused)
         except asyncio.CancelledError:
             self._give_up(batch, RedisConnectionError("closed"))
             raise
@@ -282,8 +283,12 @@ class RedisLink:
         connection.socket_timeout = None
         return connection
 
-    def _settle(self, batch: list[_Command], answers: list[Any]) -> None:
-        """Give each its answer. A refusal is its own caller's alone, but may say that Redis is of no use to anyone."""
+    def _settle(self, batch: list[_Command], answers: list[Any]) -> list[ResponseError]:
+        """Give each its answer.
+
+        Returns:
+            The refusals: each is its own caller's alone, but may say that Redis is of no use to anyone.
+        """
         refused: list[ResponseError] = []
         for command, answer in zip(batch, answers, strict=True):
             if isinstance(answer, NoScriptError) and not command.whole:
@@ -294,18 +299,26 @@ class RedisLink:
                 command.fail(answer)
             elif not command.answer.done():
                 command.answer.set_result(answer)
-        self._note_refusals(refused)
+        return refused
 
-    def _note_refusals(self, refused: list[ResponseError]) -> None:
-        """Full, read-only, no permission: as good as away. A key of another type: its message's trouble only."""
+    async def _note_refusals(self, refused: list[ResponseError]) -> None:
+        """Read-only, full, no permission: as good as away. A key of another type: its message's trouble only."""
         for error in refused:
             if not str(error).startswith(KEYS_OWN_FAULT):
                 self._note_away(error)
+                await self._disconnect()
                 return
         if refused:
             self._on_refused(len(refused))
             log.warning("redis_refused", error=str(refused[0]), commands=len(refused))
         self._note_there()
+
+    async def _disconnect(self) -> None:
+        """Let the next probe connect anew: after a failover, the name leads to another server than it did."""
+        with suppress(RedisError, OSError):
+            if self._connection is not None:
+                await self._connection.disconnect(nowait=True)
+            await self.redis.connection_pool.disconnect(inuse_connections=False)
 
     def _give_up(self, batch: list[_Command], reason: Exception) -> None:
         """Fail a batch and those behind it, who would only find out the same, each a timeout later."""

@@ -149,7 +149,9 @@ class ScriptConnection:
             raise answer
         return answer
 
-    async def disconnect(self, *, nowait: bool) -> None:
+    async def disconnect(self, *, nowait: bool = False, inuse_connections: bool | None = None) -> None:
+        if inuse_connections is not None:  # the pool's idle ones, of which it has none
+            return
         assert nowait
         self.disconnects += 1
         self.is_connected = False

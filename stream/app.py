@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import httpx
 from faststream import FastStream
-from faststream.rabbit import Channel, RabbitBroker
+from faststream.rabbit import RabbitBroker
 from yarl import URL
 
 from stream import __version__
@@ -24,6 +24,7 @@ from stream.delivery.consumer import MessageConsumer
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.depths import QueueDepths, count
 from stream.delivery.express import ExpressLane
+from stream.delivery.handover import Handover
 from stream.delivery.inflight import InFlight
 from stream.delivery.intake import Intake
 from stream.delivery.ledger import SentLedger
@@ -98,8 +99,9 @@ def _build(settings: Settings) -> Worker:
         retry,
         timedelta(milliseconds=settings.message_max_age_ms),
     )
+    declare_publishers(broker)
     consumer = MessageConsumer(
-        settlement=Settlement(declare_publishers(broker), express, metrics=metrics), policy=policy, metrics=metrics
+        settlement=Settlement(Handover(), express, metrics=metrics), policy=policy, metrics=metrics
     )
     broker.include_router(
         build_subscriber(
@@ -238,7 +240,6 @@ def _broker(settings: Settings) -> RabbitBroker:
     return RabbitBroker(
         str(url if "heartbeat" in url.query else url.update_query(heartbeat=HEARTBEAT_S)),
         reconnect_interval=RECONNECT_S,
-        default_channel=Channel(on_return_raises=True),
         graceful_timeout=STOP_ALLOWANCE_S,
         app_id=None,
         middlewares=tracing.start(settings.otel_exporter_otlp_endpoint),

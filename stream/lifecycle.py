@@ -103,7 +103,7 @@ class Lifecycle:
     async def open(self, app: FastStream) -> None:
         """Before FastStream's own start: connect, and declare."""
         try:
-            await self._worker.express.open(await self._worker.intake.open())
+            await self._worker.intake.open()
         except CannotStart as error:
             self._cannot_go_on.append(str(error))
             app.exit()

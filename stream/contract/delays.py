@@ -3,6 +3,9 @@
 A delay is written in binary, one routing-key word a bit. Level *k* holds a message for 2^k units when its bit is 1
 and passes it by when it is 0, so 14 queues give every delay from 250 ms to 68 minutes, exact to the unit, with no
 message waiting behind another one that waits longer. NServiceBus and Celery (on quorum queues) wait this way.
+
+The queues are quorum queues with at-least-once dead-lettering, always: classic queues hand a message from one level to
+the next without a confirm, and a broker that crashes in that moment loses it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,16 @@ DELIVERY_EXCHANGE = "whatsapp-delay-delivery"
 
 
 def level_name(level: int) -> str:
-    """Name of a level's exchange and of its queue, e.g. `whatsapp-delay-07`."""
+    """Name of a level's exchange and of its queue, e.g. `whatsapp-wait-07`."""
+    return f"whatsapp-wait-{level:02d}"
+
+
+def former_level_name(level: int) -> str:
+    """What a level was called while `RABBITMQ_QUEUE_TYPE` decided its type.
+
+    A queue's type cannot be changed, so the quorum levels have a name of their own. What waits on the former levels
+    still reaches the intake through `DELIVERY_EXCHANGE`, which has kept its name for that.
+    """
     return f"whatsapp-delay-{level:02d}"
 
 

@@ -40,6 +40,7 @@ RETRYABLE: Final = "x-retryable"
 ORIGINAL_ROUTING_KEY: Final = "x-original-routing-key"
 ORIGINAL_EXPIRATION: Final = "x-original-expiration"
 ORIGINAL_USER_ID: Final = "x-original-user-id"
+ORIGINAL_PRIORITY: Final = "x-original-priority"  # set aside while the message waits
 ORIGINAL_PREFIX: Final = "x-original-"
 
 # More attempts than any limit allows: whatever a publisher writes into the header, arithmetic stays small.

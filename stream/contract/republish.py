@@ -3,75 +3,127 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractIncomingMessage
 from pamqp import encode
 
 from stream.contract import headers as names
+from stream.contract import properties as wire
+from stream.contract.properties import Malformed, Table
+from stream.contract.wire import ArrivedHeaders
 
-# AMQP sends all headers in one frame (131,072 bytes by default) and the broker closes the connection over a larger one.
-LARGEST_HEADERS: Final = 100_000
+# AMQP sends all properties in one frame (131,072 bytes by default), and the broker closes the connection over a larger
+# one.
+LARGEST_PROPERTIES: Final = 100_000
 
 # The broker's own bookkeeping. A copied x-death makes RabbitMQ take a second wait for a dead-letter cycle and drop the
-# message; x-delivery-count is counted anew.
-_BROKER_OWNED: Final = frozenset({"x-death", "x-delivery-count"})
-_BROKER_OWNED_PREFIXES: Final = ("x-first-death-", "x-last-death-")
+# message; the counts are counted anew.
+_BROKER_OWNED: Final = frozenset({b"x-death", b"x-delivery-count", b"x-acquired-count"})
+_BROKER_OWNED_PREFIXES: Final = (b"x-first-death-", b"x-last-death-")
 # Sender-selected distribution: a copy that carries these would be routed to more queues than it is meant for.
-_ROUTING_HEADERS: Final = frozenset({"CC", "BCC"})
+_ROUTING_HEADERS: Final = {name: (names.ORIGINAL_PREFIX + name.lower().decode()).encode() for name in (b"CC", b"BCC")}
+
+TRACE_PARENT: Final = "traceparent"
+TRACE_STATE: Final = b"tracestate"
+
+_PERSISTENT: Final = b"\x02"
+_UNSIGNED_BYTE: Final = b"B"
+_TEXT: Final = b"S"
 
 
 class NotRepublishable(ValueError):  # noqa: N818 - a verdict on the message, not on the caller
     """The copy cannot be sent over AMQP; only the broker itself can move this message."""
 
 
-def copy_of(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, Any]) -> Message:
-    """A persistent copy of `incoming` with `extra_headers` added.
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A persistent copy, ready for the wire.
+
+    Attributes:
+        body: The original's bytes.
+        properties: Encoded, by pamqp's names.
+    """
+
+    body: bytes
+    properties: Mapping[str, bytes]
+
+
+def waiting_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, Any]) -> Copy:
+    """A copy that will come back to the intake.
+
+    Its priority travels as `x-original-priority`: RabbitMQ from 4.3 on orders a quorum queue by priority, and a message
+    with a high one at the head of a delay level would hold back those whose time is up.
+
+    Raises:
+        NotRepublishable: The properties are too large, or no AMQP.
+    """
+    values, table = _kept(incoming)
+    if (priority := values.pop("priority", None)) is not None:
+        table.setdefault(names.ORIGINAL_PRIORITY.encode(), _UNSIGNED_BYTE + priority)
+    return _copy(incoming.body, values, table, extra_headers)
+
+
+def final_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, Any]) -> Copy:
+    """A copy for the dead-letter queue, with the priority that the publisher gave.
+
+    Raises:
+        NotRepublishable: The properties are too large, or no AMQP.
+    """
+    values, table = _kept(incoming)
+    original = table.pop(names.ORIGINAL_PRIORITY.encode(), b"")
+    if original[:1] == _UNSIGNED_BYTE:
+        values.setdefault("priority", original[1:])
+    return _copy(incoming.body, values, table, extra_headers)
+
+
+def _kept(incoming: AbstractIncomingMessage) -> tuple[dict[str, bytes], Table]:
+    """What a copy keeps.
 
     `user_id` (which the broker compares with the publisher's own), `expiration` (which would end a wait early, or
     remove a dead letter) and the routing headers travel under `x-original-…`.
-
-    Raises:
-        NotRepublishable: The headers are too large, or of a kind that AMQP cannot carry again.
     """
-    headers = {**_kept(incoming), **extra_headers}
-    _check(headers)
-    return Message(
-        incoming.body,
-        headers=headers,
-        delivery_mode=DeliveryMode.PERSISTENT,
-        content_type=incoming.content_type,
-        content_encoding=incoming.content_encoding,
-        priority=incoming.priority,
-        correlation_id=incoming.correlation_id,
-        reply_to=incoming.reply_to,
-        message_id=incoming.message_id,
-        timestamp=incoming.timestamp,
-        type=incoming.type,
-        app_id=incoming.app_id,
-    )
-
-
-def _kept(incoming: AbstractIncomingMessage) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
-    for name, value in incoming.headers.items():
-        if name in _BROKER_OWNED or name.startswith(_BROKER_OWNED_PREFIXES):
-            continue
-        kept[names.ORIGINAL_PREFIX + name.lower() if name in _ROUTING_HEADERS else name] = value
-    if incoming.user_id:
-        kept.setdefault(names.ORIGINAL_USER_ID, incoming.user_id)
-    if incoming.expiration is not None:
-        kept[names.ORIGINAL_EXPIRATION] = str(round(float(str(incoming.expiration)) * 1000))  # ms, as in AMQP
-    # A message back from a wait carries the delay's routing key; the first one was kept.
-    kept.setdefault(names.ORIGINAL_ROUTING_KEY, incoming.routing_key or "")
-    return kept
-
-
-def _check(headers: Mapping[str, Any]) -> None:
     try:
-        size = len(encode.field_table(dict(headers)))
-    except Exception as error:  # noqa: BLE001 - the encoder raises whatever its struct module does
-        raise NotRepublishable(f"a header cannot be encoded: {error}") from None
-    if size > LARGEST_HEADERS:
-        raise NotRepublishable(f"the headers take {size} bytes, more than {LARGEST_HEADERS}")
+        values = _arrived(incoming)
+        table = _kept_headers(values.pop("headers", None))
+    except Malformed as error:
+        raise NotRepublishable(str(error)) from None
+    if (user_id := values.pop("user_id", None)) is not None:
+        table.setdefault(names.ORIGINAL_USER_ID.encode(), _text(wire.short_text(user_id)))
+    if (expiration := values.pop("expiration", None)) is not None:
+        table[names.ORIGINAL_EXPIRATION.encode()] = _text(wire.short_text(expiration))
+    # A message back from a wait carries the delay's routing key; the first one was kept.
+    table.setdefault(names.ORIGINAL_ROUTING_KEY.encode(), _text((incoming.routing_key or "").encode()))
+    return values, table
+
+
+def _arrived(incoming: AbstractIncomingMessage) -> dict[str, bytes]:
+    headers = incoming.headers
+    if not isinstance(headers, ArrivedHeaders):
+        raise Malformed("the message came on a connection without the guard of stream.contract.wire")
+    return wire.split(headers.flags, headers.data)
+
+
+def _kept_headers(encoded: bytes | None) -> Table:
+    table = wire.split_table(encoded) if encoded else {}
+    return {
+        _ROUTING_HEADERS.get(name, name): value
+        for name, value in table.items()
+        if name not in _BROKER_OWNED and not name.startswith(_BROKER_OWNED_PREFIXES)
+    }
+
+
+def _copy(body: bytes, values: dict[str, bytes], table: Table, extra_headers: Mapping[str, Any]) -> Copy:
+    if TRACE_PARENT in extra_headers:
+        table.pop(TRACE_STATE, None)  # it belongs to the parent that is replaced
+    table.update(wire.table_of(extra_headers))
+    values |= {"headers": wire.join_table(table), "delivery_mode": _PERSISTENT}
+    size = sum(map(len, values.values()))
+    if size > LARGEST_PROPERTIES:
+        raise NotRepublishable(f"the properties take {size} bytes, more than {LARGEST_PROPERTIES}")
+    return Copy(body, values)
+
+
+def _text(value: bytes) -> bytes:
+    return _TEXT + encode.long_uint(len(value)) + value

@@ -7,13 +7,13 @@ with its reason and costs no other channel. Declared again after a reconnect: a 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, Self, cast
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 from faststream.rabbit import ExchangeType, RabbitExchange, RabbitQueue
 from faststream.rabbit.schemas.queue import ClassicQueueArgs, QueueType, QuorumQueueArgs
 
@@ -35,22 +35,28 @@ DEAD_LETTERS: Final = RabbitExchange(DEAD_LETTER_EXCHANGE, type=ExchangeType.TOP
 DECLARE_TIMEOUT_S: Final = 10.0
 
 # At-least-once dead-lettering needs a queue that refuses instead of dropping its oldest messages.
-_QUORUM_ARGUMENTS: Final = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+_AT_LEAST_ONCE: Final = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+
+# From 4.0 on, RabbitMQ takes a message off a quorum queue when it has come back 20 times: a dead letter that somebody
+# looked at is then gone. -1 switches that off. Before 4.0 there is no limit, and -1 would mean "at once".
+DELIVERY_LIMIT: Final = "x-delivery-limit"
+_NO_DELIVERY_LIMIT: Final = {DELIVERY_LIMIT: -1}
+_FIRST_MAJOR_WITH_LIMIT: Final = 4
 
 
-def intake_queue(kind: QueueKind) -> RabbitQueue:
-    """The intake queue as FastStream's subscriber declares it."""
+def intake_queue(kind: QueueKind, *, unlimited: bool = False) -> RabbitQueue:
+    """The intake queue as FastStream's subscriber declares it.
+
+    Args:
+        kind: `RABBITMQ_QUEUE_TYPE`.
+        unlimited: It was declared without a delivery limit: see `Declared`.
+    """
     if kind == "quorum":
-        quorum = cast("QuorumQueueArgs", {**INTAKE_ARGUMENTS, **_QUORUM_ARGUMENTS})
+        limit = _NO_DELIVERY_LIMIT if unlimited else {}
+        quorum = cast("QuorumQueueArgs", {**INTAKE_ARGUMENTS, **_AT_LEAST_ONCE, **limit})
         return RabbitQueue(INTAKE_QUEUE, queue_type=QueueType.QUORUM, routing_key=INTAKE_BINDING, arguments=quorum)
     classic = cast("ClassicQueueArgs", dict(INTAKE_ARGUMENTS))
     return RabbitQueue(INTAKE_QUEUE, durable=True, routing_key=INTAKE_BINDING, arguments=classic)
-
-
-@lru_cache(maxsize=64)
-def exchange(name: str) -> RabbitExchange:
-    """A declared exchange by name, for publishing to it."""
-    return RabbitExchange(name, type=ExchangeType.TOPIC)
 
 
 class TopologyMismatch(Exception):  # noqa: N818 - it names what an operator finds
@@ -58,32 +64,53 @@ class TopologyMismatch(Exception):  # noqa: N818 - it names what an operator fin
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """What was found while declaring.
+
+    Attributes:
+        unlimited: Queues that were declared with `x-delivery-limit: -1`.
+        limited: Quorum queues of a RabbitMQ from 4.0 on that exist without it, from an earlier start: after 20 returns
+            RabbitMQ takes a message off them.
+        former_levels: Messages on the delay levels of an earlier release; `None` when there are no such levels.
+    """
+
+    unlimited: frozenset[str] = frozenset()
+    limited: tuple[str, ...] = ()
+    former_levels: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Queue:
     name: str
     exchange: str
     pattern: str
-    arguments: dict[str, Any] = field(default_factory=dict)
+    kind: QueueKind
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def declared_with(self) -> dict[str, Any]:
+        dead_letters = self.kind == "quorum" and "x-dead-letter-exchange" in self.arguments
+        return {**self.arguments, **(_AT_LEAST_ONCE if dead_letters else {}), "x-queue-type": self.kind}
 
 
-def _arguments(kind: QueueKind, arguments: dict[str, Any]) -> dict[str, Any]:
-    strategy = _QUORUM_ARGUMENTS if kind == "quorum" and "x-dead-letter-exchange" in arguments else {}
-    return {**arguments, **strategy, "x-queue-type": kind}
-
-
-def _queues() -> list[_Queue]:
-    levels = [
+def _levels() -> list[_Queue]:
+    return [
         _Queue(
             delays.level_name(level),
             delays.level_name(level),
             delays.hold_pattern(level),
+            "quorum",
             {"x-message-ttl": delays.level_ttl_ms(level), "x-dead-letter-exchange": delays.next_exchange(level)},
         )
         for level in range(delays.LEVELS)
     ]
+
+
+def _shared(kind: QueueKind) -> list[_Queue]:
+    """The queues that other services may declare too."""
     return [
-        _Queue(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY),
-        *levels,
-        _Queue(INTAKE_QUEUE, INTAKE_EXCHANGE, INTAKE_BINDING, dict(INTAKE_ARGUMENTS)),
+        _Queue(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, kind),
+        _Queue(INTAKE_QUEUE, INTAKE_EXCHANGE, INTAKE_BINDING, kind, INTAKE_ARGUMENTS),
     ]
 
 
@@ -93,31 +120,89 @@ def exchange_names() -> list[str]:
     return [INTAKE_EXCHANGE, DEAD_LETTER_EXCHANGE, delays.DELIVERY_EXCHANGE, *levels]
 
 
-async def declare(connection: AbstractConnection, kind: QueueKind) -> None:
+async def declare(connection: AbstractConnection, kind: QueueKind) -> Declared:
     """Declare the whole topology.
+
+    Args:
+        connection: An open one.
+        kind: `RABBITMQ_QUEUE_TYPE`, for the intake and `outbound-failed`; the delay levels are always quorum queues.
 
     Raises:
         TopologyMismatch: One sentence that names the entity, the argument, both values and what to do.
     """
     if connection.transport is None:
         raise ConnectionError("the connection to RabbitMQ is not open")
-    channel = await connection.transport.connection.channel(publisher_confirms=False)
-    try:
-        await _declare_all(channel, kind)
-    except ChannelPreconditionFailed as error:
-        raise TopologyMismatch(explain_mismatch(str(error))) from None
-    finally:
-        if not channel.is_closed:
-            await channel.close()
+    async with _Channels(connection.transport.connection) as channels:
+        try:
+            return await _declare_all(channels, kind)
+        except ChannelPreconditionFailed as error:
+            raise TopologyMismatch(explain_mismatch(str(error))) from None
 
 
-async def _declare_all(channel: AbstractChannel, kind: QueueKind) -> None:
+class _Channels:
+    """One channel at a time, and another one after the broker has closed it over a refusal."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._channel: AbstractChannel | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._channel is not None and not self._channel.is_closed:
+            await self._channel.close()
+
+    @property
+    def knows_no_limit(self) -> bool:
+        """Whether the broker takes -1 for "no delivery limit"."""
+        version = str((self._connection.server_properties or {}).get("version", ""))
+        major = version.split(".", maxsplit=1)[0]
+        return major.isdecimal() and int(major) >= _FIRST_MAJOR_WITH_LIMIT
+
+    async def open(self) -> AbstractChannel:
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await self._connection.channel(publisher_confirms=False)
+        return self._channel
+
+
+async def _declare_all(channels: _Channels, kind: QueueKind) -> Declared:
+    channel = await channels.open()
     for name in exchange_names():
         await channel.exchange_declare(name, exchange_type="topic", durable=True, timeout=DECLARE_TIMEOUT_S)
-    for queue in _queues():
-        await channel.queue_declare(
-            queue.name, durable=True, arguments=_arguments(kind, queue.arguments), timeout=DECLARE_TIMEOUT_S
-        )
+    shared, unlimited = _shared(kind), set()
+    no_limit = kind == "quorum" and channels.knows_no_limit
+    for queue in shared:
+        if no_limit and await _declared_without_limit(channels, queue):
+            unlimited.add(queue.name)
+        else:
+            await _declare_queue(await channels.open(), queue)
+    channel = await channels.open()
+    for queue in _levels():
+        await _declare_queue(channel, queue)
+    await _bind_all(channel, [*shared, *_levels()])
+    limited = tuple(queue.name for queue in shared if no_limit and queue.name not in unlimited)
+    return Declared(frozenset(unlimited), limited, await _former_levels(channels))
+
+
+async def _declare_queue(channel: AbstractChannel, queue: _Queue, **more: Any) -> None:
+    arguments = {**queue.declared_with, **more}
+    await channel.queue_declare(queue.name, durable=True, arguments=arguments, timeout=DECLARE_TIMEOUT_S)
+
+
+async def _declared_without_limit(channels: _Channels, queue: _Queue) -> bool:
+    """Declare a queue without a delivery limit; false if it exists from before, declared in another way."""
+    try:
+        await _declare_queue(await channels.open(), queue, **_NO_DELIVERY_LIMIT)
+    except ChannelPreconditionFailed as error:
+        if f"'{DELIVERY_LIMIT}'" not in str(error):
+            raise
+        return False
+    return True
+
+
+async def _bind_all(channel: AbstractChannel, queues: list[_Queue]) -> None:
+    for queue in queues:
         await channel.queue_bind(queue.name, queue.exchange, queue.pattern, timeout=DECLARE_TIMEOUT_S)
     for level in range(delays.LEVELS):
         await channel.exchange_bind(
@@ -132,6 +217,21 @@ async def _declare_all(channel: AbstractChannel, kind: QueueKind) -> None:
         await channel.exchange_unbind(
             destination=name, source=delays.DELIVERY_EXCHANGE, routing_key="never-bound", timeout=DECLARE_TIMEOUT_S
         )
+
+
+async def _former_levels(channels: _Channels) -> int | None:
+    """Messages on the delay levels of an earlier release: all of them exist, or none."""
+    waiting = 0
+    try:
+        channel = await channels.open()
+        for level in range(delays.LEVELS):
+            found = await channel.queue_declare(
+                delays.former_level_name(level), passive=True, timeout=DECLARE_TIMEOUT_S
+            )
+            waiting += found.message_count or 0
+    except (ChannelNotFoundEntity, ChannelAccessRefused):
+        return waiting or None
+    return waiting
 
 
 _MISMATCH: Final = re.compile(
@@ -150,5 +250,5 @@ def explain_mismatch(text: str) -> str:
     return (
         f"RabbitMQ has {kind} '{name}' with {found['argument']} = {found['current']}, this worker needs "
         f"{found['received']}: drain and delete the {kind}, or make its other owner declare the same "
-        f"(a queue's type is set by RABBITMQ_QUEUE_TYPE)"
+        f"(RABBITMQ_QUEUE_TYPE sets the type of {INTAKE_QUEUE} and {DEAD_LETTER_QUEUE})"
     )

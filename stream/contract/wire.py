@@ -1,14 +1,17 @@
-"""A guard at the wire: properties that cannot be decoded must not take the connection down.
+"""A guard at the wire: properties that cannot be decoded must not take the connection down, and none may be lost.
 
 pamqp decodes a message's properties while it reads the connection. One message with a timestamp beyond the year 9999,
 or with text that is not UTF-8, makes that fail; the connection closes, the broker delivers the message again, and so on
 for ever. With the guard such a message arrives with one header that says so, and the consumer leaves it to the broker,
 which dead-letters the original with everything in it.
+
+The guard also keeps the bytes that were decoded, for the copy of a message: see `stream.contract.properties`.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pamqp.base import BasicProperties
 
@@ -21,16 +24,39 @@ class Unreadable(str):
     __slots__ = ()
 
 
+class ArrivedHeaders(dict[str, Any]):
+    """A message's headers, and all its properties as they stood on the wire.
+
+    True even when there is no header: aio-pika takes `headers or {}` over into its message, and these must get there.
+
+    Attributes:
+        flags: Which properties there are.
+        data: Their bytes.
+    """
+
+    __slots__ = ("data", "flags")
+
+    def __init__(self, headers: Mapping[str, Any] | None, flags: int, data: bytes) -> None:
+        super().__init__(headers or {})
+        self.flags = flags
+        self.data = data
+
+    def __bool__(self) -> bool:
+        return True
+
+
 _unmarshal = BasicProperties.unmarshal
 
 
 def _guarded(properties: BasicProperties, flags: int, data: bytes) -> None:
     try:
         _unmarshal(properties, flags, data)
+        headers = properties.headers  # type: ignore[attr-defined]
     except Exception as error:  # noqa: BLE001 - whatever the bytes make pamqp raise
         for name in properties.__slots__:
             setattr(properties, name, None)
-        properties.headers = {UNREADABLE: Unreadable(f"{type(error).__name__}: {error}"[:200])}  # type: ignore[attr-defined]
+        headers = {UNREADABLE: Unreadable(f"{type(error).__name__}: {error}"[:200])}
+    properties.headers = ArrivedHeaders(headers, flags, data)  # type: ignore[attr-defined]
 
 
 def guard_properties() -> None:

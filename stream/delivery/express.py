@@ -4,7 +4,11 @@ Every delivered message has a sent event and an acknowledgement. Through FastStr
 aiormq's channel they took a third of a message's CPU, and a write to the socket each. Here pamqp encodes them and
 aiormq sends and confirms them, on a channel that nothing else publishes on: its `write_queue`, `ChannelFrame`,
 `delivery_tag` and `confirmations` are what its own `basic_publish` uses. Waits and dead letters, which are rare and
-must reach a queue, go through FastStream's publishers.
+must reach a queue, go through `handover.py`.
+
+An event leaves on the connection that its message came on, before the message's acknowledgement: a broker that has the
+acknowledgement has the event too. Once that connection is lost, the broker delivers the message again, and the event is
+published then; so nothing here waits for a reconnect.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractRobustConnection
+from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import ChannelFrame
 from aiormq.exceptions import ChannelInvalidStateError
 from pamqp import commands, frame
@@ -24,10 +28,15 @@ from pamqp.header import ContentHeader
 
 CONFIRM_TIMEOUT_S: Final = 5.0  # a broker that is well confirms in milliseconds, one that is frozen not for minutes
 SWEEP_S: Final = 1.0  # between looks for confirmations that do not come: cheaper than a timer for each
+OPEN_TIMEOUT_S: Final = 5.0  # for a channel, which a broker that is well opens in milliseconds
 FLUSH_S: Final = 2.0  # a broker that takes nothing must not hold a stop back
 FULL_QUEUE_S: Final = 0.01  # until the next look at a queue of frames that is full: the broker takes nothing
 
 Properties = commands.Basic.Properties
+
+
+class Unanswered(Exception):  # noqa: N818 - a state of the broker
+    """What was published is on its way to the broker, which has not confirmed it."""
 
 
 class ExpressLane:
@@ -39,23 +48,23 @@ class ExpressLane:
 
     def __init__(self, exchange: str) -> None:
         self._exchange = exchange
-        self._opened: AbstractChannel | None = None
+        self._channel: Any = None
+        self._opening = asyncio.Lock()
         self._writer: _Writer | None = None
         self._unconfirmed: deque[tuple[float, asyncio.Future[Any]]] = deque()  # with the loop's time of giving up
 
-    async def open(self, connection: AbstractRobustConnection) -> None:
-        """Open the channel for publishing; aio-pika opens it anew after a reconnect."""
-        self._opened = await connection.channel()
-
-    async def publish(self, body: bytes, properties: Properties, *, routing_key: str) -> None:
-        """Publish a message, whether a queue is bound for it or not, and wait for the broker to confirm it.
+    async def publish(
+        self, incoming: AbstractIncomingMessage, body: bytes, properties: Properties, *, routing_key: str
+    ) -> None:
+        """Publish what `incoming` caused, and wait for the broker to confirm it; no queue need be bound for it.
 
         Raises:
-            ChannelInvalidStateError: There is no channel at the moment.
+            ChannelInvalidStateError: The connection that `incoming` came on is lost.
             AMQPError: The broker refused it, or the channel was closed before it could confirm.
-            TimeoutError: It did not confirm within `CONFIRM_TIMEOUT_S`; noticed up to `SWEEP_S` later.
+            Unanswered: It did not confirm within `CONFIRM_TIMEOUT_S`; noticed up to `SWEEP_S` later. It may still.
+            TimeoutError: No channel within `OPEN_TIMEOUT_S`.
         """
-        channel = await self._channel()
+        channel = await self._channel_beside(incoming)
         method = _publish_frame(self._exchange, routing_key, channel.number)
         frames = b"".join((method, *_content_frames(body, properties, channel)))
         confirmation = channel.create_future()  # fails when the channel closes
@@ -80,13 +89,20 @@ class ExpressLane:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._writer.idle.wait(), FLUSH_S)
 
-    async def _channel(self) -> Any:
-        if self._opened is None:
-            raise ChannelInvalidStateError("the channel for events has not been opened")
-        channel = await self._opened.get_underlay_channel()
-        if _is_gone(channel):
+    async def _channel_beside(self, incoming: AbstractIncomingMessage) -> Any:
+        """The channel for publishing on the connection that a message came on."""
+        connection = open_channel_of(incoming).connection
+        if not self._is_on(connection):
+            async with self._opening:
+                if not self._is_on(connection):
+                    async with asyncio.timeout(OPEN_TIMEOUT_S):
+                        self._channel = await connection.channel()
+        if _is_gone(self._channel):
             raise ChannelInvalidStateError("the channel for events is closed")
-        return channel
+        return self._channel
+
+    def _is_on(self, connection: Any) -> bool:
+        return self._channel is not None and self._channel.connection is connection and not _is_gone(self._channel)
 
     def _watch(self, confirmation: asyncio.Future[Any]) -> None:
         loop = confirmation.get_loop()
@@ -100,7 +116,7 @@ class ExpressLane:
         while waiting and (waiting[0][1].done() or waiting[0][0] <= now):
             _, confirmation = waiting.popleft()
             if not confirmation.done():
-                confirmation.set_exception(TimeoutError(f"no confirm within {CONFIRM_TIMEOUT_S:g} s"))
+                confirmation.set_exception(Unanswered(f"no confirm within {CONFIRM_TIMEOUT_S:g} s"))
         if waiting:
             loop.call_later(SWEEP_S, self._sweep, loop)
 

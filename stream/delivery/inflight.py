@@ -31,6 +31,7 @@ class _Running:
     began_at: float  # seconds since the epoch
     incoming: AbstractIncomingMessage
     message: OutboundMessage | None = None
+    tried: bool = False
     reported: bool = False
 
 
@@ -39,8 +40,9 @@ class Drained:
     """What a stop found in flight.
 
     Attributes:
-        finished: Tries that ended in time.
-        returned: Messages that were not started; the broker gives them to another replica.
+        finished: Messages that were settled in time.
+        returned: Messages that were not started, or whose try had ended and which the broker let nobody settle: it
+            delivers them again, and the ledger knows what was sent.
         unknown: Tries that had to be cut off.
     """
 
@@ -87,10 +89,20 @@ class InFlight:
         if task is not None and (running := self._running.get(task)):
             running.message = message
 
+    def tried(self) -> None:
+        """Say that the calling task's try has ended, and that it is the broker's turn."""
+        task = asyncio.current_task()
+        if task is not None and (running := self._running.get(task)):
+            running.tried = True
+
     def oldest_s(self) -> float:
-        """Age of the oldest try, in seconds; 0 when there is none."""
+        """Age of the oldest try that has not ended, in seconds; 0 when there is none.
+
+        One that has ended may wait long to be settled, while the broker is frozen or short of memory. That is not the
+        worker's fault, and no reason to start it anew.
+        """
         now = self._monotonic()
-        return max((now - running.started for running in self._running.values()), default=0.0)
+        return max((now - running.started for running in self._running.values() if not running.tried), default=0.0)
 
     def oldest_message_s(self) -> float:
         """Age of the oldest message that is being tried, from its publish, in seconds; 0 when there is none."""
@@ -107,7 +119,8 @@ class InFlight:
             for running in self._running.values():
                 if now - running.started > limit_s and not running.reported:
                     running.reported = True
-                    log.error("stuck", seconds=round(now - running.started, 1), **report.identity(running.message))
+                    what = "waiting_for_rabbitmq" if running.tried else "stuck"
+                    log.error(what, seconds=round(now - running.started, 1), **report.identity(running.message))
 
     async def drain(self, timeout_s: float) -> Drained:
         """Start nothing more, wait for what runs, and cut off what has not ended after `timeout_s` seconds."""
@@ -116,12 +129,15 @@ class InFlight:
         late: set[asyncio.Task[None]] = set()
         if running:
             _, late = await asyncio.wait(running, timeout=timeout_s)
+        unknown = sum(not self._running[task].tried for task in late)
         for task in late:
-            log.error("cut_off", **report.identity(self._running[task].message))
+            cut = self._running[task]
+            log.error("not_settled" if cut.tried else "cut_off", **report.identity(cut.message))
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=1.0)
-        return Drained(finished=len(running) - len(late), returned=self._returned, unknown=len(late))
+        returned = self._returned + len(late) - unknown
+        return Drained(finished=len(running) - len(late), returned=returned, unknown=unknown)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]

@@ -27,7 +27,8 @@ from faststream.rabbit import RabbitBroker
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
 from stream.contract import topology
-from stream.contract.topology import QueueKind, TopologyMismatch
+from stream.contract.queues import INTAKE_QUEUE
+from stream.contract.topology import Declared, QueueKind, TopologyMismatch
 from stream.delivery.express import abandon
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -189,13 +190,33 @@ class Intake:
         if self.connection is None:
             return
         try:
-            await topology.declare(self.connection, self._queue_kind)
+            declared = await topology.declare(self.connection, self._queue_kind)
         except TopologyMismatch as error:
             raise CannotStart(str(error)) from None
         except ChannelAccessRefused as error:
             raise CannotStart(
                 f"RabbitMQ does not let the user of RABBITMQ_URL declare the topology: grant the right ({error})"
             ) from None
+        self._tell(declared)
+        intake = topology.intake_queue(self._queue_kind, unlimited=INTAKE_QUEUE in declared.unlimited)
+        for subscriber in self._subscribers():
+            subscriber.queue = intake  # FastStream declares it once more
+
+    def _tell(self, declared: Declared) -> None:
+        if declared.limited:
+            log.warning(
+                "delivery_limit",
+                queues=list(declared.limited),
+                consequence="RabbitMQ drops a message that has come back 20 times, a dead letter after 20 looks too",
+                fix="empty and delete the queue: the worker declares it without a limit",
+            )
+        if declared.former_levels is not None:
+            log.warning(
+                "former_delay_levels",
+                messages=declared.former_levels,
+                consequence="they are delivered when their time is up; a crash of RabbitMQ may lose some of them",
+                fix="once every replica is of this release, delete the queues whatsapp-delay-00 to -13 when empty",
+            )
 
 
 def _is_consumed(subscriber: RabbitSubscriber) -> bool:

@@ -2,6 +2,9 @@
 
 Publish first, confirmed, mandatory and bounded in time; acknowledge after. If the publish fails the message stays on
 the broker. Events are news, not custody: they are confirmed too, but their loss does not hold a message back.
+
+Before each publish the message's own channel is asked whether it still lives. If it does not, the broker has put the
+message back, and whatever is published now would be a second one.
 """
 
 from __future__ import annotations
@@ -23,18 +26,17 @@ from stream.contract import headers as names
 from stream.contract.headers import History
 from stream.contract.identifiers import routing_word
 from stream.contract.messages import UNKNOWN_OWNER, OutboundMessage, Whose
-from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_KEY, SENT_KEY_PREFIX
-from stream.contract.republish import NotRepublishable, copy_of
-from stream.contract.topology import exchange
+from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, SENT_KEY_PREFIX
+from stream.contract.republish import Copy, NotRepublishable, final_copy, waiting_copy
 from stream.delivery import notices, report
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
-from stream.delivery.express import CONFIRM_TIMEOUT_S, ExpressLane, Properties, open_channel_of
+from stream.delivery.express import ExpressLane, Properties, Unanswered, open_channel_of
+from stream.delivery.handover import Handover
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Sent
-from stream.delivery.publishers import Publishers
 from stream.observe import tracing
 
-PUBLISH_ATTEMPTS: Final = 5  # covers the moment after a reconnect when the publisher's channel is not back yet
+PUBLISH_ATTEMPTS: Final = 5  # a queue that refuses for a moment, or an exchange that somebody is just making again
 PUBLISH_BACKOFF_S: Final = 0.05
 SHORT_STRING: Final = 255
 RETURN_PAUSE_S: Final = 1.0  # a message that is handed back is delivered again at once: not in a hot loop
@@ -77,8 +79,8 @@ class Settlement:
     """Carries out decisions.
 
     Args:
-        publishers: Where waiting messages and dead letters go.
-        express: Where events and acknowledgements go.
+        handover: Publishes waiting messages and dead letters.
+        express: Publishes events, and acknowledges.
         metrics: Counts what became of each message, once it is settled.
         now: The current time in UTC, for headers and events.
         sleep: How pauses wait.
@@ -86,14 +88,14 @@ class Settlement:
 
     def __init__(
         self,
-        publishers: Publishers,
+        handover: Handover,
         express: ExpressLane,
         *,
         metrics: DeliveryMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._publishers = publishers
+        self._handover = handover
         self._express = express
         self._metrics = metrics
         self._now = now
@@ -105,8 +107,7 @@ class Settlement:
         Raises:
             ChannelInvalidStateError: The channel that it came on is closed: the broker delivers it again.
         """
-        # If it is closed, the broker has put the message back already. A copy published now would be a second one.
-        open_channel_of(delivery.incoming)
+        open_channel_of(delivery.incoming)  # or a message that cannot be copied would be rejected on a dead channel
         try:
             match decision:
                 case Acknowledge():
@@ -145,20 +146,24 @@ class Settlement:
     async def _wait(self, delivery: Delivery, delay_s: float, history: History) -> None:
         level, routing_key = delays.route(delay_s)
         mark = {names.REDELIVERED: True} if delivery.incoming.redelivered else {}
-        copy = copy_of(delivery.incoming, {**history.headers(), **mark})
-        publisher = self._publishers.waits
-        await self._confirmed(
-            lambda: _bounded(publisher.publish(copy, exchange=exchange(level), routing_key=routing_key))
-        )
+        headers = {**history.headers(), **mark}
+        with tracing.publishing(level, headers):
+            await self._hand_over(delivery, waiting_copy(delivery.incoming, headers), level, routing_key)
 
     async def _dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
-        reason = notices.reason(delivery.whose, delivery.history, decision, self._now())
-        copy = copy_of(delivery.incoming, reason)
-        publisher = self._publishers.dead_letters
-        await self._confirmed(lambda: _bounded(publisher.publish(copy, routing_key=DEAD_LETTER_KEY)))
+        headers = notices.reason(delivery.whose, delivery.history, decision, self._now())
+        with tracing.publishing(DEAD_LETTER_EXCHANGE, headers):
+            copy = final_copy(delivery.incoming, headers)
+            await self._hand_over(delivery, copy, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY)
         if delivery.message is not None and decision.failure.rule.told:
             alert = notices.alert(delivery.message, decision, self._now()).model_dump_json(exclude_none=True)
             await self._event(ALERT_KEY_PREFIX, delivery, delivery.message, alert.encode(), uuid.uuid4().hex)
+
+    async def _hand_over(self, delivery: Delivery, copy: Copy, exchange: str, routing_key: str) -> None:
+        incoming = delivery.incoming
+        await self._confirmed(
+            incoming, lambda: self._handover.publish(incoming, copy, exchange=exchange, routing_key=routing_key)
+        )
 
     async def _announce_sent(self, delivery: Delivery, decision: Acknowledge) -> None:
         # A duplicate was announced when it was sent, unless that try lost its channel or its replica before it could:
@@ -184,24 +189,34 @@ class Settlement:
             timestamp=self._now(),
             headers=headers,
         )
-        routing_key = prefix + routing_word(message.tenant_id)
+        incoming, routing_key = delivery.incoming, prefix + routing_word(message.tenant_id)
         try:
             with tracing.publishing(prefix.removesuffix("."), headers):
-                await self._confirmed(lambda: self._express.publish(body, properties, routing_key=routing_key))
+                await self._confirmed(
+                    incoming, lambda: self._express.publish(incoming, body, properties, routing_key=routing_key)
+                )
+        except Unanswered as error:
+            # The acknowledgement follows it on the same connection: the broker takes both, or neither.
+            log.warning("event_unconfirmed", routingKey=routing_key, reason=str(error), **report.identity(message))
         except Unconfirmed as error:
             self._metrics.event_lost()
             log.warning("event_lost", routingKey=routing_key, reason=str(error), **report.identity(message))
 
-    async def _confirmed(self, publish: Callable[[], Awaitable[Any]]) -> None:
+    async def _confirmed(self, incoming: AbstractIncomingMessage, publish: Callable[[], Awaitable[Any]]) -> None:
         """Publish until the broker confirms, a few times. `publish` has a bound of its own.
 
         Raises:
             Unconfirmed: It did not.
+            Unanswered: The event has left, and no confirm came.
+            ChannelInvalidStateError: The connection of the message is lost.
         """
         for attempt in range(PUBLISH_ATTEMPTS):
+            open_channel_of(incoming)
             try:
                 await publish()
-            except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
+            except TimeoutError as error:  # it may have arrived: another one would be a second one
+                raise Unconfirmed(str(error) or "the broker does not answer") from None
+            except (AMQPError, ChannelInvalidStateError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
             except asyncio.CancelledError:
                 # A connection that dies under a publish raises this too; only a real cancellation goes on up.
@@ -217,10 +232,5 @@ class Settlement:
             else:
                 return
             await self._sleep(PUBLISH_BACKOFF_S * 2**attempt)
+        open_channel_of(incoming)
         raise Unconfirmed(reason)
-
-
-async def _bounded(publish: Awaitable[Any]) -> None:
-    """A frozen broker answers nothing for minutes, and FastStream drops publish(timeout=…)."""
-    async with asyncio.timeout(CONFIRM_TIMEOUT_S):
-        await publish

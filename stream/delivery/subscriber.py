@@ -61,9 +61,12 @@ def build_subscriber(
         async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> None:
             # FastStream takes the message for done when this returns, while the rest of its chain runs in our task. Its
             # lock, scopes and acknowledgement are over by then: nothing here uses them, and a stop drains `in_flight`.
-            def attempt(validity: Validity) -> Awaitable[Attempt]:
+            async def attempt(validity: Validity) -> Any:
                 msg.validity = validity
-                return call_next(msg)
+                try:
+                    return await call_next(msg)
+                finally:
+                    in_flight.tried()
 
             incoming = msg.raw_message
             task = in_flight.start(lambda: consumer.consume(incoming, attempt), incoming)

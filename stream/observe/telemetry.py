@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aio_pika import Message
 from faststream.opentelemetry.middleware import BaseTelemetryMiddleware
 from faststream.rabbit.opentelemetry import RabbitTelemetryMiddleware
 from faststream.rabbit.opentelemetry.provider import RabbitTelemetrySettingsProvider
@@ -117,7 +116,7 @@ class Telemetry:
 
     @contextmanager
     def publishing(self, name: str, headers: dict[str, Any]) -> Iterator[None]:
-        """A span like that of FastStream's middleware; the event's parent is the try, as a dead letter's is."""
+        """A span around a publish; what is published has the try as its parent."""
         _PROPAGATOR.inject(headers)
         attributes = {SYSTEM: _Provider().messaging_system, DESTINATION: name}
         with self._started(f"{name} publish", trace.SpanKind.PRODUCER, attributes):
@@ -172,12 +171,6 @@ class _Provider(RabbitTelemetrySettingsProvider):
     def get_consume_destination_name(self, msg: Any) -> str:  # noqa: ARG002 - FastStream's signature
         return INTAKE_QUEUE
 
-    def get_publish_attrs_from_cmd(self, cmd: RabbitPublishCommand) -> dict[str, Any]:
-        return {SYSTEM: self.messaging_system, DESTINATION: self.get_publish_destination_name(cmd)}
-
-    def get_publish_destination_name(self, cmd: RabbitPublishCommand) -> str:
-        return cmd.exchange.name  # a routing key may hold what a publisher chose
-
 
 class _Middleware(RabbitTelemetryMiddleware):
     def __call__(self, msg: Any, /, *, context: ContextRepo) -> BaseTelemetryMiddleware[RabbitPublishCommand]:
@@ -198,25 +191,6 @@ class _Scopes(BaseTelemetryMiddleware[RabbitPublishCommand]):
         # would raise there, and the message would never be settled; baggage is no business of ours.
         seen = SimpleNamespace(headers=_context_headers(msg.headers), batch_headers=[], raw_message=msg.raw_message)
         return await _untold(super().consume_scope, lambda _: call_next(msg), seen)
-
-    async def publish_scope(
-        self, call_next: Callable[[RabbitPublishCommand], Awaitable[Any]], msg: RabbitPublishCommand
-    ) -> Any:
-        if isinstance(msg.body, Message):
-            # FastStream puts the context into the command's headers, which a ready-made message does not take over.
-            _inject(msg.body)
-        # The span of the try, so that FastStream needs no span of its own to hang the publish under.
-        self._current_span = trace.get_current_span()
-        return await _untold(super().publish_scope, call_next, msg)
-
-
-def _inject(message: Message) -> None:
-    """Make the current span the parent of whatever a consumer does with the message."""
-    fresh: dict[str, Any] = {}
-    _PROPAGATOR.inject(fresh)
-    if fresh:
-        message.headers.pop("tracestate", None)  # it belongs to the traceparent that is replaced
-        message.headers.update(fresh)
 
 
 def _context_headers(headers: Any) -> dict[str, str]:

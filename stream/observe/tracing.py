@@ -97,10 +97,10 @@ def span(name: str, tenant_id: str, *, client: bool = False) -> AbstractContextM
 
 
 def publishing(name: str, headers: dict[str, Any]) -> AbstractContextManager[Any]:
-    """A span around the publish of an event, whose headers get the current span as the parent of what follows.
+    """A span around a publish, whose headers get the current span as the parent of what follows.
 
     Args:
-        name: Where it goes, e.g. `outbound.sent`.
+        name: Where it goes: an event's kind such as `outbound.sent`, or an exchange of the topology.
         headers: Changed in place.
     """
     return _NO_SPAN if _telemetry is None else _telemetry.publishing(name, headers)

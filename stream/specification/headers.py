@@ -132,6 +132,10 @@ ORIGINALS: Final[Schema] = {
         "type": "string",
         "description": "The publisher's user_id; set aside, because RabbitMQ compares it with the connection's.",
     },
+    names.ORIGINAL_PRIORITY: {
+        "type": "integer",
+        "description": "The message's own priority; set aside while it waits, and given back to its dead letter.",
+    },
     names.ORIGINAL_PREFIX + "cc": {"description": "The CC header; set aside, or it would route the copy elsewhere."},
     names.ORIGINAL_PREFIX + "bcc": {"description": "The BCC header; set aside likewise."},
 }

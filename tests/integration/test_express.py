@@ -47,7 +47,6 @@ async def test_a_channel_that_the_broker_closes_under_load_does_not_take_the_con
     connection.close_callbacks.add(lambda _, error: lost.append(error))
     async with connection:
         lane = ExpressLane(INTAKE_EXCHANGE)
-        await lane.open(connection)
         consumer, channel = Consumer(lane), await connection.channel()
         await channel.set_qos(50)
         await (await channel.get_queue(INTAKE_QUEUE)).consume(consumer.take)

@@ -35,7 +35,7 @@ NAMES = [
     "whatsapp-exchange",
     "whatsapp-dlx",
     "whatsapp-delay-delivery",
-    "whatsapp-delay-07",
+    "whatsapp-wait-07",
     "outbound-processed",
     "outbound-failed",
 ]

@@ -32,7 +32,7 @@ async def test_the_worker_declares_the_contract(scene: Scene) -> None:
     assert ("whatsapp-exchange", "outbound-processed", "outbound.processed.#") in bound
     assert ("whatsapp-dlx", "outbound-failed", "outbound.failed") in bound
     for level in range(delays.LEVELS):
-        assert queues[f"whatsapp-delay-{level:02d}"]["arguments"]["x-message-ttl"] == 250 * 2**level
+        assert queues[f"whatsapp-wait-{level:02d}"]["arguments"]["x-message-ttl"] == 250 * 2**level
 
 
 async def test_another_service_may_assert_the_intake_queue_without_a_queue_type(scene: Scene) -> None:
@@ -56,7 +56,7 @@ async def test_a_second_start_finds_everything_and_changes_nothing(stage: Scene)
     [
         ("outbound-processed", {**INTAKE_ARGUMENTS, "x-message-ttl": 1000}, ("x-message-ttl", "1000", "86400000")),
         ("outbound-failed", {"x-max-length": 5}, ("x-max-length", "5", "none")),
-        ("whatsapp-delay-03", {"x-message-ttl": 1}, ("x-message-ttl", "1", "2000")),
+        ("whatsapp-wait-03", {"x-message-ttl": 1, "x-queue-type": "quorum"}, ("x-message-ttl", "1", "2000")),
     ],
 )
 async def test_a_queue_with_other_arguments_stops_the_start_with_one_sentence(

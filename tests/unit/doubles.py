@@ -18,7 +18,10 @@ from pamqp.header import ContentHeader
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from stream.contract import properties as wire
 from stream.contract.messages import OutboundMessage, decode
+from stream.contract.republish import Copy
+from stream.contract.wire import ArrivedHeaders
 from stream.redis_link import RedisLink
 from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec
@@ -202,7 +205,18 @@ def incoming(
     **properties: Any,
 ) -> AbstractIncomingMessage:
     """A message as aio-pika hands it over, with AMQP properties by pamqp's names."""
-    header = ContentHeader(body_size=len(body), properties=Basic.Properties(**properties))
+    known = Basic.Properties(**properties)
+    encoded = known.marshal()
+    known.headers = ArrivedHeaders(known.headers, int.from_bytes(encoded[:2], "big"), encoded[2:])
+    header = ContentHeader(body_size=len(body), properties=known)
     delivery = Basic.Deliver("consumer", 1, redelivered=False, exchange="whatsapp-exchange", routing_key=routing_key)
     channel = cast("AbstractChannel", Channel([] if story is None else story))
     return IncomingMessage(DeliveredMessage(delivery, header, body, channel))
+
+
+def properties_of(copy: Copy) -> Basic.Properties:
+    """The properties of a copy, as whoever receives it reads them."""
+    encoded = wire.join(copy.properties)
+    read = Basic.Properties()
+    read.unmarshal(int.from_bytes(encoded[:2], "big"), encoded[2:])
+    return read

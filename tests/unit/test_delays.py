@@ -59,7 +59,7 @@ def test_a_delay_is_rounded_up_to_the_unit_and_bounded(delay_s: float, units: in
 
 def test_the_key_is_the_delay_in_binary_and_the_destination() -> None:
     exchange, key = delays.route(10.75)
-    assert exchange == "whatsapp-delay-05"
+    assert exchange == "whatsapp-wait-05"
     assert key == "0.0.0.0.0.0.0.0.1.0.1.0.1.1.outbound-processed"
 
 

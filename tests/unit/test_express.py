@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import aiormq
 import pytest
-from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
+from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import ChannelFrame
 from aiormq.exceptions import ChannelInvalidStateError
 from pamqp import commands, frame
@@ -16,7 +16,7 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from stream.delivery import express
-from stream.delivery.express import ExpressLane, Properties, abandon
+from stream.delivery.express import ExpressLane, Properties, Unanswered, abandon
 
 EVENT = Properties(content_type="application/json", delivery_mode=2)
 SMALL = 131_064  # bytes of a body's frame, with RabbitMQ's default frame of 128 KiB
@@ -29,6 +29,11 @@ class Connection:
         self.loop = asyncio.get_running_loop()
         self.write_queue: asyncio.Queue[ChannelFrame] = asyncio.Queue(room)
         self.is_closed = False
+        self.for_events: list[Channel] = []
+
+    async def channel(self) -> Channel:
+        """The next channel that the lane opens on it."""
+        return self.for_events.pop(0)
 
     def create_future(self) -> asyncio.Future[Any]:
         return self.loop.create_future()
@@ -85,36 +90,34 @@ def _frames(payload: bytes) -> list[tuple[int, Any]]:
     return found
 
 
-async def lane_on(*channels: Channel) -> ExpressLane:
-    """A lane whose robust channel leads to these channels, one after the other."""
-    left = list(channels)
-
-    async def underlay() -> Channel:
-        return left.pop(0) if len(left) > 1 else left[0]
-
-    async def channel() -> Any:
-        return SimpleNamespace(get_underlay_channel=underlay)
-
-    lane = ExpressLane("whatsapp-exchange")
-    await lane.open(cast("AbstractRobustConnection", SimpleNamespace(channel=channel)))
-    return lane
+def lane_on(*channels: Channel) -> ExpressLane:
+    """A lane that finds these channels, each on its connection, one after the other."""
+    for channel in channels:
+        channel.connection.for_events.append(channel)
+    return ExpressLane("whatsapp-exchange")
 
 
-def came_on(channel: Channel, tag: int) -> AbstractIncomingMessage:
+def came_on(channel: Channel, tag: int = 1) -> AbstractIncomingMessage:
     """A message, as far as it is acknowledged."""
     return cast("AbstractIncomingMessage", SimpleNamespace(channel=channel, delivery_tag=tag))
 
 
-async def publishing(lane: ExpressLane, body: bytes = b"{}") -> asyncio.Task[None]:
-    task = asyncio.create_task(lane.publish(body, EVENT, routing_key="outbound.sent.acme"))
-    await asyncio.sleep(0)
+async def publishing(lane: ExpressLane, connection: Connection, body: bytes = b"{}") -> asyncio.Task[None]:
+    """An event of a message that came on a connection, as far as its channel."""
+    task = asyncio.create_task(announce(lane, connection, body))
+    for _ in range(3):
+        await asyncio.sleep(0)
     return task
+
+
+async def announce(lane: ExpressLane, connection: Connection, body: bytes = b"{}") -> None:
+    await lane.publish(came_on(Channel(connection, 2)), body, EVENT, routing_key="outbound.sent.acme")
 
 
 async def test_an_event_is_published_and_waits_for_its_confirm() -> None:
     connection = Connection()
     channel = Channel(connection)
-    task = await publishing(await lane_on(channel))
+    task = await publishing(lane_on(channel), connection)
     (_, method), (_, header), (number, body) = await connection.written()
     assert isinstance(method, commands.Basic.Publish)
     assert (method.exchange, method.routing_key) == ("whatsapp-exchange", "outbound.sent.acme")
@@ -131,9 +134,9 @@ async def test_an_event_is_published_and_waits_for_its_confirm() -> None:
 async def test_what_comes_in_one_round_goes_in_one_write_and_each_gets_its_own_confirm() -> None:
     connection = Connection()
     events, intake = Channel(connection, 3), Channel(connection, 2)
-    lane = await lane_on(events)
+    lane = lane_on(events)
     lane.acknowledge(came_on(intake, 17))
-    first, second = await publishing(lane, b"1"), await publishing(lane, b"2")
+    first, second = await publishing(lane, connection, b"1"), await publishing(lane, connection, b"2")
     frames = await connection.written() + await connection.written()
     assert [number for number, _ in frames] == [2, 3, 3, 3, 3, 3, 3]
     assert frames[0][1].delivery_tag == 17
@@ -147,7 +150,7 @@ async def test_what_comes_in_one_round_goes_in_one_write_and_each_gets_its_own_c
 async def test_what_comes_while_a_write_is_on_its_way_goes_together_with_the_next() -> None:
     connection = Connection()
     intake = Channel(connection, 2)
-    lane = await lane_on(intake)
+    lane = lane_on(intake)
     lane.acknowledge(came_on(intake, 1))
     await asyncio.sleep(0)
     for tag in (2, 3, 4):
@@ -161,7 +164,7 @@ async def test_a_body_larger_than_a_frame_is_split() -> None:
     connection = Connection()
     channel = Channel(connection)
     body = b"x" * (SMALL + 1)
-    task = await publishing(await lane_on(channel), body)
+    task = await publishing(lane_on(channel), connection, body)
     _, _, *parts = await connection.written()
     assert [len(part.value) for _, part in parts] == [SMALL, 1]
     channel.confirm(1)
@@ -170,13 +173,11 @@ async def test_a_body_larger_than_a_frame_is_split() -> None:
 
 async def test_nothing_is_written_on_a_channel_that_was_closed_meanwhile() -> None:
     connection = Connection()
-    events, intake = Channel(connection, 3), Channel(connection, 2)
-    lane = await lane_on(events)
-    task = asyncio.create_task(lane.publish(b"{}", EVENT, routing_key="outbound.sent.acme"))
-    lane.acknowledge(came_on(intake, 1))
-    events.close()
-    with pytest.raises(ChannelInvalidStateError):
-        await task
+    other, intake = Channel(connection, 3), Channel(connection, 2)
+    lane = lane_on()
+    lane.acknowledge(came_on(other))
+    lane.acknowledge(came_on(intake))
+    other.close()
     assert [number for number, _ in await connection.written()] == [2]
 
 
@@ -200,14 +201,14 @@ async def test_nothing_is_written_on_an_abandoned_channel_but_its_close() -> Non
 async def test_nothing_is_written_after_the_answer_to_the_brokers_close_of_a_channel() -> None:
     connection = Connection()
     events, intake = Channel(connection, 3), Channel(connection, 2)
-    lane = await lane_on(events)
+    lane = lane_on(events)
     lane.acknowledge(came_on(intake, 1))
     intake.answer_close()
     events.answer_close()
     with pytest.raises(ChannelInvalidStateError):
         lane.acknowledge(came_on(intake, 2))
     with pytest.raises(ChannelInvalidStateError):
-        await lane.publish(b"{}", EVENT, routing_key="outbound.sent.acme")
+        await announce(lane, connection)
     await asyncio.wait_for(lane.flush(), 5)
     assert connection.write_queue.empty()
 
@@ -216,32 +217,58 @@ async def test_a_broker_without_a_limit_for_frames_gets_the_body_in_one() -> Non
     connection = Connection()
     channel = Channel(connection)
     channel.max_content_size = -8  # what aiormq makes of frame_max 0
-    task = await publishing(await lane_on(channel))
+    task = await publishing(lane_on(channel), connection)
     _, _, (_, body) = await connection.written()
     assert body.value == b"{}"
     channel.confirm(1)
     await task
 
 
-async def test_a_publish_without_an_open_channel_fails_at_once() -> None:
-    with pytest.raises(ChannelInvalidStateError, match="not been opened"):
-        await ExpressLane("e").publish(b"{}", EVENT, routing_key="k")
-    channel = Channel(Connection())
-    channel.close()
+async def test_an_event_of_a_message_whose_channel_is_closed_fails_at_once() -> None:
+    connection = Connection()
+    intake = Channel(connection, 2)
+    intake.close()
     with pytest.raises(ChannelInvalidStateError, match="closed"):
-        await (await lane_on(channel)).publish(b"{}", EVENT, routing_key="k")
+        await lane_on(Channel(connection)).publish(came_on(intake), b"{}", EVENT, routing_key="k")
+
+
+async def test_a_channel_that_the_broker_has_closed_is_replaced_on_the_same_connection() -> None:
+    connection = Connection()
+    first, second = Channel(connection, 3), Channel(connection, 4)
+    lane = lane_on(first, second)
+    lost = await publishing(lane, connection)
+    await connection.written()
+    first.close()
+    with pytest.raises(ChannelInvalidStateError):
+        await lost
+    again = await publishing(lane, connection)
+    assert {number for number, _ in await connection.written()} == {4}
+    second.confirm(1)
+    await again
+
+
+async def test_a_channel_that_does_not_open_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(express, "OPEN_TIMEOUT_S", 0.01)
+    connection = Connection()
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(connection, "channel", never)
+    with pytest.raises(TimeoutError):
+        await announce(lane_on(), connection)
 
 
 async def test_after_a_reconnect_nothing_of_the_old_connection_reaches_the_new_one() -> None:
     old, new = Connection(), Connection()
     before, after = Channel(old), Channel(new)
-    lane = await lane_on(before, after)
-    lost = await publishing(lane)
+    lane = lane_on(before, after)
+    lost = await publishing(lane, old)
     lane.acknowledge(came_on(before, 1))
     old.lose(before)
     with pytest.raises(ChannelInvalidStateError):
         await lost
-    again = await publishing(lane)
+    again = await publishing(lane, new)
     frames = await new.written()
     assert [type(one) for _, one in frames] == [commands.Basic.Publish, ContentHeader, ContentBody]
     after.confirm(1)
@@ -253,13 +280,13 @@ async def test_a_confirm_that_does_not_come_fails_its_publish_and_no_other(monke
     monkeypatch.setattr(express, "CONFIRM_TIMEOUT_S", 0.05)
     connection = Connection()
     channel = Channel(connection)
-    lane = await lane_on(channel)
-    frozen = await publishing(lane)
+    lane = lane_on(channel)
+    frozen = await publishing(lane, connection)
     await connection.written()
-    with pytest.raises(TimeoutError, match="no confirm"):
+    with pytest.raises(Unanswered, match="no confirm"):
         await asyncio.wait_for(frozen, 5)
     for tag in (2, 3):  # it watches again when there is something to watch, and does not count the one that failed
-        confirmed = await publishing(lane)
+        confirmed = await publishing(lane, connection)
         await connection.written()
         channel.confirm(tag)
         await asyncio.wait_for(confirmed, 5)
@@ -270,7 +297,7 @@ async def test_frames_wait_for_room_in_the_queue_and_lose_nothing(monkeypatch: p
     connection = Connection(room=1)
     intake = Channel(connection, 2)
     connection.write_queue.put_nowait(ChannelFrame(b"", should_close=False))
-    lane = await lane_on(intake)
+    lane = lane_on(intake)
     for tag in (1, 2):
         lane.acknowledge(came_on(intake, tag))
     for _ in range(5):
@@ -282,7 +309,7 @@ async def test_frames_wait_for_room_in_the_queue_and_lose_nothing(monkeypatch: p
 async def test_a_stop_waits_for_what_is_not_written_yet_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = Connection()
     intake = Channel(connection, 2)
-    lane = await lane_on(intake)
+    lane = lane_on(intake)
     await lane.flush()  # nothing was written ever
     lane.acknowledge(came_on(intake, 1))
     flushing = asyncio.create_task(lane.flush())
@@ -298,7 +325,7 @@ async def test_a_stop_waits_for_what_is_not_written_yet_but_not_for_ever(monkeyp
 async def test_a_lost_connection_ends_the_wait_of_a_stop() -> None:
     connection = Connection()
     intake = Channel(connection, 2)
-    lane = await lane_on(intake)
+    lane = lane_on(intake)
     lane.acknowledge(came_on(intake, 1))
     connection.lose(intake)
     await asyncio.wait_for(lane.flush(), 1)

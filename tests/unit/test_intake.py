@@ -13,6 +13,7 @@ from aiormq.exceptions import (
     AMQPError,
     ChannelAccessRefused,
     ChannelInvalidStateError,
+    ChannelNotFoundEntity,
     ChannelPreconditionFailed,
     InvalidFrameError,
     ProbableAuthenticationError,
@@ -30,25 +31,53 @@ MISMATCH = (
     "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'outbound-failed' in vhost '/': "
     "received 'true' but current is 'false'"
 )
+LIMITED = (
+    "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'outbound-failed' in vhost '/': "
+    "received the value '-1' of type 'byte' but current is none"
+)
 
 
 class Channel:
     """A channel that notes what is declared on it, and may refuse; a refusal closes it, as a broker does."""
 
-    def __init__(self, refusal: BaseException | None) -> None:
+    def __init__(self, refusal: BaseException | None, limited: set[str], former: int | None) -> None:
         self.declared: list[tuple[str, ...]] = []
         self.arguments: dict[str, dict[str, Any]] = {}
         self.is_closed = False
         self._refusal = refusal
+        self._limited = limited
+        self._former = former
 
     async def exchange_declare(self, name: str, *, exchange_type: str, durable: bool, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
         assert (durable, timeout) == (True, topology.DECLARE_TIMEOUT_S)
         self._note("exchange", name, exchange_type)
 
-    async def queue_declare(self, name: str, *, durable: bool, arguments: dict[str, Any], timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
-        assert (durable, timeout) == (True, topology.DECLARE_TIMEOUT_S)
-        self.arguments[name] = arguments
+    async def queue_declare(
+        self,
+        name: str,
+        *,
+        timeout: float,  # noqa: ASYNC109 - aiormq's signature
+        durable: bool = False,
+        arguments: dict[str, Any] | None = None,
+        passive: bool = False,
+    ) -> SimpleNamespace:
+        assert timeout == topology.DECLARE_TIMEOUT_S
+        if passive:
+            return self._found(name)
+        assert durable
+        self.arguments[name] = arguments or {}
+        if name in self._limited and "x-delivery-limit" in self.arguments[name]:
+            self.is_closed = True
+            raise ChannelPreconditionFailed(LIMITED)
         self._note("queue", name)
+        return SimpleNamespace(message_count=0)
+
+    def _found(self, name: str) -> SimpleNamespace:
+        assert name.startswith("whatsapp-delay-")
+        if self._former is None:
+            self.is_closed = True
+            raise ChannelNotFoundEntity(f"NOT_FOUND - no queue '{name}'")
+        return SimpleNamespace(message_count=self._former)
 
     async def queue_bind(self, queue: str, exchange: str, pattern: str, *, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
         assert timeout == topology.DECLARE_TIMEOUT_S
@@ -73,9 +102,16 @@ class Channel:
 
 
 class Connection:
-    """A connection that opens one channel a declaration, and has the callbacks of a robust one."""
+    """A connection that opens one channel a declaration, and has the callbacks of a robust one.
 
-    def __init__(self) -> None:
+    Args:
+        version: What the broker says it is.
+    """
+
+    def __init__(self, version: str = "3.10.8") -> None:
+        self.server_properties = {"version": version}
+        self.limited: set[str] = set()  # quorum queues that exist with a delivery limit
+        self.former: int | None = None  # messages on each delay level of an earlier release
         self.channels: list[Channel] = []
         self.refusal: BaseException | None = None
         self.connected = asyncio.Event()
@@ -86,7 +122,7 @@ class Connection:
 
     async def channel(self, *, publisher_confirms: bool) -> Channel:
         assert not publisher_confirms
-        self.channels.append(Channel(self.refusal))
+        self.channels.append(Channel(self.refusal, self.limited, self.former))
         return self.channels[-1]
 
 
@@ -130,8 +166,8 @@ class Queue:
 class Door:
     """An intake whose broker answers each attempt to connect with the next of `answers`."""
 
-    def __init__(self, *answers: BaseException, kind: QueueKind = "classic") -> None:
-        self.connection = Connection()
+    def __init__(self, *answers: BaseException, kind: QueueKind = "classic", version: str = "3.10.8") -> None:
+        self.connection = Connection(version)
         self.queue = Queue()
         self.reachable = True
         self._answers = list(answers)
@@ -214,11 +250,46 @@ async def test_every_queue_is_declared_with_its_type_and_can_be_reached(kind: Qu
     bindings = [rest for what, *rest in channel.declared if what == "bind"]
     assert exchanges == set(topology.exchange_names())
     assert len(queues) == 2 + delays.LEVELS
-    assert {each["x-queue-type"] for each in channel.arguments.values()} == {kind}
+    shared = {"outbound-processed", "outbound-failed"}
+    assert {name: channel.arguments[name]["x-queue-type"] for name in shared} == dict.fromkeys(shared, kind)
+    assert {channel.arguments[name]["x-queue-type"] for name in queues - shared} == {"quorum"}
     assert {to for to, *_ in bindings} >= queues
     assert {source for _, source, _ in bindings} == exchanges  # nothing that is published there falls through
     strategies = {name for name, each in channel.arguments.items() if "x-dead-letter-strategy" in each}
-    assert strategies == (queues - {"outbound-failed"} if kind == "quorum" else set())
+    assert strategies == queues - ({"outbound-failed"} if kind == "quorum" else shared)
+    assert not any("x-delivery-limit" in each for each in channel.arguments.values())
+
+
+async def test_the_shared_quorum_queues_have_no_delivery_limit_where_the_broker_has_one() -> None:
+    door = Door(kind="quorum", version="4.3.6")
+    await door.intake.open()
+    (channel,) = door.connection.channels
+    limits = {name: each.get("x-delivery-limit") for name, each in channel.arguments.items() if "delay" not in name}
+    assert {name for name, limit in limits.items() if limit == -1} == {"outbound-processed", "outbound-failed"}
+    assert door.subscriber.queue.arguments["x-delivery-limit"] == -1  # FastStream declares the intake once more
+
+
+@pytest.mark.parametrize("limited", ["outbound-processed", "outbound-failed"])
+async def test_a_queue_that_exists_with_a_delivery_limit_is_used_and_named(limited: str) -> None:
+    door = Door(kind="quorum", version="4.3.6")
+    door.connection.limited = {limited}
+    with capture_logs() as logs:
+        await door.intake.open()
+    assert [(line["event"], line["queues"]) for line in logs] == [("delivery_limit", [limited])]
+    assert ("x-delivery-limit" in door.subscriber.queue.arguments) == (limited != "outbound-processed")
+    declared = {name for channel in door.connection.channels for what, name, *_ in channel.declared if what == "queue"}
+    assert len(declared) == 2 + delays.LEVELS
+
+
+@pytest.mark.parametrize(("former", "told"), [(None, []), (0, [0]), (3, [3 * delays.LEVELS])])
+async def test_delay_levels_of_an_earlier_release_are_named_with_what_waits_there(
+    former: int | None, told: list[int]
+) -> None:
+    door = Door()
+    door.connection.former = former
+    with capture_logs() as logs:
+        await door.intake.open()
+    assert [line["messages"] for line in logs if line["event"] == "former_delay_levels"] == told
 
 
 @pytest.mark.parametrize(

@@ -4,27 +4,27 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
 import pytest
-from aio_pika import DeliveryMode, IncomingMessage, Message
+from aio_pika import DeliveryMode, IncomingMessage
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from structlog.testing import capture_logs
 
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
+from stream.contract.republish import Copy
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
-from stream.delivery.express import ExpressLane, Properties
+from stream.delivery.express import ExpressLane, Properties, Unanswered
+from stream.delivery.handover import Handover
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Duplicate, Sent
-from stream.delivery.publishers import Publishers
 from stream.delivery.settlement import Delivery, Settlement
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
-from tests.unit.doubles import Channel, Sleeps, incoming, message
+from tests.unit.doubles import Channel, Sleeps, incoming, message, properties_of
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HISTORY = History(NOW)
@@ -35,21 +35,22 @@ GIVE_UP = DeadLetter(Failure.of("WINDOW_EXPIRED", "24 h"), 1)
 QUIET = DeadLetter(Failure.of("INVALID_PHONE", "not a number"), 1)
 
 
-class FakePublisher:
-    """Encodes what it is given, as a channel would, and fails as often as it is told to."""
+class FakeHandover(Handover):
+    """Takes copies, and fails as often as it is told to."""
 
-    def __init__(self, name: str, story: list[str], errors: list[BaseException]) -> None:
-        self.published: list[tuple[Message, str]] = []
-        self._name = name
+    def __init__(self, story: list[str], errors: dict[str, list[BaseException]]) -> None:
+        super().__init__()
+        self.published: dict[str, tuple[Copy, str]] = {}
         self._story = story
         self._errors = errors
 
-    async def publish(self, body: Message, *, routing_key: str, **_: Any) -> None:
-        if self._errors:
-            raise self._errors.pop(0)
-        body.properties.marshal()
-        self._story.append(self._name)
-        self.published.append((body, routing_key))
+    async def publish(self, incoming: AbstractIncomingMessage, copy: Copy, *, exchange: str, routing_key: str) -> None:
+        assert not incoming.channel.is_closed
+        name = "dead_letters" if exchange == "whatsapp-dlx" else "waits"
+        if errors := self._errors.get(name):
+            raise errors.pop(0)
+        self._story.append(name)
+        self.published[name] = (copy, routing_key)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ class FakeLane(ExpressLane):
         self._story = story
         self._errors = errors
 
-    async def publish(self, body: bytes, properties: Properties, *, routing_key: str) -> None:
+    async def publish(
+        self, incoming: AbstractIncomingMessage, body: bytes, properties: Properties, *, routing_key: str
+    ) -> None:
+        assert not incoming.channel.is_closed
         name = "sent" if routing_key.startswith("outbound.sent.") else "alerts"
         if errors := self._errors.get(name):
             raise errors.pop(0)
@@ -90,23 +94,19 @@ class World:
         self.story: list[str] = []
         self.sleeps = Sleeps()
         failing = {name: list(each) for name, each in errors.items()}
-        self.by_name = {
-            name: FakePublisher(name, self.story, failing.get(name, [])) for name in ("dead_letters", "waits")
-        }
+        self.handover = FakeHandover(self.story, failing)
         self.lane = FakeLane(self.story, failing)
 
     async def settle(self, decision: Decision, *, known: bool = True, **properties: Any) -> list[str]:
         correlation = properties.pop("correlationId", None)
         content = message(correlationId=correlation) if known else None
-        publishers = cast("Publishers", SimpleNamespace(**self.by_name))
-        settlement = Settlement(publishers, self.lane, metrics=DeliveryMetrics(), now=lambda: NOW, sleep=self.sleeps)
+        settlement = Settlement(self.handover, self.lane, metrics=DeliveryMetrics(), now=lambda: NOW, sleep=self.sleeps)
         delivery = Delivery(incoming(b"body", story=self.story, **properties), content, HISTORY)
         await settlement.settle(delivery, decision)
         return self.story
 
-    def only(self, name: str) -> tuple[Message, str]:
-        (published,) = self.by_name[name].published
-        return published
+    def only(self, name: str) -> tuple[Copy, str]:
+        return self.handover.published[name]
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,9 @@ async def test_a_waiting_copy_is_routed_by_its_delay_and_carries_its_history() -
     await world.settle(WAIT)
     copy, routing_key = world.only("waits")
     assert routing_key == "0.0.0.0.0.0.0.0.0.0.0.1.0.0.outbound-processed"
-    assert (copy.headers["x-attempt"], copy.headers["x-retries"]) == (1, {"META_SERVER_ERROR": 1})
-    assert (copy.body, copy.delivery_mode) == (b"body", DeliveryMode.PERSISTENT)
+    headers = properties_of(copy).headers or {}
+    assert (headers["x-attempt"], headers["x-retries"]) == (1, {"META_SERVER_ERROR": 1})
+    assert (copy.body, properties_of(copy).delivery_mode) == (b"body", DeliveryMode.PERSISTENT)
 
 
 async def test_a_dead_letter_has_the_agreed_key_and_the_reason() -> None:
@@ -146,7 +147,7 @@ async def test_a_dead_letter_has_the_agreed_key_and_the_reason() -> None:
     await world.settle(QUIET)
     copy, routing_key = world.only("dead_letters")
     assert routing_key == "outbound.failed"
-    assert copy.headers["x-error-type"] == "INVALID_PHONE"
+    assert (properties_of(copy).headers or {})["x-error-type"] == "INVALID_PHONE"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,6 @@ async def test_a_correlation_id_of_any_length_costs_no_settlement(decision: Deci
         AMQPError("closed"),
         ChannelInvalidStateError("closed"),
         OSError("gone"),
-        TimeoutError(),
         asyncio.CancelledError(),
         Exception(),  # aiormq's, for a connection that ends between two frames
     ],
@@ -184,6 +184,33 @@ async def test_a_correlation_id_of_any_length_costs_no_settlement(decision: Deci
 @pytest.mark.parametrize(("decision", "name"), [(WAIT, "waits"), (QUIET, "dead_letters"), (SENT, "sent")])
 async def test_a_publish_that_fails_once_is_tried_again(decision: Decision, name: str, error: BaseException) -> None:
     assert await World(**{name: [error]}).settle(decision) == [name, "acked"]
+
+
+@pytest.mark.parametrize("name", ["waits", "dead_letters"])
+async def test_a_copy_that_may_have_arrived_is_not_published_again(name: str) -> None:
+    world = World(**{name: [TimeoutError("no confirm")]})
+    assert await world.settle(WAIT if name == "waits" else GIVE_UP) == ["nacked requeue=True"]
+
+
+async def test_an_event_without_a_confirm_is_not_published_again_and_holds_no_message_back() -> None:
+    with capture_logs() as lines:
+        assert await World(sent=[Unanswered("no confirm")]).settle(SENT) == ["acked"]
+    assert [line["event"] for line in lines] == ["event_unconfirmed", "delivered"]
+
+
+@pytest.mark.parametrize("decision", [SENT, WAIT, GIVE_UP], ids=["sent", "wait", "give-up"])
+async def test_a_connection_that_is_lost_under_a_publish_ends_its_attempts(
+    monkeypatch: pytest.MonkeyPatch, decision: Decision
+) -> None:
+    world = World(**{name: [AMQPError("lost")] for name in ("sent", "waits", "dead_letters")})
+
+    async def lost(_: float) -> None:
+        monkeypatch.setattr(Channel, "is_closed", True)
+
+    monkeypatch.setattr(world, "sleeps", lost)
+    with pytest.raises(ChannelInvalidStateError):
+        await world.settle(decision)
+    assert world.story == []
 
 
 @pytest.mark.parametrize(("decision", "name"), [(WAIT, "waits"), (GIVE_UP, "dead_letters")])
@@ -215,7 +242,7 @@ async def test_a_real_cancellation_is_not_taken_for_a_broken_connection() -> Non
         started.set()
         await asyncio.Event().wait()
 
-    world.by_name["waits"].publish = publish  # type: ignore[method-assign]
+    world.handover.publish = publish  # type: ignore[method-assign]
     task = asyncio.create_task(world.settle(WAIT))
     await started.wait()
     task.cancel()

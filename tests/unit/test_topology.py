@@ -63,6 +63,12 @@ def test_the_classic_intake_queue_asks_for_nothing_but_the_agreed_arguments() ->
     }
 
 
+def test_a_quorum_intake_queue_has_no_delivery_limit_where_the_broker_knows_none() -> None:
+    assert "x-delivery-limit" not in (topology.intake_queue("quorum").arguments or {})
+    assert dict(topology.intake_queue("quorum", unlimited=True).arguments or {})["x-delivery-limit"] == -1
+    assert "x-delivery-limit" not in (topology.intake_queue("classic", unlimited=True).arguments or {})
+
+
 def test_a_quorum_intake_queue_dead_letters_at_least_once() -> None:
     arguments = dict(topology.intake_queue("quorum").arguments or {})
     assert INTAKE_ARGUMENTS.items() <= arguments.items()
@@ -71,7 +77,6 @@ def test_a_quorum_intake_queue_dead_letters_at_least_once() -> None:
     assert arguments["x-overflow"] == "reject-publish"
 
 
-def test_an_exchange_to_publish_to_is_a_durable_topic() -> None:
-    assert topology.exchange("whatsapp-delay-00").type.value == "topic"
+def test_the_shared_exchanges_are_durable() -> None:
     assert topology.INTAKE.durable
     assert topology.DEAD_LETTERS.durable

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 
 import pytest
+from aio_pika import Message
 from pamqp.commands import Basic
 
-from stream.contract.wire import UNREADABLE, guard_properties
+from stream.contract.wire import UNREADABLE, ArrivedHeaders, guard_properties
 
 FLAGS = Basic.Properties.flags
 
@@ -36,4 +37,13 @@ def test_what_cannot_be_decoded_is_marked(name: str, data: bytes) -> None:
 def test_what_can_be_decoded_is_left_alone() -> None:
     properties = decoded("correlation_id", b"\x02ab")
     assert properties.correlation_id == "ab"
-    assert not properties.headers
+    assert properties.headers == {}
+
+
+def test_the_bytes_of_all_properties_are_kept_even_where_they_cannot_be_decoded_and_without_any_header() -> None:
+    data = b"\x02\xff\xfe"
+    for arrived in (decoded("correlation_id", data).headers, decoded("correlation_id", b"\x02ab").headers):
+        assert isinstance(arrived, ArrivedHeaders)
+        assert arrived  # or aio-pika would replace it
+        assert arrived.flags == FLAGS["correlation_id"]
+    assert Message(b"", headers=arrived).headers is arrived

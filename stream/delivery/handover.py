@@ -1,0 +1,123 @@
+"""Handing a message over: a copy is published on the connection that the original came on, confirmed and mandatory.
+
+While that connection lives, the original is this worker's to settle. Once it is lost, the broker has put the original
+back, and a copy published on another connection would be a second message: so no publish waits for a reconnect, as
+FastStream's publisher does.
+
+aiormq finds the publish that a returned message belongs to by its message id, and two messages may carry the same one:
+the confirmed one would count as returned, the returned one as confirmed, and be lost. So each channel has one publish
+in flight at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import suppress
+from typing import Any, Final
+
+from aio_pika.abc import AbstractIncomingMessage
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import DeliveryError, PublishError
+from pamqp.commands import Basic
+
+from stream.contract import properties as wire
+from stream.contract.republish import Copy
+from stream.delivery.express import OPEN_TIMEOUT_S, open_channel_of
+
+CONFIRM_TIMEOUT_S: Final = 30.0  # of a broker that takes what is published; one with an alarm is waited for
+MOST_CHANNELS: Final = 64  # RabbitMQ allows 2,047 a connection; what is published beyond these waits for a free one
+
+
+class Handover:
+    """Publishes copies that must reach a queue."""
+
+    def __init__(self) -> None:
+        self._idle: list[AbstractChannel] = []
+        self._places = asyncio.Semaphore(MOST_CHANNELS)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def publish(self, incoming: AbstractIncomingMessage, copy: Copy, *, exchange: str, routing_key: str) -> None:
+        """Publish a copy of `incoming` and wait until a queue has it.
+
+        Raises:
+            ChannelInvalidStateError: The connection that the original came on is lost.
+            PublishError: No queue is bound for it.
+            DeliveryError: The queue refused it.
+            AMQPError: The exchange is not there, or the connection was lost.
+            TimeoutError: No confirm within `CONFIRM_TIMEOUT_S`: a queue may have it or not.
+        """
+        async with self._places:
+            channel = await self._take(open_channel_of(incoming).connection)
+            try:
+                await _publish(channel, copy, exchange, routing_key)
+            except (PublishError, DeliveryError):
+                self._idle.append(channel)
+                raise
+            except BaseException:
+                self._discard(channel)  # what it still has to say must not be taken for the next publish's answer
+                raise
+            self._idle.append(channel)
+
+    async def _take(self, connection: Any) -> AbstractChannel:
+        self._idle = [each for each in self._idle if each.connection is connection and not each.is_closed]
+        if self._idle:
+            return self._idle.pop()
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            opened: AbstractChannel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        return opened
+
+    def _discard(self, channel: AbstractChannel) -> None:
+        if channel.is_closed:
+            return
+        task = asyncio.ensure_future(_close(channel))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+async def _publish(channel: AbstractChannel, copy: Copy, exchange: str, routing_key: str) -> None:
+    publishing = asyncio.ensure_future(
+        channel.basic_publish(
+            copy.body, exchange=exchange, routing_key=routing_key, properties=_AsItCame(copy), mandatory=True
+        )
+    )
+    try:
+        while not (await asyncio.wait({publishing}, timeout=CONFIRM_TIMEOUT_S))[0]:
+            if not await _is_blocked(channel.connection):
+                raise TimeoutError(f"no confirm within {CONFIRM_TIMEOUT_S:g} s")
+        await publishing
+    finally:
+        publishing.cancel()
+
+
+async def _is_blocked(connection: Any) -> bool:
+    """Whether the broker has said that it takes nothing for now: it is short of memory or disk."""
+    try:
+        async with asyncio.timeout(0):
+            await connection.ready()
+    except TimeoutError:
+        return True
+    return False
+
+
+async def _close(channel: AbstractChannel) -> None:
+    with suppress(Exception):  # it was to be closed, and is
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            await channel.close()
+
+
+class _AsItCame(Basic.Properties):
+    """Properties that are written as they came; with a `message_id`, by which aiormq finds a returned publish."""
+
+    __slots__ = ("wire",)
+
+    def __init__(self, copy: Copy) -> None:
+        values = dict(copy.properties)
+        if (message_id := wire.short_text(values.get("message_id", b""))) == b"":
+            message_id = uuid.uuid4().hex.encode()
+            values["message_id"] = bytes([len(message_id)]) + message_id
+        super().__init__(message_id=message_id.decode())
+        self.wire = wire.join(values)
+
+    def marshal(self) -> bytes:
+        return self.wire

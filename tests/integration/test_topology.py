@@ -56,7 +56,7 @@ async def test_a_second_start_finds_everything_and_changes_nothing(stage: Scene)
     [
         ("outbound-processed", {**INTAKE_ARGUMENTS, "x-message-ttl": 1000}, ("x-message-ttl", "1000", "86400000")),
         ("outbound-failed", {"x-max-length": 5}, ("x-max-length", "5", "none")),
-        ("whatsapp-wait-03", {"x-message-ttl": 1, "x-queue-type": "quorum"}, ("x-message-ttl", "1", "2000")),
+        ("whatsapp-wait-03", {"x-queue-type": "quorum"}, ("x-dead-letter-exchange", "none", "whatsapp-wait-02")),
     ],
 )
 async def test_a_queue_with_other_arguments_stops_the_start_with_one_sentence(

@@ -188,7 +188,7 @@ def test_aiormq_still_keeps_to_itself_what_the_lane_looks_at() -> None:
 async def test_nothing_is_written_on_an_abandoned_channel_but_its_close() -> None:
     connection = Connection()
     events, intake = Channel(connection, 3), Channel(connection, 2)
-    lane = await lane_on(events)
+    lane = lane_on(events)
     lane.acknowledge(came_on(intake, 1))
     await abandon(intake)
     with pytest.raises(ChannelInvalidStateError):

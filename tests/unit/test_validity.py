@@ -8,15 +8,14 @@ from typing import Any
 
 import orjson
 import pytest
-from aio_pika import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.contract.messages import InvalidMessage, decode
 from stream.contract.moments import read_moment
-from stream.contract.republish import copy_of
+from stream.contract.republish import waiting_copy
 from stream.contract.validity import NEVER, Validity, on_arrival
-from tests.unit.doubles import incoming, message
+from tests.unit.doubles import incoming, message, properties_of
 
 SEEN = datetime(2026, 11, 24, 6, 15, 2, 250_000, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -117,15 +116,9 @@ def test_a_header_that_is_no_expiration_says_nothing(odd: object) -> None:
 @pytest.mark.parametrize("timestamp", [None, SEEN - timedelta(seconds=1)])
 def test_a_copy_that_has_waited_ends_when_the_original_would_have(timestamp: datetime | None) -> None:
     original = incoming(expiration="3000", timestamp=timestamp)
-    copy = copy_of(original, {})
-    again = incoming(headers=dict(copy.headers), timestamp=_timestamp(copy))
+    copied = properties_of(waiting_copy(original, {}))
+    again = incoming(headers=copied.headers, timestamp=copied.timestamp)
     assert on_arrival(again, SEEN, DAY) == on_arrival(original, SEEN, DAY)
-
-
-def _timestamp(copy: Message) -> datetime | None:
-    timestamp = copy.properties.timestamp
-    assert timestamp is None or isinstance(timestamp, datetime)
-    return timestamp
 
 
 def test_the_words_name_the_end_and_what_says_so() -> None:

@@ -29,6 +29,7 @@ from stream.delivery.inflight import InFlight
 from stream.delivery.intake import Intake
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
+from stream.delivery.poison import PoisonGuard
 from stream.delivery.processor import MessageProcessor
 from stream.delivery.publishers import declare_publishers
 from stream.delivery.settlement import Settlement
@@ -101,7 +102,10 @@ def _build(settings: Settings) -> Worker:
     )
     declare_publishers(broker)
     consumer = MessageConsumer(
-        settlement=Settlement(Handover(), express, metrics=metrics), policy=policy, metrics=metrics
+        settlement=Settlement(Handover(), express, metrics=metrics),
+        policy=policy,
+        guard=PoisonGuard(redis, bound_s=bound_s),
+        metrics=metrics,
     )
     broker.include_router(
         build_subscriber(

@@ -10,7 +10,7 @@ import structlog
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from stream.contract.headers import History
+from stream.contract.headers import REDELIVERED, History
 from stream.contract.messages import UNKNOWN_OWNER, InvalidMessage, OutboundMessage, Whose
 from stream.contract.validity import Validity, on_arrival
 from stream.contract.wire import UNREADABLE, Unreadable
@@ -18,6 +18,7 @@ from stream.delivery import report
 from stream.delivery.decision import RetryPolicy, decide
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome
+from stream.delivery.poison import PoisonGuard
 from stream.delivery.settlement import Delivery, Settlement
 from stream.meta.failure import Failure
 
@@ -45,6 +46,7 @@ class MessageConsumer:
     Args:
         settlement: Carries out the decisions.
         policy: How often and how long to retry, and how old a message may become.
+        guard: Knows the messages that end processes.
         metrics: Counts what could not be settled.
         now: The current time in UTC.
     """
@@ -54,11 +56,13 @@ class MessageConsumer:
         *,
         settlement: Settlement,
         policy: RetryPolicy,
+        guard: PoisonGuard,
         metrics: DeliveryMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settlement = settlement
         self._policy = policy
+        self._guard = guard
         self._metrics = metrics
         self._now = now
 
@@ -71,6 +75,18 @@ class MessageConsumer:
             incoming: The broker's message, not acknowledged yet.
             attempt: Decodes and processes it, once, told what its properties and its age say of its validity.
         """
+        if incoming.redelivered or REDELIVERED in incoming.headers:
+            await self._guard.watch(incoming.body, lambda verdict: self._consume(incoming, attempt, verdict))
+        else:
+            await self._consume(incoming, attempt)
+
+    async def _consume(
+        self,
+        incoming: AbstractIncomingMessage,
+        attempt: Callable[[Validity], Awaitable[Attempt]],
+        verdict: Outcome | None = None,
+    ) -> None:
+        """Try a message, unless there is a verdict on it already, and settle it."""
         history = History.read(incoming.headers, self._now())
         message: OutboundMessage | None = None
         try:
@@ -81,7 +97,7 @@ class MessageConsumer:
                 self._metrics.dead_lettered_by_broker(None)
                 return
             validity = on_arrival(incoming, history.first_seen, self._policy.max_age)
-            tried = await self._attempted(lambda: attempt(validity))
+            tried = Attempt(None, verdict) if verdict else await self._attempted(lambda: attempt(validity))
             message = tried.message
             validity = message.validity if message else validity
             decision = decide(tried.outcome, history, self._policy, validity=validity, now=self._now())

@@ -509,6 +509,13 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
     ),
     # --- the worker itself --------------------------------------------------------------------------------------
     ErrorRule(
+        "POISON",
+        Scope.MESSAGE,
+        "The worker's process died each time it tried this message; nothing of it was read this time.",
+        "Report the letter with its bytes; replay it once the worker can take it, and look in Meta's webhooks first.",
+        alert=True,
+    ),
+    ErrorRule(
         "INTERNAL_ERROR",
         Scope.MESSAGE,
         "The worker failed on this message with an error that nobody foresaw.",

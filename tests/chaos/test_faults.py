@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from sandbox.worker import WorkerProcess
+from stream.contract.topology import QueueKind
 from tests.scene import Scene, management, number, text_message, unique
 
-FAULTS = str(Path(__file__).parent / "faults")
+HERE = Path(__file__).parent
+FAULTS = os.pathsep.join([str(HERE / "faults"), str(HERE.parent.parent)])  # the faults are for this checkout's code
 
 
 def saying(body: str, to: str) -> dict[str, Any]:
@@ -62,6 +68,38 @@ async def test_a_send_that_outlasts_the_grace_is_cut_off_counted_and_in_doubt_af
     await stage.start_worker(**settings)  # type: ignore[arg-type]
     letter = await stage.letter(internal_id, seconds=15)  # once the lease has ended
     assert letter.headers["x-error-type"] == "OUTCOME_UNKNOWN"
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+async def test_a_body_that_kills_replica_after_replica_is_dead_lettered_and_its_neighbours_are_sent_once(
+    stage: Scene, kind: QueueKind
+) -> None:
+    await stage.declare(kind)
+    await stage.watch()
+    to, neighbours, internal_id = number(), [number() for _ in range(9)], unique("deadly")
+    deadly = orjson.dumps(text_message(to, "acme", internal_id, body="deadly"))
+    for neighbour in neighbours[:4]:
+        await stage.publish(neighbour)
+    await stage.outside.publish(deadly, "acme")
+    for neighbour in neighbours[4:]:
+        await stage.publish(neighbour)
+
+    def over(worker: WorkerProcess) -> bool:
+        return bool(stage.letters_of(internal_id)) or worker.process.poll() is not None
+
+    replicas: list[WorkerProcess] = []
+    while not stage.letters_of(internal_id):
+        assert len(replicas) < 6, "the fifth death was not the last"
+        settings = {"META_API_TIMEOUT_MS": "500", "RABBITMQ_QUEUE_TYPE": kind, "PYTHONPATH": FAULTS}
+        replicas.append(await stage.start_worker(wait=False, **settings))
+        await stage.until(partial(over, replicas[-1]), seconds=40)
+    assert [replica.process.poll() for replica in replicas] == [*[-signal.SIGKILL] * 5, None]
+    (letter,) = stage.letters_of(internal_id)
+    assert (letter.headers["x-error-type"], letter.body) == ("POISON", deadly)
+    await stage.all_accepted(neighbours)
+    await stage.settled()
+    assert stage.accepted_of([to, *neighbours]) == [0, *[1] * 9]
+    assert len(stage.letters) == 1
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,7 @@ def incoming(
     *,
     routing_key: str = "outbound.processed.acme",
     story: list[str] | None = None,
+    redelivered: bool = False,
     **properties: Any,
 ) -> AbstractIncomingMessage:
     """A message as aio-pika hands it over, with AMQP properties by pamqp's names."""
@@ -209,7 +210,7 @@ def incoming(
     encoded = known.marshal()
     known.headers = ArrivedHeaders(known.headers, int.from_bytes(encoded[:2], "big"), encoded[2:])
     header = ContentHeader(body_size=len(body), properties=known)
-    delivery = Basic.Deliver("consumer", 1, redelivered=False, exchange="whatsapp-exchange", routing_key=routing_key)
+    delivery = Basic.Deliver("consumer", 1, redelivered, "whatsapp-exchange", routing_key)
     channel = cast("AbstractChannel", Channel([] if story is None else story))
     return IncomingMessage(DeliveredMessage(delivery, header, body, channel))
 

@@ -12,12 +12,13 @@ from stream.contract.messages import InvalidMessage, Whose
 from stream.contract.validity import Validity
 from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery.consumer import Attempt, MessageConsumer
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, RetryPolicy
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, RetryPolicy, WaitForOther
 from stream.delivery.metrics import DeliveryMetrics
-from stream.delivery.outcome import Failed, Outcome, Sent
+from stream.delivery.outcome import Busy, Failed, Outcome, Sent
+from stream.delivery.poison import Bring, PoisonGuard
 from stream.delivery.settlement import Delivery, Settlement
 from stream.meta.client import Accepted
-from stream.meta.failure import Failure
+from stream.meta.failure import Certainty, Failure
 from stream.retry import RetryHandler
 from tests.unit.doubles import incoming, message
 
@@ -39,18 +40,38 @@ class FakeSettlement(Settlement):
         self.settled.append((delivery, decision))
 
 
+class FakeGuard(PoisonGuard):
+    """Notes what it should watch, and gives the verdict of the test."""
+
+    def __init__(self, verdict: Outcome | None = None) -> None:
+        self.verdict = verdict
+        self.watched: list[bytes] = []
+
+    async def watch(self, body: bytes, bring: Bring) -> None:
+        self.watched.append(body)
+        await bring(self.verdict)
+
+
 class World:
     """A consumer and one message whose attempt ends as the test says."""
 
-    def __init__(self, outcome: Outcome | Exception, *, settle_error: Exception | None = None) -> None:
+    def __init__(
+        self,
+        outcome: Outcome | Exception,
+        *,
+        settle_error: Exception | None = None,
+        verdict: Outcome | None = None,
+    ) -> None:
         self.story: list[str] = []
+        self.guard = FakeGuard(verdict)
+        self.attempts = 0
         self.settlement = FakeSettlement(settle_error)
         self._outcome = outcome
 
     async def consume(self, **properties: Any) -> list[str]:
         policy = RetryPolicy(failures=3, throttles=10, backoff=RetryHandler(draw=lambda: 0.0))
         consumer = MessageConsumer(
-            settlement=self.settlement, policy=policy, metrics=DeliveryMetrics(), now=lambda: NOW
+            settlement=self.settlement, policy=policy, guard=self.guard, metrics=DeliveryMetrics(), now=lambda: NOW
         )
         with structlog.testing.capture_logs() as lines:
             await consumer.consume(incoming(story=self.story, **properties), self._attempt)
@@ -58,6 +79,7 @@ class World:
 
     async def _attempt(self, validity: Validity) -> Attempt:
         self.validity = validity
+        self.attempts += 1
         if isinstance(self._outcome, Exception):
             raise self._outcome
         return Attempt(message(), self._outcome)
@@ -127,3 +149,35 @@ async def test_a_publisher_cannot_send_a_message_past_the_worker_with_that_heade
     world = World(SENT)
     await world.consume(headers={UNREADABLE: "ValueError: year"})
     assert len(world.settlement.settled) == 1
+
+
+async def test_a_message_that_comes_for_the_first_time_costs_nothing_to_watch() -> None:
+    world = World(SENT)
+    await world.consume()
+    assert (world.guard.watched, world.attempts) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    "properties", [{"redelivered": True}, {"headers": {"x-redelivered": True}}], ids=["flag", "waited"]
+)
+async def test_a_message_that_was_delivered_before_is_watched_while_it_is_tried(properties: dict[str, Any]) -> None:
+    world = World(SENT)
+    await world.consume(**properties)
+    assert (world.guard.watched, world.attempts) == ([b"{}"], 1)
+    assert world.settled[1] == Acknowledge(SENT)
+
+
+async def test_a_poison_is_dead_lettered_and_nothing_of_it_is_read() -> None:
+    verdict = Failed(Failure.of("POISON", "it died", Certainty.UNKNOWN))
+    world = World(SENT, verdict=verdict)
+    await world.consume(redelivered=True)
+    delivery, decision = world.settled
+    assert (world.attempts, delivery.message) == (0, None)
+    assert decision == DeadLetter(verdict.failure, attempts=1, unknown=1)
+
+
+async def test_a_suspect_waits_for_its_turn_on_the_broker() -> None:
+    world = World(SENT, verdict=Busy(1.0))
+    await world.consume(redelivered=True)
+    assert isinstance(world.settled[1], WaitForOther)
+    assert world.attempts == 0

@@ -108,7 +108,9 @@ def test_properties_and_age_say_when_a_message_ends(properties: dict[str, Any], 
     assert on_arrival(incoming(**properties), SEEN, DAY).ends == ends
 
 
-@pytest.mark.parametrize("odd", [3000, "", "soon", "-1", "1.5", "\u0663", "9" * 11, "9" * 5000, None, [], bytearray(b"3000")])
+@pytest.mark.parametrize(
+    "odd", [3000, "", "soon", "-1", "1.5", "\u0663", "9" * 11, "9" * 5000, None, [], bytearray(b"3000")]
+)
 def test_a_header_that_is_no_expiration_says_nothing(odd: object) -> None:
     assert on_arrival(incoming(headers={"x-original-expiration": odd}), SEEN, DAY) == Validity(SEEN + DAY)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
+from stream.contract import messages
 from stream.meta.client import GraphClient
 
-_send = GraphClient.send
+_send, _decode = GraphClient.send, messages.decode
 
 
 async def send(client: GraphClient, phone_number_id: Any, access_token: str, payload: bytes) -> Any:
@@ -19,4 +22,12 @@ async def send(client: GraphClient, phone_number_id: Any, access_token: str, pay
     return await _send(client, phone_number_id, access_token, payload)
 
 
+def decode(body: bytes, *args: Any, **options: Any) -> messages.OutboundMessage:
+    """End the process for a body that asks for it, as the kernel does when memory runs out."""
+    if b"deadly" in body:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _decode(body, *args, **options)
+
+
+messages.decode = decode  # before the subscriber imports it
 GraphClient.send = send  # type: ignore[method-assign,assignment]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from sandbox.processes import environment_without_proxies
 from sandbox.worker import WorkerProcess
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ProgramWorker:
 
     def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
         self._command = command
-        self._environment = {**os.environ, **environment}
+        self._environment = {**environment_without_proxies(), **environment}
         self._log = log
 
     @property

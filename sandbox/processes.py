@@ -24,6 +24,11 @@ REAP_SECONDS = 2
 GUARDIAN = 'read -r _; kill -s KILL -- "-$0"'
 
 
+def environment_without_proxies() -> dict[str, str]:
+    """This process's environment, but for a proxy that could not lead to servers on this machine."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+
+
 class ServerError(RuntimeError):
     """A server did not start; the message has the end of its log."""
 

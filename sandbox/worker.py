@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sandbox.processes import free_ports
+from sandbox.processes import environment_without_proxies, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,7 +38,8 @@ class WorkerProcess:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         self.port = int(environment.get("HTTP_PORT") or free_ports(1)[0])
         self.log = log
-        self._environment = {**os.environ, **environment, "HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(self.port)}
+        here = {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(self.port)}
+        self._environment = {**environment_without_proxies(), **environment, **here}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -18,6 +18,7 @@ from stream.contract.messages import MESSAGE_MAX_BYTES
 from stream.contract.queues import INTAKE_TTL_MS
 from stream.meta.errors import ROWS
 from stream.meta.versions import NEWEST
+from stream.proxies import wrong_proxies
 from stream.retry import JITTER_S
 from stream.secret_files import file_variable, from_file
 
@@ -210,6 +211,7 @@ def load_settings(model: type[Settings] = Settings) -> Settings:
             variable = file_variable(name.upper()) if name in values else name.upper()
             if file_variable(variable) not in wrong:  # else what is left without its file is not what was meant
                 wrong.setdefault(variable, each["msg"].removeprefix("Value error, "))
+    wrong.update(wrong_proxies())
     if wrong:
         raise InvalidSettings("\n".join(f"{variable}: {fix}" for variable, fix in wrong.items()))
     return settings

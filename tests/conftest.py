@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from cryptography.fernet import Fernet
 
 from sandbox.graph import GraphSimulator
+from sandbox.processes import environment_without_proxies
 from sandbox.rabbitmq import PrivateRabbitMQ
 from sandbox.redis import PrivateRedis
 from sandbox.tenants import TenantService
 from sandbox.versions import versions
 from sandbox.world import World, open_world
 from tests.scene import Evidence, Scene
+
+for name in set(os.environ) - set(environment_without_proxies()):  # every server is on this machine
+    del os.environ[name]
 
 SERVICE_TOKEN = "service-token-that-must-stay-secret"
 

@@ -8,6 +8,7 @@ building and parsing those costs as much CPU as the whole request to Meta does.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,13 +16,20 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 import httpx
+from aiohttp.hdrs import CONTENT_ENCODING
 from yarl import URL
 
-KEEP_ALIVE_S: Final = 30.0
+from stream.meta.connections import Connector, NeverLeft, ProxyRefused
+from stream.proxies import proxy_for
 
-# aiohttp raises these before the first byte of a request is written.
-_NO_TIME_TO_CONNECT: Final = aiohttp.ConnectionTimeoutError  # neither a place in the pool nor a connection in time
-_NO_CONNECTION: Final = aiohttp.ClientConnectorError  # DNS, refused, TLS
+KEEP_ALIVE_S: Final = 30.0
+# Packed and unpacked. Answers have some hundred bytes, a proxy's page some ten thousand.
+ANSWER_MAX_BYTES: Final = 256 * 1024
+
+# Neither a place in the pool nor a connection in time: aiohttp raises it before the first byte of a request is written.
+_NO_TIME_TO_CONNECT: Final = aiohttp.ConnectionTimeoutError
+_OF_THE_PACKED: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}  # headers
+_PACKED: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # the window that zlib wants for each; nobody asked for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class Answer:
     Attributes:
         status: HTTP status.
         headers: Looked up without regard to case.
-        body: Decompressed.
+        body: Decompressed; its first `ANSWER_MAX_BYTES`, and empty if it cannot be read. What it was, the status says.
     """
 
     status: int
@@ -65,6 +73,7 @@ class HonestTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, max_connections: int, *, connect_s: float | None = None) -> None:
         self._max_connections = max_connections
+        self._way = lru_cache(maxsize=10_000)(_way)  # a URL for each phone number; 0.7 KiB each
         # A timer for each request costs CPU. This one runs only while there is no connection.
         self._connect_only = aiohttp.ClientTimeout(total=None, connect=connect_s)
         self._opened: aiohttp.ClientSession | None = None
@@ -80,45 +89,58 @@ class HonestTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.ConnectError: No connection was made: nothing left.
             httpx.ConnectTimeout: The same, by timeout.
-            httpx.ReadError: The connection broke after the request may have left, or the answer cannot be read.
+            httpx.ProxyError: The proxy refused to lead there: nothing left.
+            httpx.ReadError: The connection broke after the request may have left.
         """
         response, body = await self._exchange(
-            "POST", _parsed(url), headers=headers, data=content, timeout=self._connect_only
+            "POST", self._way(url), headers=headers, data=content, timeout=self._connect_only
         )
+        try:
+            body = _unpacked(response, body)
+        except httpx.DecodingError:
+            body = b""
         return Answer(response.status, response.headers, body)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request of httpx and read its whole answer. Redirects are answers; httpx decompresses.
+        """Send one request of httpx and read its whole answer. Redirects are answers.
 
         Raises:
             httpx.ConnectError: No connection was made: nothing left.
             httpx.ConnectTimeout: The same, by timeout.
+            httpx.ProxyError: The proxy refused to lead there: nothing left.
             httpx.ReadTimeout: The request left, no answer came in time.
             httpx.ReadError: The connection broke after the request may have left.
+            httpx.DecodingError: An answer came, but it cannot be unpacked.
         """
         response, body = await self._exchange(
             request.method,
-            URL(str(request.url), encoded=True),
+            self._way(str(request.url), encoded=True),
             headers=request.headers.items(),
-            data=await request.aread(),
+            data=await request.aread() or None,
             timeout=_timeout(request),
-            auto_decompress=False,
         )
-        return httpx.Response(response.status, headers=response.raw_headers, content=body, request=request)
+        headers = [(name, value) for name, value in response.raw_headers if name.lower() not in _OF_THE_PACKED]
+        content = _unpacked(response, body)
+        return httpx.Response(response.status, headers=headers, content=content, request=request)
 
     async def aclose(self) -> None:
         """Close the pool."""
         if self._opened is not None:
             await self._opened.close()
 
-    async def _exchange(self, method: str, url: URL, **options: Any) -> tuple[aiohttp.ClientResponse, bytes]:
+    async def _exchange(
+        self, method: str, way: tuple[URL, URL | None], **options: Any
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
         """Send one request and read its whole answer; every error of aiohttp becomes one that tells the truth."""
+        url, proxy = way
         try:
-            response = await self._session().request(method, url, allow_redirects=False, **options)
+            response = await self._session().request(method, url, proxy=proxy, allow_redirects=False, **options)
             return response, await _read(response)
         except _NO_TIME_TO_CONNECT as error:
             raise httpx.ConnectTimeout(_said(error)) from error
-        except _NO_CONNECTION as error:
+        except ProxyRefused as error:
+            raise httpx.ProxyError(_said(error)) from error
+        except NeverLeft as error:
             raise httpx.ConnectError(_said(error)) from error
         except TimeoutError as error:
             raise httpx.ReadTimeout(_said(error)) from error
@@ -129,8 +151,9 @@ class HonestTransport(httpx.AsyncBaseTransport):
         """The pool, opened on first use because it belongs to the loop that runs then."""
         if self._opened is None:
             self._opened = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_S),
+                connector=Connector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # it knows no bound: 199 KiB became 200 MiB
                 trust_env=False,
             )
         return self._opened
@@ -142,15 +165,47 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     So no `async with` is needed around a response; it would cost some microseconds for each message.
     """
     try:
-        return await response.read()
+        length = response.content_length
+        known = length is not None and length <= ANSWER_MAX_BYTES
+        return await response.read() if known else await _read_the_first(response, ANSWER_MAX_BYTES)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise httpx.ReadError(f"the answer broke off: {_said(error)}") from error
 
 
-@lru_cache(maxsize=10_000)  # phone numbers; 0.7 KiB each
-def _parsed(url: str) -> URL:
-    """Parse a URL: that takes a tenth of a request, and what aiohttp asks of one is kept in it too."""
-    return URL(url)
+async def _read_the_first(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Read no more than so many bytes; if there are more, the connection is closed."""
+    body = bytearray()
+    try:
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > most:
+                response.close()
+                break
+    except BaseException:
+        response.close()
+        raise
+    return bytes(body[:most])
+
+
+def _unpacked(response: aiohttp.ClientResponse, body: bytes) -> bytes:
+    """The first `ANSWER_MAX_BYTES` of what was packed.
+
+    Raises:
+        httpx.DecodingError: It cannot be unpacked.
+    """
+    encoding = response.headers.get(CONTENT_ENCODING, "identity").strip().lower()
+    if encoding == "identity":
+        return body
+    try:
+        return zlib.decompressobj(_PACKED[encoding]).decompress(body, ANSWER_MAX_BYTES)
+    except (KeyError, zlib.error) as error:
+        raise httpx.DecodingError(f"the answer is packed as {encoding[:32]!r} and cannot be unpacked") from error
+
+
+def _way(url: str, *, encoded: bool = False) -> tuple[URL, URL | None]:
+    """Parse a URL, which takes a tenth of a request, and find the proxy that leads there."""
+    target = URL(url, encoded=encoded)
+    return target, proxy_for(target)
 
 
 def _timeout(request: httpx.Request) -> aiohttp.ClientTimeout:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from yarl import URL
 
 from stream import __version__
+from stream.proxies import proxy_for
 
 PROBE_TIMEOUT_S: Final = 1.0
 FRESH_S: Final = 2.0  # whoever asks more often gets the last answer: a probe must not become load
@@ -96,12 +97,12 @@ class Status:
 
 
 async def reachable(url: str) -> None:
-    """Open a TCP connection to a URL's host and close it: nothing is sent, so nothing is counted or billed there.
+    """Open a TCP connection to a URL's host, or to the proxy before it, and close it: nothing is sent or counted there.
 
     Raises:
         OSError: It does not listen.
     """
-    where = URL(url)
+    where = proxy_for(URL(url)) or URL(url)
     _, writer = await asyncio.open_connection(where.host, where.port)
     writer.close()
     await writer.wait_closed()

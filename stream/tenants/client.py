@@ -68,7 +68,9 @@ class TenantServiceClient:
     ) -> None:
         self._http = http
         self._template = base_url.rstrip("/") + path
-        self._headers = {"Authorization": f"Bearer {service_token}"} if service_token else {}
+        self._headers = {"Accept-Encoding": "identity"}
+        if service_token:
+            self._headers["Authorization"] = f"Bearer {service_token}"
         self._timeout_s = timeout_s
         self._ttl_ms = ttl_ms
         self._retry = retry
@@ -144,7 +146,7 @@ def _object(body: bytes) -> dict[str, Any]:
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise CredentialsInvalid("the Tenant Service's answer is not JSON") from None
+        raise CredentialsInvalid("the Tenant Service's answer is not JSON, or is longer than is read") from None
     if not isinstance(answer, dict):
         raise CredentialsInvalid("the Tenant Service's answer is not a JSON object")
     return answer

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from stream.contract.identifiers import PhoneNumberId
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
 from stream.meta.failure import Certainty, Failure, GraphError
-from stream.meta.transport import HonestTransport, Transport
+from stream.meta.transport import ANSWER_MAX_BYTES, HonestTransport, Transport
 from tests.unit.seam import OverHttpx
 
 NUMBER = PhoneNumberId("100000001")
@@ -236,3 +237,35 @@ async def test_an_answer_that_trickles_is_bounded_in_time_too() -> None:
         await asyncio.Event().wait()
 
     assert (await failed(answering(200, content=body()), timeout_s=0.01)).certainty is Certainty.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("status", "rule", "certainty"),
+    [
+        (200, "INVALID_RESPONSE", Certainty.UNKNOWN),
+        (400, "META_REJECTED", Certainty.REJECTED),
+        (401, "AUTH_ERROR", Certainty.REJECTED),
+        (429, "RATE_LIMIT", Certainty.REJECTED),
+        (503, "META_SERVER_ERROR", Certainty.REJECTED),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+async def test_of_an_answer_beyond_the_bound_the_status_decides(
+    status: int, rule: str, certainty: Certainty, *, packed: bool
+) -> None:
+    error = b'{"error": {"code": 131047, "message": "%s"}}' % (b"x" * 2 * ANSWER_MAX_BYTES)
+    encoding, body = ("gzip", gzip.compress(error)) if packed else ("identity", error)
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {status} Status\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        writer.close()
+
+    transport = HonestTransport(1)
+    async with await asyncio.start_server(answers, "127.0.0.1", 0) as server:
+        graph = over(transport, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(GraphError) as caught:
+            await graph.send(NUMBER, TOKEN, b"{}")
+        await transport.aclose()
+    assert (caught.value.failure.rule.name, caught.value.failure.certainty) == (rule, certainty)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import struct
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -12,7 +14,7 @@ import httpx
 import pytest
 
 from stream.app import _build
-from stream.meta.transport import HonestTransport
+from stream.meta.transport import ANSWER_MAX_BYTES, HonestTransport
 from stream.settings import Settings
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -208,21 +210,72 @@ async def test_a_packed_answer_is_read_though_nobody_asked_for_it(transport: Hon
         assert await door(transport, f"http://127.0.0.1:{port}/") == (200, b'{"ok": true}')
 
 
-async def test_an_answer_that_cannot_be_unpacked_is_one_that_may_have_been_a_delivery(
+@pytest.mark.parametrize(("encoding", "body"), [(b"gzip", b"not gzip at all"), (b"br", b"\x0b\x05\x80"), (b"", b"x")])
+async def test_an_answer_of_meta_that_cannot_be_unpacked_has_its_status_all_the_same(
+    transport: HonestTransport, encoding: bytes, body: bytes
+) -> None:
+    async with Server(partial(packed_answer, encoding, body)) as port:
+        assert await through_post(transport, f"http://127.0.0.1:{port}/") == (200, b"")
+        with pytest.raises(httpx.DecodingError):
+            await through_httpx(transport, f"http://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
+async def test_what_an_answer_unpacks_to_is_read_up_to_a_bound(
+    transport: HonestTransport, door: Door, encoding: bytes
+) -> None:
+    packer = zlib.compressobj(wbits=31 if encoding == b"gzip" else 15)
+    packed = b"".join(packer.compress(bytes(1024 * 1024)) for _ in range(200)) + packer.flush()
+    assert len(packed) < ANSWER_MAX_BYTES
+    async with Server(partial(packed_answer, encoding, packed)) as port:
+        tracemalloc.start()
+        status, body = await door(transport, f"http://127.0.0.1:{port}/")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert (status, body) == (200, bytes(ANSWER_MAX_BYTES))
+    assert peak < 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 1073741824", b"Transfer-Encoding: chunked", b"Connection: close"])
+async def test_an_answer_is_read_up_to_a_bound_and_its_connection_closed(
+    transport: HonestTransport, door: Door, head: bytes
+) -> None:
+    gone = asyncio.Event()
+    piece = b"x" * 65_536
+    framed = b"10000\r\n%s\r\n" % piece if b"chunked" in head else piece
+
+    async def floods(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 503 Busy\r\n%s\r\n\r\n" % head)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(framed)
+                await writer.drain()
+        gone.set()
+
+    async with Server(floods) as port:
+        assert await door(transport, f"http://127.0.0.1:{port}/") == (503, b"x" * ANSWER_MAX_BYTES)
+        async with asyncio.timeout(5):
+            await gone.wait()
+
+
+async def test_an_answer_of_just_the_bound_is_whole_and_its_connection_kept(
     transport: HonestTransport, door: Door
 ) -> None:
-    async with Server(partial(packed_answer, b"gzip", b"not gzip at all")) as port:
-        with pytest.raises((httpx.ReadError, httpx.DecodingError)):
-            await door(transport, f"http://127.0.0.1:{port}/")
+    connections = 0
 
+    async def answers_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        for _ in range(2):
+            await read_request(reader)
+            head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            writer.write(head + b"40000\r\n" + b"x" * ANSWER_MAX_BYTES + b"\r\n0\r\n\r\n")
 
-async def test_an_unknown_way_to_pack_is_no_proof_that_nothing_left(transport: HonestTransport) -> None:
-    async with Server(partial(packed_answer, b"br", b"\x0b\x05\x80")) as port:
-        try:
-            answer = await transport.post(f"http://127.0.0.1:{port}/", {}, BODY)
-        except httpx.ReadError:
-            return  # as where the package for it is missing
-    assert answer.status == 200
+    async with Server(answers_twice) as port:
+        for _ in range(2):
+            assert await door(transport, f"http://127.0.0.1:{port}/") == (200, b"x" * ANSWER_MAX_BYTES)
+    assert connections == 1
 
 
 @pytest.mark.parametrize(

@@ -381,3 +381,9 @@ def test_a_worker_that_is_only_described_needs_no_setting(environment: pytest.Mo
     assert load_settings(DocumentedSettings).rabbitmq_queue_type == "classic"
     environment.setenv("RABBITMQ_QUEUE_TYPE", "quorum")
     assert load_settings(DocumentedSettings).rabbitmq_queue_type == "quorum"
+
+
+def test_a_proxy_that_cannot_be_used_stops_the_start(environment: pytest.MonkeyPatch) -> None:
+    assert refused(environment, HTTPS_PROXY="socks5://user:secret@proxy:1080") == (
+        "HTTPS_PROXY: must be a URL like http://proxy:3128"
+    )

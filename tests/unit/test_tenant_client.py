@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import structlog
 
 from stream.contract.identifiers import TenantId
+from stream.meta.transport import HonestTransport
 from stream.retry import RetryHandler
 from stream.tenants.client import TenantServiceClient
 from stream.tenants.credentials import (
@@ -35,15 +38,18 @@ class World:
         self.answers = list(answers)
         self.requests: list[httpx.Request] = []
         self.sleeps = Sleeps()
-        self.client = TenantServiceClient(
-            httpx.AsyncClient(transport=httpx.MockTransport(self._answer)),
-            base_url="http://tenants:3000/",
-            path=path,
-            service_token=service_token,
-            timeout_s=timeout_s,
+        self._options: dict[str, Any] = {"path": path, "service_token": service_token, "timeout_s": timeout_s}
+        mock = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        self.client = self.client_over(mock, "http://tenants:3000/")
+
+    def client_over(self, http: httpx.AsyncClient, base_url: str) -> TenantServiceClient:
+        return TenantServiceClient(
+            http,
+            base_url=base_url,
             ttl_ms=900_000,
             retry=RetryHandler(draw=lambda: 0.0, sleep=self.sleeps),
             clock=Clock(NOW),
+            **self._options,
         )
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -283,3 +289,28 @@ async def test_an_answer_that_cannot_be_decompressed_is_tried_again() -> None:
         200, headers={"content-encoding": "gzip"}, content=body()
     )
     assert (await World(broken(), broken(), TOKEN).fetch()).access_token == "EAAGtoken"
+
+
+async def test_an_answer_beyond_the_bound_is_no_credentials_and_takes_no_memory() -> None:
+    flood = gzip.compress(b'{"accessToken": "EAAGtoken", "more": "%s"}' % bytes(50_000_000))
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(flood) + flood)
+        await writer.drain()
+        writer.close()
+
+    asked: list[bytes] = []
+    async with (
+        await asyncio.start_server(answers, "127.0.0.1", 0) as server,
+        httpx.AsyncClient(transport=HonestTransport(1)) as http,
+    ):
+        world = World(TOKEN)
+        client = world.client_over(http, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        tracemalloc.start()
+        with pytest.raises(CredentialsInvalid, match="is longer than is read"):
+            await client.fetch(TenantId("acme"))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 8 * 1024 * 1024
+    assert b"accept-encoding: identity" in asked[0].lower()

@@ -1,0 +1,88 @@
+"""The pool of connections: which errors prove that nothing left, and which connections are not used again.
+
+aiohttp has a place for both, `connect`: it returns a connection before anything of the request is written.
+"""
+
+from __future__ import annotations
+
+import select
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+
+
+class NeverLeft(aiohttp.ClientError):
+    """There is no connection to send the request on."""
+
+
+class ProxyRefused(NeverLeft):
+    """The proxy answered that it does not lead there."""
+
+
+class _Handler(ResponseHandler):
+    """A connection that knows whether it was used before, and whether bytes came that no request had asked for.
+
+    aiohttp reads those as an answer, and gives it to the next request.
+    """
+
+    used = False
+
+    def set_response_params(self, **parameters: Any) -> None:
+        """A request is about to be sent: what comes from now on belongs to it."""
+        self.used = True
+        self._payload = None
+        super().set_response_params(**parameters)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came, or none, with which aiohttp goes on with old ones. After an answer's end nobody asked for any."""
+        if data and self._payload is not None and self._payload.is_eof():
+            self.force_close()
+        super().data_received(data)
+
+
+class Connector(aiohttp.TCPConnector):
+    """A pool that never gives out a connection on which something came unasked."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        handlers: Any = partial(_Handler, loop=self._loop)
+        self._factory = handlers  # aiohttp's own name for it, not a public one: tests would tell if it changed
+
+    async def connect(self, *arguments: Any, **options: Any) -> Connection:
+        """Get a connection from the pool, or make one.
+
+        Raises:
+            NeverLeft: There is none: DNS, refused, TLS, or a proxy that did not lead there.
+        """
+        try:
+            while True:
+                connection = await super().connect(*arguments, **options)
+                if _is_quiet(connection):
+                    return connection
+                connection.close()
+        except aiohttp.ClientHttpProxyError as error:
+            # It holds the request to the proxy, and so the proxy's password.
+            raise ProxyRefused(f"the proxy answered HTTP {error.status}") from None
+        except aiohttp.ClientError as error:
+            raise NeverLeft(str(error) or type(error).__name__) from error
+
+
+def _is_quiet(connection: Connection) -> bool:
+    """Whether it is new, or nothing has come on it since its last answer: neither read, nor yet to be read."""
+    handler = connection.protocol
+    if not isinstance(handler, _Handler) or not handler.used:
+        return True
+    return not handler.should_close and not _has_unread(connection)
+
+
+def _has_unread(connection: Connection) -> bool:
+    """Whether the socket has bytes, or an end, that the loop has not come to read."""
+    transport = connection.transport
+    if transport is None:
+        return True
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))

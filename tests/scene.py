@@ -243,7 +243,7 @@ class Scene:
         """A worker's metrics by name and labels."""
         async with httpx.AsyncClient() as client:
             text = (await client.get(f"http://127.0.0.1:{worker.port}/metrics")).text
-        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        lines = (line.rsplit(" ", 1) for line in text.rstrip("\n").split("\n") if line[0] != "#")
         Evidence.texts.append(text)
         return {name: float(value) for name, value in lines}
 

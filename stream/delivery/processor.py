@@ -163,13 +163,16 @@ class MessageProcessor:
     async def _send_once(self, current: _Try) -> Accepted:
         message = current.message
         credentials = await self._admit(current)
-        self._check_validity(message)  # nothing is awaited from here on until the request leaves
+        left_s = self._left_s(message)
         current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
         started, status = time.perf_counter(), None
         with tracing.span("send", message.tenant_id, client=True) as span:
             try:
                 accepted = await self._graph.send(
-                    message.phone_number_id, credentials.access_token, message.payload_bytes
+                    message.phone_number_id,
+                    credentials.access_token,
+                    message.payload_bytes,
+                    leave_within_s=left_s,
                 )
                 status = accepted.http_status
             except GraphError as error:
@@ -194,7 +197,7 @@ class MessageProcessor:
         credentials = self._take(await self._claim(current, need_credentials=True), current)
         cached = credentials is not None
         if credentials is None:
-            self._check_validity(current.message)
+            self._left_s(current.message)
             with tracing.span("credentials", tenant_id):
                 credentials = await self._credentials.get(tenant_id)
         self._metrics.credentials(time.perf_counter() - started, cached=cached)
@@ -202,14 +205,19 @@ class MessageProcessor:
             self._take(await self._claim(current, need_credentials=False), current)
         return credentials
 
-    def _check_validity(self, message: OutboundMessage) -> None:
-        """Refuse a message whose validity has ended. The ledger is asked first: a sent one is a duplicate for ever.
+    def _left_s(self, message: OutboundMessage) -> float:
+        """For how long the message may still be sent. The ledger is asked first: a sent one is a duplicate for ever.
+
+        Returns:
+            More than 0, in seconds.
 
         Raises:
-            _Expired: It has.
+            _Expired: Its validity has ended.
         """
-        if self._now() >= message.validity.ends:
+        left_s = (message.validity.ends - self._now()).total_seconds()
+        if left_s <= 0:
             raise _Expired
+        return left_s
 
     async def _claim(self, current: _Try, *, need_credentials: bool) -> Claim:
         with tracing.span("claim", current.message.tenant_id):

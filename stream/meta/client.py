@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -57,8 +58,10 @@ class GraphClient:
         self._timeout_s = timeout_s
         self._classifier = classifier
 
-    async def send(self, phone_number_id: PhoneNumberId, access_token: str, payload: bytes) -> Accepted:
-        """Send one payload, once.
+    async def send(
+        self, phone_number_id: PhoneNumberId, access_token: str, payload: bytes, *, leave_within_s: float = math.inf
+    ) -> Accepted:
+        """Send one payload, once; it leaves within so many seconds or not at all.
 
         Raises:
             GraphError: With the failure, and whether the message may have been delivered all the same.
@@ -66,7 +69,7 @@ class GraphClient:
         url, headers = f"{self._root}/{phone_number_id}/messages", _headers(access_token)
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._transport.post(url, headers, payload)
+                answer = await self._transport.post(url, headers, payload, leave_within_s=leave_within_s)
         except (httpx.RequestError, TimeoutError) as error:
             # An answer that is no HTTP is quoted in the error.
             failure = self._classifier.classify_exception(type(error)(str(error).replace(access_token, HIDDEN)))

@@ -8,6 +8,7 @@ building and parsing those costs as much CPU as the whole request to Meta does.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,8 +51,10 @@ class Answer:
 class Transport(Protocol):
     """One POST and its whole answer. It sets no bound on the exchange: whoever calls it does."""
 
-    async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
-        """Send one request, once. Redirects are answers.
+    async def post(
+        self, url: str, headers: Mapping[str, str], content: bytes, *, leave_within_s: float = math.inf
+    ) -> Answer:
+        """Send one request, once, within so many seconds or not at all. Redirects are answers.
 
         Raises:
             httpx.ConnectError: No connection was made: nothing left.
@@ -75,16 +78,20 @@ class HonestTransport(httpx.AsyncBaseTransport):
         self._max_connections = max_connections
         self._way = lru_cache(maxsize=10_000)(_way)  # a URL for each phone number; 0.7 KiB each
         # A timer for each request costs CPU. This one runs only while there is no connection.
+        self._connect_s = math.inf if connect_s is None else connect_s
         self._connect_only = aiohttp.ClientTimeout(total=None, connect=connect_s)
         self._opened: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
+    async def post(
+        self, url: str, headers: Mapping[str, str], content: bytes, *, leave_within_s: float = math.inf
+    ) -> Answer:
         """Send one request, once, and read its whole answer. Redirects are answers.
 
         Args:
             url: Parsed once: there is one a phone number.
             headers: All but those that follow from the URL and the content.
             content: The body.
+            leave_within_s: Bound on the wait for a place and a connection, in seconds, where it is the shorter one.
 
         Raises:
             httpx.ConnectError: No connection was made: nothing left.
@@ -92,9 +99,11 @@ class HonestTransport(httpx.AsyncBaseTransport):
             httpx.ProxyError: The proxy refused to lead there: nothing left.
             httpx.ReadError: The connection broke after the request may have left.
         """
-        response, body = await self._exchange(
-            "POST", self._way(url), headers=headers, data=content, timeout=self._connect_only
-        )
+        timeout = self._connect_only
+        if leave_within_s < self._connect_s:
+            # Without its threshold aiohttp would round a bound above 5 s up to a whole second.
+            timeout = aiohttp.ClientTimeout(total=None, connect=leave_within_s, ceil_threshold=leave_within_s)
+        response, body = await self._exchange("POST", self._way(url), headers=headers, data=content, timeout=timeout)
         try:
             body = _unpacked(response, body)
         except httpx.DecodingError:

@@ -104,12 +104,13 @@ class World:
         self.provider = FakeProvider(error)
         self.ledger = FakeLedger(*claims)
         self.now = NOW
+        self.meta = OverHttpx(httpx.MockTransport(self._answer))
         self._times = iter(range(100))
         self._processor = MessageProcessor(
             credentials=self.provider,
             ledger=self.ledger,
             graph=GraphClient(
-                OverHttpx(httpx.MockTransport(self._answer)),
+                self.meta,
                 base_url="https://graph.example",
                 version="v26.0",
                 timeout_s=10,

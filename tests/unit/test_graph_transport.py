@@ -420,6 +420,25 @@ async def test_a_post_that_hangs_while_it_connects_is_a_connect_timeout() -> Non
         await transport.aclose()
 
 
+@pytest.mark.parametrize("connect_s", [None, 60])
+async def test_a_post_that_must_leave_soon_waits_no_longer_for_a_connection(connect_s: float | None) -> None:
+    transport = HonestTransport(1, connect_s=connect_s)
+    async with Server(never_shakes_hands) as port:
+        with pytest.raises(httpx.ConnectTimeout):
+            async with asyncio.timeout(2):
+                await transport.post(f"https://127.0.0.1:{port}/", {}, BODY, leave_within_s=0.02)
+        await transport.aclose()
+
+
+async def test_a_post_that_has_time_waits_as_long_for_a_connection_as_any_other() -> None:
+    transport = HonestTransport(1, connect_s=0.02)
+    async with Server(never_shakes_hands) as port:
+        with pytest.raises(httpx.ConnectTimeout):
+            async with asyncio.timeout(2):
+                await transport.post(f"https://127.0.0.1:{port}/", {}, BODY, leave_within_s=86_400)
+        await transport.aclose()
+
+
 async def test_the_worker_gives_a_connect_less_time_than_the_whole_exchange() -> None:
     settings = Settings(tenant_service_url="http://tenants.invalid", meta_api_timeout_ms=400)
     transport = _build(settings).graph_http

@@ -13,13 +13,13 @@ from stream.meta.client import GraphClient
 _send, _decode = GraphClient.send, messages.decode
 
 
-async def send(client: GraphClient, phone_number_id: Any, access_token: str, payload: bytes) -> Any:
+async def send(client: GraphClient, phone_number_id: Any, access_token: str, payload: bytes, **options: Any) -> Any:
     """Fail, or never return, for a payload that asks for it."""
     if b"poison" in payload:
         raise RuntimeError("nobody foresaw this")
     if b"stuck" in payload:
         await asyncio.Event().wait()
-    return await _send(client, phone_number_id, access_token, payload)
+    return await _send(client, phone_number_id, access_token, payload, **options)
 
 
 def decode(body: bytes, *args: Any, **options: Any) -> messages.OutboundMessage:

@@ -11,6 +11,8 @@ The id says how the service behaves, so that a test needs no set-up:
   expired-...             always a token that Meta takes as expired
   rotating-...            an expired token on the first fetch, a good one afterwards
   flaky-...               503 for the first two fetches
+  broken-...              always 500
+  hanging-...             never an answer
   notoken-...             200 without a token
   slow-...                the answer takes a second
   ...-shape2 to -shape4   the other shapes of the answer that deployments use
@@ -38,7 +40,7 @@ PHONE_NUMBER_ID = "100000001"
 SLOW_SECONDS = 1.0
 FLAKY_FETCHES = 2
 
-REFUSALS = {"missing-": (404, "tenant not found"), "suspended-": (403, "tenant suspended")}
+REFUSALS = {"missing-": (404, "tenant not found"), "suspended-": (403, "tenant suspended"), "broken-": (500, "a bug")}
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class TenantService(SimulatedServer):
         self.fetches[tenant_id] += 1
         self.requests.append(Fetch(time.monotonic(), tenant_id, request.path_qs, dict(request.headers)))
         await asyncio.sleep(self.delay + (SLOW_SECONDS if tenant_id.startswith("slow-") else 0))
+        if tenant_id.startswith("hanging-"):
+            await asyncio.Event().wait()
         if self.down:
             return reset_connection(request)
         return self._refuse(request, tenant_id) or web.json_response(self._credentials(tenant_id))

@@ -81,7 +81,9 @@ def _build(settings: Settings) -> Worker:
     instruments = Instruments(tenants=settings.metrics_tenants)
     refused = instruments.counter("redis_refused_total")
     redis = RedisLink(connect(settings.redis_url.get_secret_value()), on_refused=refused.inc)
-    tenant_http = httpx.AsyncClient(transport=HonestTransport(settings.rabbitmq_prefetch), timeout=None)  # noqa: S113 - the client bounds each attempt
+    # Half of the connections is for fetches that a message waits for, half for those that go on without one.
+    tenant_transport = HonestTransport(2 * settings.rabbitmq_prefetch)
+    tenant_http = httpx.AsyncClient(transport=tenant_transport, timeout=None)  # noqa: S113 - the client bounds each attempt
     connect_s = settings.meta_api_timeout_ms / 1000 * CONNECT_SHARE
     graph_http = HonestTransport(settings.rabbitmq_prefetch, connect_s=connect_s)
     retry = RetryHandler(
@@ -236,7 +238,7 @@ def _credentials(settings: Settings, redis: RedisLink, http: httpx.AsyncClient) 
         retry=RetryHandler(),
     )
     cache = CredentialCache(redis, CredentialCodec(settings.fernet_keys))
-    return CredentialProvider(cache, client, timeout_s=timeout_s)
+    return CredentialProvider(cache, client, timeout_s=timeout_s, places=settings.rabbitmq_prefetch)
 
 
 def _broker(settings: Settings) -> RabbitBroker:

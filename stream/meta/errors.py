@@ -502,8 +502,8 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
     ErrorRule(
         "TENANT_SERVICE_UNAVAILABLE",
         Scope.PLATFORM,
-        "The Tenant Service did not answer, failed, or refused this worker's own token, three times in a row.",
-        "Bring the Tenant Service back, or correct TENANT_SERVICE_TOKEN; messages wait meanwhile.",
+        "The Tenant Service did not answer for this tenant, failed, or refused this worker's own token.",
+        "Bring the service or the tenant's record back, or correct TENANT_SERVICE_TOKEN; messages wait meanwhile.",
         retry=RetryRule(Budget.TENANT_SERVICE),
         alert=True,
     ),

@@ -76,8 +76,8 @@ class TenantServiceClient:
         self._retry = retry
         self._clock = clock
 
-    async def fetch(self, tenant_id: TenantId) -> Credentials:
-        """Ask the Tenant Service.
+    async def fetch(self, tenant_id: TenantId, attempts: int = ATTEMPTS) -> Credentials:
+        """Ask the Tenant Service, this many times at most.
 
         Raises:
             TenantNotFound: HTTP 404.
@@ -91,7 +91,7 @@ class TenantServiceClient:
 
         return await self._retry.execute_with_retry(
             lambda: self._fetch_once(tenant_id),
-            max_retries=ATTEMPTS - 1,
+            max_retries=attempts - 1,
             base_delay_s=1.0,
             classifier=lambda error: isinstance(error, TenantServiceUnavailable),
             on_retry=on_retry,

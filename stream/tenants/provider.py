@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from stream.contract.identifiers import TenantId
 from stream.redis_link import RedisAway
+from stream.retry import RetryHandler
 from stream.tenants.cache import CredentialCache
 from stream.tenants.client import ATTEMPTS, TenantServiceClient
 from stream.tenants.credentials import Credentials, TenantServiceUnavailable
+from stream.tenants.struggles import Struggles
 
 log = structlog.get_logger(__name__)
 
 PATIENCE_S: Final = 2.0  # a healthy Tenant Service answers in a fraction of it
+GLANCE_S: Final = 0.25  # and mostly within this
 POLL_S: Final = 0.05  # a fetch by another replica usually takes a few of these
 BACKOFF_ALLOWANCE_S: Final = 6.0  # the waits between attempts: 1 + 2 s, each with up to 1 s of jitter, and a margin
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A fetch on its way.
+
+    Attributes:
+        task: What it will say.
+        started: When it began, in the provider's seconds.
+        patience_s: How long messages wait for it, from its start.
+        passengers: Messages that wait for it now.
+    """
+
+    task: asyncio.Task[Credentials]
+    started: float
+    patience_s: float
+    passengers: int = 0
 
 
 class CredentialProvider:
@@ -27,15 +51,23 @@ class CredentialProvider:
     Concurrent misses for a tenant join one task in this process; across replicas a lease in Redis lets one fetch while
     the others watch the cache. A lease outlives the longest fetch, so a replica that died in it delays nobody for long.
 
-    A message waits only a moment for a fetch, because it holds a place that a message of another tenant could use; then
-    it waits on the broker and the fetch goes on. Once the Tenant Service has been found slow or away, messages that
-    need it wait on the broker at once, and one fetch at a time finds out whether it is back.
+    A message that waits for a fetch holds a place that a message of another tenant could use. So it waits a moment
+    only, then it waits on the broker, and the fetch goes on without it. When half of the places are held like that,
+    further messages wait for a glance only; for a tenant whose record is known to struggle they do not wait, but for
+    one that starts the next fetch and may see at a glance that it works again. While the service itself struggles, one
+    fetch at a time finds out whether it is back; one more may be that of a tenant whose record struggled before, so
+    that neither kind stands in the other's way.
 
     Args:
         cache: The shared cache.
         client: The Tenant Service.
         timeout_s: Bound on one attempt of the client, in seconds.
+        places: Messages in flight at most. As many fetches may go on for which no message waits; the oldest is given up
+            for a further one.
         patience_s: How long a message waits for a fetch, in seconds.
+        glance_s: How long it waits where it should hardly wait, in seconds.
+        retry: Computes the pause before the next fetch for a tenant whose record struggles.
+        clock: Seconds.
     """
 
     def __init__(
@@ -44,14 +76,21 @@ class CredentialProvider:
         client: TenantServiceClient,
         *,
         timeout_s: float,
+        places: int,
         patience_s: float = PATIENCE_S,
+        glance_s: float = GLANCE_S,
+        retry: RetryHandler | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cache = cache
         self._client = client
         self._lease_s = ATTEMPTS * timeout_s + BACKOFF_ALLOWANCE_S
+        self._places = places
         self._patience_s = patience_s
-        self._flights: dict[TenantId, asyncio.Task[Credentials]] = {}
-        self._struggling = False
+        self._glance_s = glance_s
+        self._flights: dict[TenantId, _Flight] = {}  # the oldest first
+        self._clock = clock
+        self._struggles = Struggles(retry or RetryHandler(), clock)
 
     async def get(self, tenant_id: TenantId) -> Credentials:
         """The tenant's credentials.
@@ -61,18 +100,12 @@ class CredentialProvider:
         """
         if (cached := await self._cache.get(tenant_id)) is not None:
             return cached
-        if self._struggling and self._flights:
-            raise TenantServiceUnavailable("the Tenant Service is slow or away; another fetch is finding out")
-        flight = self._flights.get(tenant_id)
-        if flight is None:
-            flight = self._flights[tenant_id] = asyncio.create_task(self._fetch(tenant_id))
-            flight.add_done_callback(lambda done: self._landed(tenant_id, done))
-        try:
-            # One caller that gives up or is cancelled must not take the fetch away from the others.
-            return await asyncio.wait_for(asyncio.shield(flight), self._patience_s)
-        except TimeoutError:
-            self._note(struggling=True)
-            raise TenantServiceUnavailable(f"no credentials within {self._patience_s:g} s; the fetch goes on") from None
+        flight = self._flights.get(tenant_id) or self._start(tenant_id)
+        await self._wait(flight)
+        if flight.task.done() and not flight.task.cancelled():
+            return flight.task.result()
+        self._give_up_oldest()
+        raise TenantServiceUnavailable("no credentials within the time that a message waits; the fetch goes on")
 
     def read(self, tenant_id: TenantId, entry: bytes | None) -> Credentials | None:
         """Read an entry that the caller got from Redis along with something else; `None` if it cannot be used."""
@@ -82,42 +115,87 @@ class CredentialProvider:
         """Drop credentials that Meta refused, unless another replica has already replaced them."""
         await self._cache.invalidate(tenant_id, failed_token=failed_token)
 
-    async def _fetch(self, tenant_id: TenantId) -> Credentials:
+    def _start(self, tenant_id: TenantId) -> _Flight:
+        """Start a fetch, if one may begin now.
+
+        Raises:
+            TenantServiceUnavailable: The tenant's record has failed just now, or the service itself is struggling.
+        """
+        struggling = tenant_id in self._struggles
+        if (reason := self._struggles.pause(tenant_id)) is not None:
+            raise TenantServiceUnavailable(f"{reason}; it is asked again in a moment")
+        if self._struggles.everywhere and any((other in self._struggles) is struggling for other in self._flights):
+            raise TenantServiceUnavailable("the Tenant Service is slow or away; another fetch is finding out")
+        # A record known to struggle has its pauses between fetches, instead of the client's within one.
+        attempts = 1 if struggling and not self._struggles.everywhere else ATTEMPTS
+        task = asyncio.create_task(self._fetch(tenant_id, attempts))
+        flight = _Flight(task, self._clock(), self._glance_s if struggling else self._patience_s)
+        self._flights[tenant_id] = flight
+        overdue = asyncio.get_running_loop().call_later(self._patience_s, self._overdue, tenant_id, flight)
+        task.add_done_callback(lambda _: self._landed(tenant_id, flight, overdue))
+        return flight
+
+    async def _wait(self, flight: _Flight) -> None:
+        """Wait for a fetch while a message may; a caller that is cancelled takes it away from nobody."""
+        left_s = flight.started + flight.patience_s - self._clock()
+        if 2 * sum(each.passengers for each in self._flights.values()) >= self._places:
+            left_s = min(left_s, self._glance_s)
+        if left_s <= 0:
+            return
+        flight.passengers += 1
+        try:
+            await asyncio.wait({flight.task}, timeout=left_s)
+        finally:
+            flight.passengers -= 1
+
+    def _give_up_oldest(self) -> None:
+        """Of the fetches that no message waits for, keep as many as there are places."""
+        alone = [each.task for each in self._flights.values() if not (each.passengers or each.task.cancelling())]
+        if len(alone) > self._places:
+            alone[0].cancel()
+
+    async def _fetch(self, tenant_id: TenantId, attempts: int) -> Credentials:
         owner = uuid.uuid4().hex
         try:
             if (fetched_elsewhere := await self._lead(tenant_id, owner)) is not None:
                 return fetched_elsewhere
-        except RedisAway:
-            return await self._fetch_and_store(tenant_id)
-        try:
-            return await self._fetch_and_store(tenant_id)
+            credentials = await self._client.fetch(tenant_id, attempts)
+            await self._cache.set(credentials)
+            return credentials
         finally:
             await self._cache.release(tenant_id, owner)
 
     async def _lead(self, tenant_id: TenantId, owner: str) -> Credentials | None:
         """Wait until this replica holds the lease (`None`) or another one has filled the cache."""
-        while True:
-            leading = await self._cache.lease(tenant_id, owner, int(self._lease_s * 1000))
-            if (cached := await self._cache.get(tenant_id)) is not None:
-                if leading:
-                    await self._cache.release(tenant_id, owner)
-                return cached
-            if leading:
-                return None
-            await asyncio.sleep(POLL_S)
+        try:
+            while True:
+                leading = await self._cache.lease(tenant_id, owner, int(self._lease_s * 1000))
+                if (cached := await self._cache.get(tenant_id)) is not None or leading:
+                    return cached
+                await asyncio.sleep(POLL_S)
+        except RedisAway:
+            return None
 
-    async def _fetch_and_store(self, tenant_id: TenantId) -> Credentials:
-        credentials = await self._client.fetch(tenant_id)
-        await self._cache.set(credentials)
-        return credentials
+    def _overdue(self, tenant_id: TenantId, flight: _Flight) -> None:
+        with self._telling():
+            self._struggles.slow(tenant_id, flight.started)
 
-    def _landed(self, tenant_id: TenantId, flight: asyncio.Task[Credentials]) -> None:
+    def _landed(self, tenant_id: TenantId, flight: _Flight, overdue: asyncio.TimerHandle) -> None:
         del self._flights[tenant_id]
-        if not flight.cancelled():
-            # Any answer of the service, a refusal too, says that it is there.
-            self._note(struggling=isinstance(flight.exception(), TenantServiceUnavailable))
+        overdue.cancel()
+        error = None if flight.task.cancelled() else flight.task.exception()
+        with self._telling():
+            if flight.task.cancelled():
+                self._struggles.failed(tenant_id, flight.started, "no answer, and its fetch had to make room")
+            elif isinstance(error, TenantServiceUnavailable):
+                self._struggles.failed(tenant_id, flight.started, str(error))
+            else:
+                self._struggles.answered(tenant_id)
 
-    def _note(self, *, struggling: bool) -> None:
-        if struggling != self._struggling:
-            self._struggling = struggling
-            log.warning("tenant_service_struggling" if struggling else "tenant_service_back")
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Log when the service itself begins to struggle, and when it is back."""
+        before = self._struggles.everywhere
+        yield
+        if self._struggles.everywhere != before:
+            log.warning("tenant_service_back" if before else "tenant_service_struggling")

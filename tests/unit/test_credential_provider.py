@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import structlog
 
 from stream.contract.identifiers import TenantId
+from stream.retry import RetryHandler
 from stream.tenants.cache import LEASE_PREFIX
-from stream.tenants.client import TenantServiceClient
+from stream.tenants.client import ATTEMPTS, TenantServiceClient
 from stream.tenants.credentials import CredentialError, Credentials, TenantNotFound, TenantServiceUnavailable
 from stream.tenants.provider import CredentialProvider
+from stream.tenants.struggles import SEVERAL
 from tests.unit.doubles import Clock, FakeRedis, credential_cache
 
 ACME, OTHER = TenantId("acme"), TenantId("other")
@@ -23,16 +25,27 @@ class FakeClient(TenantServiceClient):
         self.clock = clock
         self.let = asyncio.Event()
         self.let.set()
+        self.end = asyncio.Event()
         self.asked: list[str] = []
+        self.attempts: list[int] = []
         self.error: CredentialError | None = None
+        self.broken: dict[str, CredentialError | None] = {}  # None: no answer at all
 
-    async def fetch(self, tenant_id: TenantId) -> Credentials:
+    async def fetch(self, tenant_id: TenantId, attempts: int = ATTEMPTS) -> Credentials:
         self.asked.append(tenant_id)
+        self.attempts.append(attempts)
         number = len(self.asked)
         await self.let.wait()
+        if tenant_id in self.broken:
+            await self.fail(self.broken[tenant_id])
         if self.error is not None:
             raise self.error
         return Credentials(tenant_id, f"token-{number}", cached_at=self.clock.now, ttl_ms=900_000)
+
+    async def fail(self, error: CredentialError | None) -> None:
+        if error is not None:
+            raise error
+        await self.end.wait()
 
 
 class World:
@@ -43,14 +56,39 @@ class World:
         self.redis = FakeRedis(self.clock)
         self.client = FakeClient(self.clock)
 
-    def replica(self, patience_s: float = 5) -> CredentialProvider:
-        cache = credential_cache(self.redis, self.clock)
-        return CredentialProvider(cache, self.client, timeout_s=5, patience_s=patience_s)
+    def replica(self, patience_s: float = 5, *, places: int = 200) -> CredentialProvider:
+        return CredentialProvider(
+            credential_cache(self.redis, self.clock),
+            self.client,
+            timeout_s=5,
+            places=places,
+            patience_s=patience_s,
+            glance_s=0.01,
+            retry=RetryHandler(draw=lambda: 0.0),
+            clock=self.clock,
+        )
+
+    def leases(self) -> set[str]:
+        """Where somebody fetches."""
+        return {key for key in self.redis.entries if key.startswith(LEASE_PREFIX)}
+
+    async def refused(self, provider: CredentialProvider, *tenants: str) -> list[str]:
+        """Ask for these one after the other; returns what each was refused with."""
+        reasons = []
+        for tenant in tenants:
+            with pytest.raises(TenantServiceUnavailable) as caught:
+                await provider.get(TenantId(tenant))
+            reasons.append(str(caught.value))
+        return reasons
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+async def world() -> AsyncIterator[World]:
+    own = World()
+    yield own
+    own.client.let.set()
+    own.client.end.set()
+    await turns()
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +166,7 @@ async def test_a_failure_is_shared_by_all_that_waited_and_by_nobody_later(world:
     assert failures == [error] * 10
     assert world.client.asked == ["acme"]
     world.client.error = None
+    world.clock.now += 1
     assert (await provider.get(ACME)).access_token == "token-2"
 
 
@@ -147,7 +186,7 @@ async def test_the_lease_is_given_back_after_success_and_after_failure(world: Wo
     world.client.error = TenantNotFound("404")
     with pytest.raises(TenantNotFound):
         await world.replica().get(OTHER)
-    assert not [key for key in world.redis.entries if key.startswith(LEASE_PREFIX)]
+    assert world.leases() == set()
 
 
 async def test_when_the_leader_fails_the_next_replica_tries_for_itself(world: World) -> None:
@@ -200,13 +239,78 @@ async def test_a_message_waits_only_a_moment_and_the_fetch_goes_on_without_it(wo
     assert world.client.asked == ["acme"]
 
 
-async def test_while_the_service_is_slow_one_fetch_finds_out_and_the_others_wait_on_the_broker(world: World) -> None:
+async def test_a_broken_record_keeps_no_other_tenant_waiting(world: World) -> None:
+    world.client.broken = {"broken": TenantServiceUnavailable("HTTP 500"), "hanging": None}
+    provider = world.replica(patience_s=0.01)
+    for healthy in map(str, range(20)):
+        await world.refused(provider, "broken", "hanging")
+        assert (await provider.get(TenantId(healthy))).tenant_id == healthy
+
+
+async def test_a_record_that_failed_is_asked_again_after_a_pause_and_told_of_until_then(world: World) -> None:
+    world.client.broken = {"acme": TenantServiceUnavailable("HTTP 500")}
+    provider = world.replica()
+    for pause in (1, 2, 4):
+        assert await world.refused(provider, "acme") == ["HTTP 500"]
+        world.clock.now += pause - 0.1
+        assert await world.refused(provider, "acme") == ["HTTP 500; it is asked again in a moment"]
+        world.clock.now += 0.1
+    assert world.client.attempts == [ATTEMPTS, 1, 1]
+    world.client.broken.clear()
+    assert (await provider.get(ACME)).tenant_id == ACME
+
+
+async def test_a_message_waits_from_the_start_of_a_fetch_and_not_from_its_own(world: World) -> None:
+    world.client.let.clear()
+    provider = world.replica(patience_s=60)
+    first = asyncio.create_task(provider.get(ACME))
+    await turns()
+    world.clock.now += 60
+    async with asyncio.timeout(1):
+        await world.refused(provider, "acme")
+    first.cancel()
+
+
+async def test_while_half_of_the_places_wait_for_fetches_further_messages_wait_for_a_glance_only(world: World) -> None:
+    world.client.let.clear()
+    provider = world.replica(patience_s=60, places=4)
+    patient = [asyncio.create_task(provider.get(tenant)) for tenant in (ACME, OTHER)]
+    await turns()
+    async with asyncio.timeout(1):
+        await world.refused(provider, "third", "fourth")
+    assert not any(task.done() for task in patient)
+    world.client.let.set()
+    await asyncio.gather(*patient)
+    assert (await provider.get(TenantId("third"))).access_token == "token-3"  # its fetch went on
+
+
+async def test_fetches_that_no_message_waits_for_are_bounded_and_the_oldest_makes_room(world: World) -> None:
+    world.client.broken = dict.fromkeys(("first", "second", "third"))
+    provider = world.replica(patience_s=0.01, places=2)
+    await world.refused(provider, "first", "second")
+    before = world.leases()
+    await provider.get(ACME)
+    await world.refused(provider, "third")
+    await turns()
+    assert (len(before), len(world.leases()), len(world.leases() - before)) == (2, 2, 1)
+    assert await world.refused(provider, "first") == [
+        "no answer, and its fetch had to make room; it is asked again in a moment"
+    ]
+
+
+async def test_while_the_service_itself_struggles_one_fetch_finds_out_and_the_others_wait_on_the_broker(
+    world: World,
+) -> None:
     provider = world.replica(patience_s=0.01)
     world.client.let.clear()
-    for tenant in (ACME, OTHER, ACME):
-        with pytest.raises(TenantServiceUnavailable):
-            await provider.get(tenant)
-    assert world.client.asked == ["acme"]
-    world.client.let.set()
-    await turns()
+    several = [f"tenant-{number}" for number in range(SEVERAL)]
+    await world.refused(provider, *several)
+    with structlog.testing.capture_logs() as lines:
+        finding = asyncio.create_task(provider.get(ACME))
+        await turns()
+        (reason,) = await world.refused(provider, "other")
+        assert "another fetch is finding out" in reason
+        world.client.let.set()
+        await finding
+    assert [line["event"] for line in lines] == ["tenant_service_back"]
     assert (await provider.get(OTHER)).tenant_id == OTHER

@@ -49,7 +49,13 @@ async def test_the_id_chooses_the_shape_of_the_answer(client: httpx.AsyncClient,
 
 @pytest.mark.parametrize(
     ("tenant_id", "statuses"),
-    [("missing-a", [404, 404]), ("suspended-a", [403]), ("flaky-a", [503, 503, 200]), ("status-suspended-a", [200])],
+    [
+        ("missing-a", [404, 404]),
+        ("suspended-a", [403]),
+        ("broken-a", [500] * 3),
+        ("flaky-a", [503, 503, 200]),
+        ("status-suspended-a", [200]),
+    ],
 )
 async def test_the_id_chooses_the_http_status(client: httpx.AsyncClient, tenant_id: str, statuses: list[int]) -> None:
     assert [(await client.get(path(tenant_id))).status_code for _ in statuses] == statuses
@@ -115,3 +121,8 @@ async def test_any_text_is_a_tenant_with_a_token_that_a_header_can_carry(
     assert token_of(answer) == service.token(tenant_id)
     assert service.token(tenant_id).isascii()
     assert " " not in service.token(tenant_id)
+
+
+async def test_the_id_chooses_silence(client: httpx.AsyncClient) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        await client.get(path("hanging-a"), timeout=0.1)

@@ -158,6 +158,13 @@ async def test_what_may_pass_is_tried_three_times_with_backoff(answer: object) -
     assert world.sleeps.asked == [1, 2]
 
 
+async def test_it_is_tried_as_often_as_is_asked_for() -> None:
+    world = World(500)
+    with pytest.raises(TenantServiceUnavailable):
+        await world.client.fetch(TenantId("acme"), attempts=1)
+    assert (len(world.requests), world.sleeps.asked) == (1, [])
+
+
 @pytest.mark.parametrize("answer", TRANSIENT, ids=repr)
 async def test_what_has_passed_costs_no_message(answer: object) -> None:
     world = World(answer, answer, TOKEN)

@@ -7,7 +7,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -19,6 +19,7 @@ from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDou
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
 from stream.delivery.routes import route_for
+from stream.delivery.tries import Ended, Expired, Try
 from stream.meta.client import Accepted, GraphClient
 from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Certainty, Failure, GraphError
@@ -42,52 +43,6 @@ _CREDENTIAL_FAILURES: dict[type[CredentialError], str] = {
     CredentialsInvalid: "CREDENTIALS_INVALID",
     TenantServiceUnavailable: "TENANT_SERVICE_UNAVAILABLE",
 }
-
-
-@dataclass(slots=True)
-class _Try:
-    """One try, while it lasts.
-
-    Attributes:
-        message: What is to be sent.
-        key: Its place in the ledger.
-        owner: This try's name there.
-        send_again: Whether a message in doubt may be sent again.
-        sends: Requests made to Meta.
-        token: The token of the last one.
-        refused: What Meta said to the first one, when it refused its token.
-        claimed: The ledger says `sending` for this try, or may: its end must be recorded.
-        in_request: A request may have left, and its answer has not come.
-        after_unknown: An earlier send may have been delivered too.
-    """
-
-    message: OutboundMessage
-    key: str
-    owner: str
-    send_again: bool
-    sends: int = 0
-    token: str = field(default="", repr=False)
-    refused: str = ""
-    claimed: bool = False
-    in_request: bool = False
-    after_unknown: bool = False
-
-    @property
-    def certainty(self) -> Certainty:
-        """What is known when the try breaks off here."""
-        return Certainty.UNKNOWN if self.in_request else Certainty.NOT_SENT
-
-
-class _Ended(Exception):  # noqa: N818 - not an error: the try needs no send
-    """The ledger says that nothing is to be sent now."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__()
-        self.outcome = outcome
-
-
-class _Expired(Exception):  # noqa: N818 - a verdict on the message
-    """Its validity has ended."""
 
 
 class MessageProcessor:
@@ -131,12 +86,12 @@ class MessageProcessor:
         """Deliver the message, or say why not. Raises nothing: what nobody foresaw is an outcome too."""
         started = self._monotonic()
         send_again = (message.instructions.on_unknown or self._on_unknown) == "retry"
-        current = _Try(message, self._ledger.key(message), f"{self._process}:{next(self._tries)}", send_again)
+        current = Try(message, self._ledger.key(message), f"{self._process}:{next(self._tries)}", send_again)
         try:
             async with asyncio.timeout(self._bound_s):
                 route_for(message)
                 accepted = await self._send(current)
-        except _Ended as ended:
+        except Ended as ended:
             return ended.outcome
         except Exception as error:  # noqa: BLE001 - logged and classified there; a try ends in an outcome
             failure = self._failure(error, current)
@@ -148,7 +103,7 @@ class MessageProcessor:
         await self._give_up_claim(current, failure)
         return Failed(failure, self._monotonic() - started, current.sends, current.after_unknown)
 
-    async def _send(self, current: _Try) -> Accepted:
+    async def _send(self, current: Try) -> Accepted:
         """Send; if Meta refuses the credentials, fetch them anew and send once more, at once."""
         try:
             return await self._send_once(current)
@@ -160,7 +115,7 @@ class MessageProcessor:
         await self._credentials.forget(current.message.tenant_id, current.token)
         return await self._send_once(current)
 
-    async def _send_once(self, current: _Try) -> Accepted:
+    async def _send_once(self, current: Try) -> Accepted:
         message = current.message
         credentials = await self._admit(current)
         left_s = self._left_s(message)
@@ -184,13 +139,13 @@ class MessageProcessor:
             span.answered(status)
         return accepted
 
-    async def _admit(self, current: _Try) -> Credentials:
+    async def _admit(self, current: Try) -> Credentials:
         """Claim the message and get its tenant's credentials: one call to Redis, unless they must be fetched.
 
         Raises:
-            _Ended: It was sent before, is being sent, or must not be sent again.
+            Ended: It was sent before, is being sent, or must not be sent again.
             CredentialError: No credentials.
-            _Expired: Its validity has ended, and it is not worth asking for credentials.
+            Expired: Its validity has ended, and it is not worth asking for credentials.
         """
         tenant_id = current.message.tenant_id
         started = time.perf_counter()
@@ -212,14 +167,14 @@ class MessageProcessor:
             More than 0, in seconds.
 
         Raises:
-            _Expired: Its validity has ended.
+            Expired: Its validity has ended.
         """
         left_s = (message.validity.ends - self._now()).total_seconds()
         if left_s <= 0:
-            raise _Expired
+            raise Expired
         return left_s
 
-    async def _claim(self, current: _Try, *, need_credentials: bool) -> Claim:
+    async def _claim(self, current: Try, *, need_credentials: bool) -> Claim:
         with tracing.span("claim", current.message.tenant_id):
             return await self._ledger.claim(
                 current.key,
@@ -229,18 +184,18 @@ class MessageProcessor:
                 need_credentials=need_credentials,
             )
 
-    def _take(self, claim: Claim, current: _Try) -> Credentials | None:
+    def _take(self, claim: Claim, current: Try) -> Credentials | None:
         match claim:
             case NoCredentials(recorded):
                 current.claimed = current.claimed or recorded
                 return None
             case AlreadySent(first, after_unknown):
-                raise _Ended(Duplicate(first, after_unknown))
+                raise Ended(Duplicate(first, after_unknown))
             case BeingSent(left_s):
-                raise _Ended(Busy(left_s))
+                raise Ended(Busy(left_s))
             case InDoubt(replica):
                 detail = f"replica {replica} sent it and no answer is known"
-                raise _Ended(Failed(Failure.of("OUTCOME_UNKNOWN", detail, Certainty.UNKNOWN)))
+                raise Ended(Failed(Failure.of("OUTCOME_UNKNOWN", detail, Certainty.UNKNOWN)))
             case Granted(entry, replica, recorded):
                 current.claimed = current.claimed or recorded
                 if replica is not None and not current.after_unknown:
@@ -249,12 +204,12 @@ class MessageProcessor:
                     log.warning("sending_again_after_unknown_outcome", firstReplica=replica, **who)
                 return self._credentials.read(current.message.tenant_id, entry) if entry else None
 
-    def _failure(self, error: Exception, current: _Try) -> Failure:
+    def _failure(self, error: Exception, current: Try) -> Failure:
         """What an exception means for the message."""
         match error:
             case InvalidMessage():
                 failure = Failure.of("INVALID_MESSAGE", str(error))
-            case _Expired():
+            case Expired():
                 failure = Failure.of("MESSAGE_EXPIRED", current.refused)
             case CredentialError():
                 failure = Failure.of(_CREDENTIAL_FAILURES[type(error)], str(error))
@@ -270,7 +225,7 @@ class MessageProcessor:
             return replace(failure, rule=ERROR_TABLE["OUTCOME_UNKNOWN"])
         return failure
 
-    async def _give_up_claim(self, current: _Try, failure: Failure) -> None:
+    async def _give_up_claim(self, current: Try, failure: Failure) -> None:
         if not current.claimed:
             return
         if failure.certainty is Certainty.UNKNOWN:

@@ -1,8 +1,9 @@
-"""A name in front of a server: it leads where a test says, and it can lose answers."""
+"""A name in front of a server: it leads where a test says, it can lose answers, and cut before a word gets through."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -12,17 +13,23 @@ READ_BYTES = 65_536
 class _Connection:
     """One connection through the name.
 
+    Args:
+        stops: Whether the connection ends before these bytes of the client reach the server.
+
     Attributes:
         mute: Its answers are lost: the server gets what is asked, and nothing comes back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stops: Callable[[bytes], bool]) -> None:
         self.mute = False
+        self._stops = stops
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         """Carry bytes one way until that way ends, then close the other side."""
         with suppress(OSError):
             while content := await reader.read(READ_BYTES):
+                if not answers and self._stops(content):
+                    break
                 if not (answers and self.mute):
                     writer.write(content)
                     await writer.drain()
@@ -39,6 +46,9 @@ class Forwarder:
     def __init__(self, target: int) -> None:
         self.target = target
         self.accepted = 0  # connections so far
+        self.cuts = 0  # connections that ended at the word
+        self._word = b""
+        self._cuts_left = 0
         self._open: set[_Connection] = set()
         self._server: asyncio.Server
 
@@ -59,9 +69,20 @@ class Forwarder:
         for connection in self._open:
             connection.mute = True
 
+    def cut_before(self, word: bytes, times: int) -> None:
+        """End each of the next connections on which the client says a word, and do not let it through."""
+        self._word, self._cuts_left = word, times
+
+    def _stops(self, content: bytes) -> bool:
+        if not self._cuts_left or self._word not in content:
+            return False
+        self._cuts_left -= 1
+        self.cuts += 1
+        return True
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        connection = _Connection()
+        connection = _Connection(self._stops)
         self._open.add(connection)
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target)

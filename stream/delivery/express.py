@@ -28,7 +28,7 @@ from pamqp.header import ContentHeader
 
 CONFIRM_TIMEOUT_S: Final = 5.0  # a broker that is well confirms in milliseconds, one that is frozen not for minutes
 SWEEP_S: Final = 1.0  # between looks for confirmations that do not come: cheaper than a timer for each
-OPEN_TIMEOUT_S: Final = 5.0  # for a channel, which a broker that is well opens in milliseconds
+OPEN_TIMEOUT_S: Final = 5.0  # between looks whether the connection still lives, while a channel does not open
 FLUSH_S: Final = 2.0  # a broker that takes nothing must not hold a stop back
 FULL_QUEUE_S: Final = 0.01  # until the next look at a queue of frames that is full: the broker takes nothing
 
@@ -62,7 +62,6 @@ class ExpressLane:
             ChannelInvalidStateError: The connection that `incoming` came on is lost.
             AMQPError: The broker refused it, or the channel was closed before it could confirm.
             Unanswered: It did not confirm within `CONFIRM_TIMEOUT_S`; noticed up to `SWEEP_S` later. It may still.
-            TimeoutError: No channel within `OPEN_TIMEOUT_S`.
         """
         channel = await self._channel_beside(incoming)
         method = _publish_frame(self._exchange, routing_key, channel.number)
@@ -95,8 +94,7 @@ class ExpressLane:
         if not self._is_on(connection):
             async with self._opening:
                 if not self._is_on(connection):
-                    async with asyncio.timeout(OPEN_TIMEOUT_S):
-                        self._channel = await connection.channel()
+                    self._channel = await open_channel_beside(incoming)
         if _is_gone(self._channel):
             raise ChannelInvalidStateError("the channel for events is closed")
         return self._channel
@@ -136,6 +134,23 @@ def open_channel_of(incoming: AbstractIncomingMessage) -> Any:
     if _is_gone(channel):
         raise ChannelInvalidStateError("the message came on a channel that is closed")
     return channel
+
+
+async def open_channel_beside(incoming: AbstractIncomingMessage) -> Any:
+    """Open a channel for publishing on the connection that a message came on, however long the broker takes for it.
+
+    Raises:
+        ChannelInvalidStateError: The connection is lost: the broker delivers the message again.
+    """
+    while True:
+        connection = open_channel_of(incoming).connection
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                return await connection.channel(publisher_confirms=True, on_return_raises=True)
+        except TimeoutError:
+            continue  # frozen, or short of memory: nothing has been published yet, so nothing is lost by waiting
+        except RuntimeError as error:
+            raise ChannelInvalidStateError(str(error)) from None
 
 
 async def abandon(channel: Any) -> None:

@@ -23,7 +23,7 @@ from pamqp.commands import Basic
 
 from stream.contract import properties as wire
 from stream.contract.republish import Copy
-from stream.delivery.express import OPEN_TIMEOUT_S, open_channel_of
+from stream.delivery.express import OPEN_TIMEOUT_S, open_channel_beside, open_channel_of
 
 CONFIRM_TIMEOUT_S: Final = 30.0  # of a broker that takes what is published; one with an alarm is waited for
 MOST_CHANNELS: Final = 64  # RabbitMQ allows 2,047 a connection; what is published beyond these waits for a free one
@@ -48,7 +48,7 @@ class Handover:
             TimeoutError: No confirm within `CONFIRM_TIMEOUT_S`: a queue may have it or not.
         """
         async with self._places:
-            channel = await self._take(open_channel_of(incoming).connection)
+            channel = self._idle_on(open_channel_of(incoming).connection) or await open_channel_beside(incoming)
             try:
                 await _publish(channel, copy, exchange, routing_key)
             except (PublishError, DeliveryError):
@@ -59,13 +59,9 @@ class Handover:
                 raise
             self._idle.append(channel)
 
-    async def _take(self, connection: Any) -> AbstractChannel:
+    def _idle_on(self, connection: Any) -> AbstractChannel | None:
         self._idle = [each for each in self._idle if each.connection is connection and not each.is_closed]
-        if self._idle:
-            return self._idle.pop()
-        async with asyncio.timeout(OPEN_TIMEOUT_S):
-            opened: AbstractChannel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        return opened
+        return self._idle.pop() if self._idle else None
 
     def _discard(self, channel: AbstractChannel) -> None:
         if channel.is_closed:

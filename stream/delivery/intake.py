@@ -122,14 +122,21 @@ class Intake:
                         f"RabbitMQ's certificate is not trusted ({untrusted.verify_message}): name its CA in "
                         "RABBITMQ_URL with ?cafile=/path/to/ca.crt, and its host as the certificate does"
                     ) from None
-                wait_s = min(0.5 * 2**attempt, LONGEST_WAIT_S)
-                reason = f"{type(error).__name__}: {error}"
-                log.warning("rabbitmq_not_there_yet", attempt=attempt, nextInS=wait_s, error=reason)
-                await asyncio.sleep(wait_s)
+                await _wait_for_broker(attempt, error)
         self.connection.close_callbacks.add(self._lost)
         self.connection.reconnect_callbacks.add(self._reconnected)
-        await self._declare()
+        await self._declare_patiently()
         return self.connection
+
+    async def _declare_patiently(self) -> None:
+        """Declare, and again while a broker that has just started or thawed is not well enough for it."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._declare()
+            except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
+                await _wait_for_broker(attempt, error)
 
     def _lost(self, _connection: object, error: BaseException | None) -> None:
         if not self._stopping:
@@ -140,7 +147,7 @@ class Intake:
         log.warning("rabbitmq_back")
         try:
             await self._declare()
-        except (CannotStart, AMQPError, ChannelInvalidStateError, OSError) as error:
+        except (CannotStart, AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
             log.error("topology_not_declared", error=str(error))
 
     async def watch_consumers(self) -> None:
@@ -169,6 +176,8 @@ class Intake:
         self._stopping = True
         for subscriber in self._subscribers():
             queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001 - see the module's docstring
+            # Or FastStream's own stop would cancel it again, without a bound and on a channel that may be closed.
+            subscriber._consumer_tag = None  # noqa: SLF001
             if queue is None or tag is None or not await self._broker.ping(timeout=0.2):
                 continue
             try:
@@ -180,8 +189,6 @@ class Intake:
                 # A connection that dies under the cancel raises this too. What is in flight must end all the same.
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
-            else:
-                subscriber._consumer_tag = None  # noqa: SLF001 - or FastStream's own stop would cancel it again
 
     def _subscribers(self) -> list[RabbitSubscriber]:
         return [subscriber for subscriber in self._broker.subscribers if isinstance(subscriber, RabbitSubscriber)]
@@ -217,6 +224,13 @@ class Intake:
                 consequence="they are delivered when their time is up; a crash of RabbitMQ may lose some of them",
                 fix="once every replica is of this release, delete the queues whatsapp-delay-00 to -13 when empty",
             )
+
+
+async def _wait_for_broker(attempt: int, error: BaseException) -> None:
+    wait_s = min(0.5 * 2**attempt, LONGEST_WAIT_S)
+    reason = f"{type(error).__name__}: {error}"
+    log.warning("rabbitmq_not_there_yet", attempt=attempt, nextInS=wait_s, error=reason)
+    await asyncio.sleep(wait_s)
 
 
 def _is_consumed(subscriber: RabbitSubscriber) -> bool:

@@ -31,7 +31,7 @@ class Connection:
         self.is_closed = False
         self.for_events: list[Channel] = []
 
-    async def channel(self) -> Channel:
+    async def channel(self, **_: bool) -> Channel:
         """The next channel that the lane opens on it."""
         return self.for_events.pop(0)
 
@@ -247,15 +247,33 @@ async def test_a_channel_that_the_broker_has_closed_is_replaced_on_the_same_conn
     await again
 
 
-async def test_a_channel_that_does_not_open_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_channel_that_does_not_open_is_waited_for_as_long_as_the_connection_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(express, "OPEN_TIMEOUT_S", 0.01)
     connection = Connection()
+    intake = Channel(connection, 2)
 
-    async def never() -> Any:
+    async def never(**_: Any) -> Any:
         await asyncio.Event().wait()
 
     monkeypatch.setattr(connection, "channel", never)
-    with pytest.raises(TimeoutError):
+    publish = asyncio.create_task(lane_on().publish(came_on(intake), b"{}", EVENT, routing_key="k"))
+    await asyncio.sleep(0.05)
+    assert not publish.done()
+    intake.close()
+    with pytest.raises(ChannelInvalidStateError):
+        await asyncio.wait_for(publish, 5)
+
+
+async def test_a_connection_that_closes_as_a_channel_is_opened_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = Connection()
+
+    async def closed(**_: Any) -> Any:
+        raise RuntimeError("closed")  # aiormq's own
+
+    monkeypatch.setattr(connection, "channel", closed)
+    with pytest.raises(ChannelInvalidStateError):
         await announce(lane_on(), connection)
 
 

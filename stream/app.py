@@ -50,6 +50,7 @@ from stream.specification.document import ContractSpecification
 from stream.tenants.cache import CredentialCache
 from stream.tenants.client import TenantServiceClient
 from stream.tenants.codec import CredentialCodec
+from stream.tenants.ownership import NumberOwnership
 from stream.tenants.provider import PATIENCE_S, CredentialProvider
 
 HEARTBEAT_S: Final = 10  # a frozen broker is noticed within three of these; RabbitMQ's own default is 60
@@ -238,7 +239,8 @@ def _credentials(settings: Settings, redis: RedisLink, http: httpx.AsyncClient) 
         retry=RetryHandler(),
     )
     cache = CredentialCache(redis, CredentialCodec(settings.fernet_keys))
-    return CredentialProvider(cache, client, timeout_s=timeout_s, places=settings.rabbitmq_prefetch)
+    ownership = NumberOwnership(settings.tenant_owns_number)
+    return CredentialProvider(cache, client, ownership, places=settings.rabbitmq_prefetch)
 
 
 def _broker(settings: Settings) -> RabbitBroker:

@@ -65,6 +65,11 @@ class Settings(BaseSettings):
         default=None, description="bearer token for the Tenant Service"
     )
     tenant_service_timeout_ms: Milliseconds = Field(default=5_000, description="bound on one attempt, of three")
+    tenant_owns_number: Literal["warn", "strict"] = Field(
+        default="warn",
+        description="a message for another number than the tenant's credentials name: "
+        "sent with one warning, or dead-lettered",
+    )
     meta_api_base_url: HttpUrl = Field(default="https://graph.facebook.com", description="base URL of the Graph API")
     meta_api_version: Annotated[str, AfterValidator(checks.graph_version)] = Field(
         default=NEWEST, description="Graph API version; v20.0 and older have expired"

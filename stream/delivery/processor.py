@@ -30,6 +30,7 @@ from stream.tenants.credentials import (
     Credentials,
     CredentialsInvalid,
     CredentialsSuspended,
+    NumberNotOwned,
     TenantNotFound,
     TenantServiceUnavailable,
 )
@@ -41,6 +42,7 @@ _CREDENTIAL_FAILURES: dict[type[CredentialError], str] = {
     TenantNotFound: "TENANT_NOT_FOUND",
     CredentialsSuspended: "CREDENTIALS_SUSPENDED",
     CredentialsInvalid: "CREDENTIALS_INVALID",
+    NumberNotOwned: "PHONE_NUMBER_NOT_OWNED",
     TenantServiceUnavailable: "TENANT_SERVICE_UNAVAILABLE",
 }
 
@@ -118,6 +120,7 @@ class MessageProcessor:
     async def _send_once(self, current: Try) -> Accepted:
         message = current.message
         credentials = await self._admit(current)
+        self._credentials.check(credentials, message.phone_number_id)
         left_s = self._left_s(message)
         current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
         started, status = time.perf_counter(), None

@@ -500,6 +500,13 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         alert=True,
     ),
     ErrorRule(
+        "PHONE_NUMBER_NOT_OWNED",
+        Scope.TENANT,
+        "The tenant's credentials name another phone number id than the message (`TENANT_OWNS_NUMBER=strict`).",
+        "Correct the publisher; or correct the tenant's record, run `stream cache invalidate TENANT`, then replay.",
+        alert=True,
+    ),
+    ErrorRule(
         "TENANT_SERVICE_UNAVAILABLE",
         Scope.PLATFORM,
         "The Tenant Service did not answer for this tenant, failed, or refused this worker's own token.",

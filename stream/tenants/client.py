@@ -27,6 +27,7 @@ from stream.tenants.credentials import (
 )
 
 ATTEMPTS: Final = 3
+BACKOFF_ALLOWANCE_S: Final = 6.0  # the waits between attempts: 1 + 2 s, each with up to 1 s of jitter, and a margin
 # Besides what the contract names: 401 is about this worker's own token and 429 about its pace. Neither is the fault of
 # the message, which waits.
 TRANSIENT_STATUSES: Final = frozenset({401, 408, 429, *range(500, 600)})
@@ -52,6 +53,9 @@ class TenantServiceClient:
         ttl_ms: How long the answer may be used, in milliseconds; an `expiresAt` in the answer shortens it.
         retry: The backoff policy.
         clock: Seconds since the epoch.
+
+    Attributes:
+        longest_fetch_s: How long a fetch may take with all its attempts, in seconds.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class TenantServiceClient:
         if service_token:
             self._headers["Authorization"] = f"Bearer {service_token}"
         self._timeout_s = timeout_s
+        self.longest_fetch_s = ATTEMPTS * timeout_s + BACKOFF_ALLOWANCE_S
         self._ttl_ms = ttl_ms
         self._retry = retry
         self._clock = clock

@@ -4,6 +4,7 @@ CredentialError
 ├── TenantNotFound          the Tenant Service says 404: final
 ├── CredentialsSuspended    403, status suspended or expired, or an `expiresAt` that has passed: final
 ├── CredentialsInvalid      an answer without a usable token, or any other refusal: final
+├── NumberNotOwned          they name another phone number than the message, and the rule is strict: final
 └── TenantServiceUnavailable   no answer, 408, 5xx: the message waits and is retried
 """
 
@@ -36,7 +37,7 @@ class Credentials:
 
 
 class CredentialError(Exception):
-    """The tenant's credentials could not be had."""
+    """The tenant's credentials could not be had, or are not for this message."""
 
 
 class TenantNotFound(CredentialError):  # noqa: N818 - named for what it says to an operator
@@ -49,6 +50,10 @@ class CredentialsSuspended(CredentialError):  # noqa: N818
 
 class CredentialsInvalid(CredentialError):  # noqa: N818
     """The answer cannot be used: no token, not JSON, or the request itself was refused."""
+
+
+class NumberNotOwned(CredentialError):  # noqa: N818
+    """The credentials are for another phone number than the message's."""
 
 
 class TenantServiceUnavailable(CredentialError):  # noqa: N818

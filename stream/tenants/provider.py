@@ -12,12 +12,13 @@ from typing import Final
 
 import structlog
 
-from stream.contract.identifiers import TenantId
+from stream.contract.identifiers import PhoneNumberId, TenantId
 from stream.redis_link import RedisAway
 from stream.retry import RetryHandler
 from stream.tenants.cache import CredentialCache
 from stream.tenants.client import ATTEMPTS, TenantServiceClient
 from stream.tenants.credentials import Credentials, TenantServiceUnavailable
+from stream.tenants.ownership import NumberOwnership
 from stream.tenants.struggles import Struggles
 
 log = structlog.get_logger(__name__)
@@ -25,7 +26,6 @@ log = structlog.get_logger(__name__)
 PATIENCE_S: Final = 2.0  # a healthy Tenant Service answers in a fraction of it
 GLANCE_S: Final = 0.25  # and mostly within this
 POLL_S: Final = 0.05  # a fetch by another replica usually takes a few of these
-BACKOFF_ALLOWANCE_S: Final = 6.0  # the waits between attempts: 1 + 2 s, each with up to 1 s of jitter, and a margin
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +61,7 @@ class CredentialProvider:
     Args:
         cache: The shared cache.
         client: The Tenant Service.
-        timeout_s: Bound on one attempt of the client, in seconds.
+        ownership: Whether credentials are for a message's phone number.
         places: Messages in flight at most. As many fetches may go on for which no message waits; the oldest is given up
             for a further one.
         patience_s: How long a message waits for a fetch, in seconds.
@@ -74,8 +74,8 @@ class CredentialProvider:
         self,
         cache: CredentialCache,
         client: TenantServiceClient,
+        ownership: NumberOwnership,
         *,
-        timeout_s: float,
         places: int,
         patience_s: float = PATIENCE_S,
         glance_s: float = GLANCE_S,
@@ -84,7 +84,7 @@ class CredentialProvider:
     ) -> None:
         self._cache = cache
         self._client = client
-        self._lease_s = ATTEMPTS * timeout_s + BACKOFF_ALLOWANCE_S
+        self._ownership = ownership
         self._places = places
         self._patience_s = patience_s
         self._glance_s = glance_s
@@ -110,6 +110,14 @@ class CredentialProvider:
     def read(self, tenant_id: TenantId, entry: bytes | None) -> Credentials | None:
         """Read an entry that the caller got from Redis along with something else; `None` if it cannot be used."""
         return self._cache.read(tenant_id, entry)
+
+    def check(self, credentials: Credentials, phone_number_id: PhoneNumberId) -> None:
+        """See whether these credentials may be used for this phone number.
+
+        Raises:
+            NumberNotOwned: They name another one, and the rule is strict.
+        """
+        self._ownership.check(credentials, phone_number_id)
 
     async def forget(self, tenant_id: TenantId, failed_token: str) -> None:
         """Drop credentials that Meta refused, unless another replica has already replaced them."""
@@ -169,7 +177,7 @@ class CredentialProvider:
         """Wait until this replica holds the lease (`None`) or another one has filled the cache."""
         try:
             while True:
-                leading = await self._cache.lease(tenant_id, owner, int(self._lease_s * 1000))
+                leading = await self._cache.lease(tenant_id, owner, int(self._client.longest_fetch_s * 1000))
                 if (cached := await self._cache.get(tenant_id)) is not None or leading:
                     return cached
                 await asyncio.sleep(POLL_S)

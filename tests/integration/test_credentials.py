@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from stream.contract.identifiers import TenantId
 from stream.operations.cli import main as stream_command
 from stream.tenants.cache import KEY_PREFIX, entry_key
-from tests.scene import Scene, number, unique
+from tests.scene import Scene, number, text_message, unique
 
 
 @pytest.fixture
@@ -118,6 +118,29 @@ async def test_a_copy_of_a_sent_message_is_a_duplicate_even_when_its_tenant_is_g
     await scene.publish(to, tenant, internal_id=internal_id)
     await scene.logged(scene.workers[0], "duplicate", internalId=internal_id)
     assert (len(scene.taken(to)), scene.letters_of(internal_id)) == (1, [])
+
+
+@pytest.mark.parametrize("rule", ["strict", "warn"])
+async def test_a_message_for_another_number_than_its_tenants_is_dead_lettered_or_warned_of_once(
+    stage: Scene, rule: str
+) -> None:
+    worker = await stage.start_worker(TENANT_OWNS_NUMBER=rule)
+    await stage.watch()
+    tenant, recipients = unique("owner"), [number() for _ in range(3)]
+    for index, to in enumerate(recipients):
+        message = text_message(to, tenant, f"{tenant}-{index}")
+        message["metadata"]["phoneNumberId"] = "200000002"
+        await stage.send(message)
+    if rule == "strict":
+        letters = [await stage.letter(f"{tenant}-{index}") for index in range(3)]
+        assert {letter.headers["x-error-type"] for letter in letters} == {"PHONE_NUMBER_NOT_OWNED"}
+        assert not any(stage.graph.by_recipient(to) for to in recipients)
+    else:
+        await stage.all_accepted(recipients)
+        line = await stage.logged(worker, "number_not_of_tenant", tenantId=tenant)
+        # The other one comes from the Tenant Service unchecked: it may be a phone number, and is masked like one.
+        assert (line["phoneNumberId"], line["credentialsPhoneNumberId"]) == ("200000002", "***0001")
+        assert [each["event"] for each in worker.lines()].count("number_not_of_tenant") == 1
 
 
 async def test_an_expired_token_of_one_tenant_does_not_touch_another(scene: Scene) -> None:

@@ -16,6 +16,7 @@ from stream.delivery.processor import MessageProcessor
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
 from stream.tenants.credentials import Credentials
+from stream.tenants.ownership import NumberOwnership, OwnsNumber
 from stream.tenants.provider import CredentialProvider
 from tests.unit.doubles import message
 from tests.unit.seam import OverHttpx
@@ -33,8 +34,10 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 class FakeProvider(CredentialProvider):
     """Hands out a new token after each `forget`, or raises; a cached entry is its own token."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, owns_number: OwnsNumber = "warn") -> None:
+        self._ownership = NumberOwnership(owns_number)
         self.error = error
+        self.number: str | None = None  # that the credentials name
         self.asked: list[str] = []
         self.forgotten: list[tuple[str, str]] = []
 
@@ -42,7 +45,7 @@ class FakeProvider(CredentialProvider):
         self.asked.append(tenant_id)
         if self.error is not None:
             raise self.error
-        return Credentials(tenant_id, f"token-{len(self.forgotten)}")
+        return Credentials(tenant_id, f"token-{len(self.forgotten)}", self.number)
 
     async def forget(self, tenant_id: TenantId, failed_token: str) -> None:
         self.forgotten.append((tenant_id, failed_token))
@@ -98,10 +101,11 @@ class World:
         claims: tuple[Claim, ...] = (),
         on_unknown: OnUnknown = "retry",
         bound_s: float = 60,
+        owns_number: OwnsNumber = "warn",
     ) -> None:
         self.answers = list(answers)
         self.requests: list[httpx.Request] = []
-        self.provider = FakeProvider(error)
+        self.provider = FakeProvider(error, owns_number)
         self.ledger = FakeLedger(*claims)
         self.now = NOW
         self.meta = OverHttpx(httpx.MockTransport(self._answer))

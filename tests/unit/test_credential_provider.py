@@ -11,6 +11,7 @@ from stream.retry import RetryHandler
 from stream.tenants.cache import LEASE_PREFIX
 from stream.tenants.client import ATTEMPTS, TenantServiceClient
 from stream.tenants.credentials import CredentialError, Credentials, TenantNotFound, TenantServiceUnavailable
+from stream.tenants.ownership import NumberOwnership
 from stream.tenants.provider import CredentialProvider
 from stream.tenants.struggles import SEVERAL
 from tests.unit.doubles import Clock, FakeRedis, credential_cache
@@ -23,6 +24,7 @@ class FakeClient(TenantServiceClient):
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.longest_fetch_s = 21.0
         self.let = asyncio.Event()
         self.let.set()
         self.end = asyncio.Event()
@@ -60,7 +62,7 @@ class World:
         return CredentialProvider(
             credential_cache(self.redis, self.clock),
             self.client,
-            timeout_s=5,
+            NumberOwnership("warn"),
             places=places,
             patience_s=patience_s,
             glance_s=0.01,

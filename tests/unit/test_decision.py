@@ -95,6 +95,7 @@ def test_a_message_that_is_being_sent_waits_a_moment_and_uses_up_nothing(left_s:
         ("TENANT_NOT_FOUND", [GIVE_UP]),
         ("CREDENTIALS_SUSPENDED", [GIVE_UP]),
         ("CREDENTIALS_INVALID", [GIVE_UP]),
+        ("PHONE_NUMBER_NOT_OWNED", [GIVE_UP]),
         ("WINDOW_EXPIRED", [GIVE_UP]),
     ],
 )

@@ -73,6 +73,18 @@ async def test_a_claim_that_may_stand_is_given_back_when_its_tenant_has_no_crede
     assert world.ledger.story == ["released"]
 
 
+async def test_credentials_of_another_number_are_not_used_where_the_rule_is_strict() -> None:
+    strict, warned, own, unnamed = (World(OK, owns_number=rule) for rule in ("strict", "warn", "strict", "strict"))
+    for world, number in ((strict, "200000002"), (warned, "200000002"), (own, "100000001"), (unnamed, None)):
+        world.provider.number = number
+    failed = await strict.failed()
+    assert (failed.failure.rule.name, failed.failure.certainty) == ("PHONE_NUMBER_NOT_OWNED", Certainty.NOT_SENT)
+    assert "200000002" in failed.failure.detail
+    assert (strict.requests, strict.ledger.story) == ([], ["claimed", "released"])
+    for world in (warned, own, unnamed):
+        assert isinstance(await world.process(), Sent)
+
+
 async def test_a_message_is_claimed_after_its_credentials_were_fetched() -> None:
     world = World(error=TenantNotFound("404"))
     await world.failed()

@@ -34,6 +34,9 @@ TENANTS = 10
 SETTLE_WITHIN_S = 120.0
 REDIS_MARGIN_S = 2.0  # a worker notices that Redis is back within a second
 ERRORS = ("9993150", "999210130429", "99910131047", "99912388003", "9993950", "999511")  # prefixes of sandbox.numbers
+WAITING_AT_KILL = 500  # messages on the delay levels when RabbitMQ is killed, at least
+THROTTLED = "99967"  # refused once for the rate, so they wait for ten seconds
+FIRST_THROTTLED = 5_000_000  # their numbers; nobody publishes so many others
 FRACTION_OF_ERRORS = 0.06  # one in a hundred of each kind
 
 
@@ -44,6 +47,7 @@ class Tally:
     published: dict[str, float] = field(default_factory=dict)  # recipient → when
     letters: list[AbstractIncomingMessage] = field(default_factory=list)
     redis_away: tuple[float, float] = (0.0, 0.0)  # from when to when Redis was restarted
+    waiting_at_kill: int = 0
     memory: list[tuple[int, int]] = field(default_factory=list)  # KiB at the start and at the end, a replica each
 
 
@@ -57,6 +61,7 @@ class Result:
     dead: Counter[str]
     lost: int
     sent_blindly: int
+    waiting_at_kill: int
 
     @property
     def held(self) -> bool:
@@ -75,9 +80,13 @@ def make_message(number: int, draw: random.Random) -> tuple[str, str, bytes]:
         ("image", {"id": "1013859600285441"}),
     ]
     kind, content = draw.choices(kinds, weights=(70, 20, 10))[0]
+    return tenant, to, _body(number, tenant, to, kind, content)
+
+
+def _body(number: int, tenant: str, to: str, kind: str, content: dict[str, Any]) -> bytes:
     payload = {"messaging_product": "whatsapp", "to": to, "type": kind, kind: content}
     metadata = {"tenantId": tenant, "phoneNumberId": "100000001", "internalId": f"soak-{number}"}
-    return tenant, to, orjson.dumps({"metadata": metadata, "wabaPayload": payload})
+    return orjson.dumps({"metadata": metadata, "wabaPayload": payload})
 
 
 async def run_soak(world: World, seconds: float, rate: float) -> Result:
@@ -102,7 +111,7 @@ async def run_soak(world: World, seconds: float, rate: float) -> Result:
             await asyncio.to_thread(worker.start)
         outside = await stack.enter_async_context(Outside(rabbitmq.url))
         start = [resident_kib(worker) for worker in workers]
-        breaking = asyncio.create_task(_break_things(workers, rabbitmq, redis, seconds, tally))
+        breaking = asyncio.create_task(_break_things(workers, rabbitmq, redis, outside, seconds, tally))
         await _publish(outside, tally, seconds, rate)
         await breaking
         await _settle(outside, graph, tally)
@@ -144,9 +153,14 @@ async def _confirmed(outside: Outside, body: bytes, tenant: str) -> bool:
 
 
 async def _break_things(
-    workers: list[WorkerProcess], rabbitmq: PrivateRabbitMQ, redis: PrivateRedis, seconds: float, tally: Tally
+    workers: list[WorkerProcess],
+    rabbitmq: PrivateRabbitMQ,
+    redis: PrivateRedis,
+    outside: Outside,
+    seconds: float,
+    tally: Tally,
 ) -> None:
-    """One SIGKILL, one SIGTERM, one broker restart and one Redis restart, spread over the run."""
+    """One SIGKILL, one SIGTERM, one Redis restart and one crash of RabbitMQ, spread over the run."""
     pause = seconds / 5
     await asyncio.sleep(pause)
     print("  SIGKILL of a replica")
@@ -162,9 +176,25 @@ async def _break_things(
     await asyncio.to_thread(redis.restart)
     tally.redis_away = (away - REDIS_MARGIN_S, time.monotonic() + REDIS_MARGIN_S)
     await asyncio.sleep(pause / 2)
-    print("  RabbitMQ dies and comes back")
+    tally.waiting_at_kill = await _let_many_wait(outside, tally)
+    print(f"  RabbitMQ dies and comes back, with {tally.waiting_at_kill} messages waiting")
     await asyncio.to_thread(rabbitmq.kill)
     await asyncio.to_thread(rabbitmq.start)
+
+
+async def _let_many_wait(outside: Outside, tally: Tally) -> int:
+    """Publish messages that are throttled until at least `WAITING_AT_KILL` wait; returns how many do."""
+    number, deadline = FIRST_THROTTLED, time.monotonic() + SETTLE_WITHIN_S
+    while (waiting := await outside.waiting()) < WAITING_AT_KILL:
+        if time.monotonic() > deadline:
+            raise WorkerError(f"only {waiting} messages wait, of {WAITING_AT_KILL}")
+        for _ in range(WAITING_AT_KILL // 10):
+            tenant, to = f"tenant-{number % TENANTS}", f"{THROTTLED}{number}"
+            tally.published[to] = time.monotonic()
+            while not await _confirmed(outside, _body(number, tenant, to, "text", {"body": "x"}), tenant):  # noqa: ASYNC110 - RabbitMQ comes back when it does
+                await asyncio.sleep(0.2)
+            number += 1
+    return waiting
 
 
 async def _settle(outside: Outside, graph: GraphSimulator, tally: Tally) -> None:
@@ -202,6 +232,7 @@ def _result(graph: GraphSimulator, tally: Tally, workers: list[WorkerProcess]) -
         dead=Counter(str(letter.headers.get(ERROR_TYPE, "by the broker")) for letter in tally.letters),
         lost=len(_open(graph, tally)),
         sent_blindly=len({to for to in twice - unguarded if to[-7:].lstrip("0") not in told}),
+        waiting_at_kill=tally.waiting_at_kill,
     )
 
 
@@ -216,6 +247,7 @@ def _report(result: Result, graph: GraphSimulator, tally: Tally) -> None:
         ("sent twice (in doubt, sent again and told)", result.sent_twice),
         ("sent twice without a word", result.sent_blindly),
         *((f"dead-lettered: {name}", count) for name, count in sorted(result.dead.items())),
+        ("waiting when RabbitMQ was killed", result.waiting_at_kill),
         ("lost", result.lost),
         *(
             (f"publish to Graph, p{percent}", f"{waits[int(len(waits) * percent / 100) - 1] * 1000:.0f} ms")

@@ -136,3 +136,24 @@ async def test_a_tenant_service_that_is_down_makes_messages_wait_and_then_they_a
     finally:
         scene.tenants.fail_with(None)
     await scene.accepted(to)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+async def test_a_priority_does_not_hold_back_what_waits_and_is_its_dead_letters_again(stage: Scene, kind: str) -> None:
+    await stage.start_worker(RABBITMQ_QUEUE_TYPE=kind, META_API_RETRY_DELAY_MS="3000")
+    await stage.watch()
+    first, urgent = number("99931500"), number("99931500")
+    await stage.publish(first, priority=0)
+    await stage.until(lambda: stage.graph.by_recipient(first))
+    for _ in range(10):  # each waits behind the first, and would be at the head of its level
+        urgent = number("99931500")
+        await stage.publish(urgent, priority=9)
+    await stage.accepted(first, seconds=15)
+    await stage.accepted(urgent, seconds=15)
+    started, ended = stage.graph.arrivals(first)
+    assert 3 <= ended - started < 5  # 3 s, up to 1 s of jitter, and a level's own time
+    refused = number("99921131000")  # fails once, then is refused: it has waited
+    stage.graph.script(refused, [Fail(131000), Fail(131047)])
+    letter = await stage.letter(await stage.publish(refused, priority=7), seconds=15)
+    assert letter.headers["x-attempts"] == 2
+    assert letter.priority == 7

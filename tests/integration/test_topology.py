@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import aio_pika
+import orjson
 import pytest
 
 from stream.contract import delays
 from stream.contract.queues import INTAKE_ARGUMENTS
-from tests.scene import Scene, management, number
+from tests.scene import Scene, management, number, text_message
 
 
 async def test_the_worker_declares_the_contract(scene: Scene) -> None:
@@ -88,3 +89,25 @@ async def test_quorum_queues_deliver_and_retry(stage: Scene) -> None:
         vhost = stage.url.rsplit("/", 1)[1]
         queues = (await api.get(f"/api/queues/{vhost}")).json()
     assert {queue["type"] for queue in queues if not queue["exclusive"]} == {"quorum"}
+
+
+async def test_what_waits_on_the_delay_levels_of_an_earlier_release_is_delivered_and_named(stage: Scene) -> None:
+    to = number()
+    await stage.declare()
+    async with await aio_pika.connect(stage.url) as connection:
+        channel = await connection.channel()
+        for level in range(delays.LEVELS):  # as the earlier release declared them: classic
+            beyond = delays.former_level_name(level - 1) if level else delays.DELIVERY_EXCHANGE
+            exchange = await channel.declare_exchange(delays.former_level_name(level), "topic", durable=True)
+            arguments: Any = {"x-message-ttl": delays.level_ttl_ms(level), "x-dead-letter-exchange": beyond}
+            queue = await channel.declare_queue(exchange.name, durable=True, arguments=arguments)
+            await queue.bind(exchange, delays.hold_pattern(level))
+            await (await channel.get_exchange(beyond, ensure=False)).bind(exchange, delays.pass_pattern(level))
+        _, key = delays.route(5.0)
+        body = orjson.dumps(text_message(to, "acme", "from-before"))
+        levels = await channel.get_exchange(delays.former_level_name(4), ensure=False)
+        await levels.publish(aio_pika.Message(body, delivery_mode=2), key)
+    worker = await stage.start_worker()
+    line = await stage.logged(worker, "former_delay_levels")
+    assert line["messages"] == 1
+    await stage.accepted(to)

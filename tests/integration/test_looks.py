@@ -1,0 +1,72 @@
+"""Looks and hand-backs: however often a message comes back to its queue, it is still there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
+from stream.contract.topology import QueueKind
+from tests.scene import Scene, management, number
+
+LOOKS = 100
+
+
+async def _reject(message: AbstractIncomingMessage) -> None:
+    await message.reject(requeue=True)
+
+
+async def _nack(message: AbstractIncomingMessage) -> None:
+    await message.nack(requeue=True)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize("queue", [DEAD_LETTER_QUEUE, INTAKE_QUEUE])
+@pytest.mark.parametrize("give_back", [_reject, _nack])
+async def test_a_message_survives_a_hundred_looks(
+    stage: Scene, kind: QueueKind, queue: str, give_back: Callable[[AbstractIncomingMessage], Awaitable[None]]
+) -> None:
+    await stage.declare(kind)
+    async with await aio_pika.connect(stage.url) as connection:
+        channel = await connection.channel()
+        letters = await channel.get_queue(queue)
+        await channel.default_exchange.publish(aio_pika.Message(b"{}", delivery_mode=2), queue)
+        for _ in range(LOOKS):
+            await give_back(await _get(letters))
+        assert (await _get(letters)).body == b"{}"
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+async def test_a_dead_letter_survives_thirty_connections_that_close_over_it(stage: Scene, kind: QueueKind) -> None:
+    await stage.declare(kind)
+    for look in range(30):  # a RabbitMQ with a limit takes a message off at 21
+        async with await aio_pika.connect(stage.url) as connection:
+            channel = await connection.channel()
+            if look == 0:
+                await channel.default_exchange.publish(aio_pika.Message(b"{}", delivery_mode=2), DEAD_LETTER_QUEUE)
+            await _get(await channel.get_queue(DEAD_LETTER_QUEUE))
+    assert await stage.outside.count(DEAD_LETTER_QUEUE) == 1
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+async def test_a_dead_letter_survives_looks_through_the_management_page(stage: Scene, kind: QueueKind) -> None:
+    await stage.start_worker(RABBITMQ_QUEUE_TYPE=kind)
+    await stage.publish(number("99910131047"))
+    vhost = stage.url.rsplit("/", 1)[1]
+    look = {"count": 1, "ackmode": "ack_requeue_true", "encoding": "auto"}
+    async with management(stage.world) as api:
+        path, seen = f"/api/queues/{vhost}/{DEAD_LETTER_QUEUE}/get", 0
+        async with asyncio.timeout(60):
+            while seen < 30:
+                seen += len((await api.post(path, json=look)).raise_for_status().json())
+
+
+async def _get(queue: AbstractQueue) -> AbstractIncomingMessage:
+    async with asyncio.timeout(10):
+        while (found := await queue.get(fail=False)) is None:  # noqa: ASYNC110 - it is on its way back
+            await asyncio.sleep(0.01)
+    return found

@@ -9,12 +9,13 @@ import asyncio
 import random
 import time
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from sandbox.broker import Outside
 from sandbox.graph import GraphSimulator
@@ -201,10 +202,12 @@ async def _settle(outside: Outside, graph: GraphSimulator, tally: Tally) -> None
     """Wait until every message has ended, or the time is up."""
     deadline = time.monotonic() + SETTLE_WITHIN_S
     while time.monotonic() < deadline:
-        tally.letters += await outside.take_dead_letters()
-        left = await outside.intake() + await outside.waiting()
-        if left == 0 and not _open(graph, tally):
-            return
+        # Our own channel comes back a moment after the broker did.
+        with suppress(AMQPError, ChannelInvalidStateError, OSError):
+            tally.letters += await outside.take_dead_letters()
+            left = await outside.intake() + await outside.waiting()
+            if left == 0 and not _open(graph, tally):
+                return
         await asyncio.sleep(0.5)
 
 

@@ -90,6 +90,11 @@ async def closes_within_the_answer(reader: asyncio.StreamReader, writer: asyncio
     writer.write(ANSWER + b'{"mess')
 
 
+async def closes_within_a_chunk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{")
+
+
 async def speaks_no_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await read_request(reader)
     writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
@@ -341,9 +346,12 @@ async def test_an_answer_that_breaks_off_gives_its_place_in_the_pool_back_at_onc
     assert caught.value.__cause__  # held until here: the place must not depend on the garbage collector
 
 
-async def test_a_post_whose_answer_breaks_off_gives_its_place_in_the_pool_back_at_once() -> None:
+@pytest.mark.parametrize(
+    "script", [closes_within_the_answer, closes_within_a_chunk], ids=lambda script: script.__name__
+)
+async def test_a_post_whose_answer_breaks_off_gives_its_place_in_the_pool_back_at_once(script: Script) -> None:
     transport = HonestTransport(1, connect_s=0.5)
-    async with Server(closes_within_the_answer) as broken, Server(answers) as port:
+    async with Server(script) as broken, Server(answers) as port:
         with pytest.raises(httpx.ReadError) as caught:
             await transport.post(f"http://127.0.0.1:{broken}/", {}, BODY)
         answer = await transport.post(f"http://127.0.0.1:{port}/", {}, BODY)

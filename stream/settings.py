@@ -53,7 +53,10 @@ class Settings(BaseSettings):
         le=128 * 1024 * 1024,
         description="longest body that is read; a longer one is dead-lettered as it is",
     )
-    rabbitmq_queue_type: Literal["classic", "quorum"] = Field(default="classic", description="type of every queue")
+    rabbitmq_queue_type: Literal["classic", "quorum"] = Field(
+        default="classic",
+        description="type of the intake and `outbound-failed`; the delay levels are always quorum queues",
+    )
     redis_url: Annotated[SecretStr, AfterValidator(checks.redis_url)] = Field(
         default=SecretStr("redis://localhost:6379/0"), description="redis:// or rediss:// URL, shared by all replicas"
     )

@@ -14,8 +14,6 @@ from stream.specification.document import ContractSpecification, Document
 ROOT: Final = Path(__file__).parent
 SITE: Final = ROOT / "site"
 RELEASED: Final = ROOT / "released.json"
-# A worker serves the one of the queues that it declares; the default one is the site that people open without a worker.
-FOLDERS: Final[dict[QueueKind, Path]] = {"classic": SITE, "quorum": SITE / "quorum"}
 _COPIED: Final = ("style.css", "docs.js", "icon.svg")
 
 
@@ -40,13 +38,14 @@ def document_files() -> dict[Path, str]:
 
 
 def site_files() -> dict[Path, str]:
-    """The site for each type of queues, as the files that are checked in."""
-    files: dict[Path, str] = {}
-    for queue_type, folder in FOLDERS.items():
-        drawn = document(queue_type)
-        files |= {folder / name: (ASSETS / name).read_text(encoding="utf-8") for name in _COPIED}
-        files |= {folder / "index.html": page(drawn.to_jsonable()), folder / "asyncapi.yaml": drawn.to_yaml()}
-    return files
+    """The site, as the files that are checked in."""
+    drawn = document()
+    assets = {SITE / name: (ASSETS / name).read_text(encoding="utf-8") for name in _COPIED}
+    return {
+        SITE / "index.html": page(drawn.to_jsonable()),
+        SITE / "asyncapi.yaml": drawn.to_yaml(),
+        **assets,
+    }
 
 
 def write(files: dict[Path, str]) -> list[str]:

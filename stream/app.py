@@ -145,7 +145,7 @@ def _health(
         ready=lambda: intake.consuming,
         alive=lambda: in_flight.oldest_s() < bound_s + STUCK_ALLOWANCE_S and intake.stuck_s() < STUCK_ALLOWANCE_S,
         metrics=lambda: _rendered(instruments, depths),
-        queue_type=settings.rabbitmq_queue_type,
+        queues=lambda: intake.queue_arguments,
     )
 
 

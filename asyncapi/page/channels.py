@@ -7,6 +7,7 @@ from typing import Any
 
 from asyncapi.page.html import Html, code, join, tag, ticked
 from asyncapi.page.markdown import section
+from stream.observe.declared import arguments_html
 
 Node = dict[str, Any]
 
@@ -28,7 +29,7 @@ def _server(document: Node) -> Html:
 
 def _channel(key: str, channel: Node, operation: Node) -> Html:
     receives = operation["action"] == "receive"
-    message = next(iter(channel["messages"]))
+    message, binding = next(iter(channel["messages"])), channel["bindings"]["amqp"]
     return tag(
         "article",
         tag(
@@ -42,7 +43,7 @@ def _channel(key: str, channel: Node, operation: Node) -> Html:
         data_find=channel["title"],
         data_kind="channel",
         data_about=channel["address"],
-        data_more=json.dumps(channel["bindings"]),
+        data_more=json.dumps([binding.get("exchange") or binding["x-exchange"], binding.get("x-bindings")]),
     )
 
 
@@ -58,19 +59,15 @@ def _facts(channel: Node, message: str) -> list[Html]:
     if queue:
         facts += [("Queue", join(code(queue["name"]), _durable(queue)))]
         facts += [("Bound with", code(bound["routingKey"])) for bound in binding["x-bindings"]]
-        facts += [("Arguments", _arguments(queue["arguments"]))]
-    return [join(tag("dt", name), tag("dd", value)) for name, value in facts]
+    shown = [join(tag("dt", name), tag("dd", value)) for name, value in facts]
+    return [*shown, _arguments(queue)] if queue else shown
 
 
 def _durable(thing: Node) -> str:
     return " · durable" if thing["durable"] else ""
 
 
-def _arguments(arguments: Node) -> Html:
-    return join(
-        *(tag("div", code(f"{name}: {json.dumps(value)}"), _unit(name, value)) for name, value in arguments.items())
-    )
-
-
-def _unit(name: str, value: Any) -> str:
-    return f" milliseconds: {value / 3_600_000:g} hours" if name == "x-message-ttl" else ""
+def _arguments(queue: Node) -> Html:
+    """In a place that a worker finds, since it shows those of its own."""
+    shown = Html(arguments_html(queue["arguments"]))
+    return join(tag("dt", "Arguments"), tag("dd", shown, class_="arguments", data_queue=queue["name"]))

@@ -10,7 +10,7 @@ const entries = [...document.querySelectorAll("[data-find]")].map((element) => (
   kind: element.dataset.kind,
   about: about(element),
   key: element.dataset.find.toLowerCase(),
-  text: `${element.dataset.find} ${about(element)} ${element.dataset.more ?? ""}`.toLowerCase(),
+  text: `${element.dataset.find} ${about(element)} ${element.dataset.more ?? ""} ${element.querySelector(".arguments")?.textContent ?? ""}`.toLowerCase(),
 }));
 
 function about(element) {

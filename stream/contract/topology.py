@@ -90,7 +90,7 @@ class _Queue:
     @property
     def declared_with(self) -> dict[str, Any]:
         dead_letters = self.kind == "quorum" and "x-dead-letter-exchange" in self.arguments
-        return {**self.arguments, **(_AT_LEAST_ONCE if dead_letters else {}), "x-queue-type": self.kind}
+        return {"x-queue-type": self.kind, **self.arguments, **(_AT_LEAST_ONCE if dead_letters else {})}
 
 
 def _levels() -> list[_Queue]:
@@ -112,6 +112,19 @@ def _shared(kind: QueueKind) -> list[_Queue]:
         _Queue(DEAD_LETTER_QUEUE, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, kind),
         _Queue(INTAKE_QUEUE, INTAKE_EXCHANGE, INTAKE_BINDING, kind, INTAKE_ARGUMENTS),
     ]
+
+
+def shared_arguments(kind: QueueKind, unlimited: frozenset[str]) -> dict[str, dict[str, Any]]:
+    """The arguments of the queues that other services may declare too, by their names.
+
+    Args:
+        kind: `RABBITMQ_QUEUE_TYPE`.
+        unlimited: Those that were declared without a delivery limit: see `Declared`.
+    """
+    return {
+        queue.name: {**queue.declared_with, **(_NO_DELIVERY_LIMIT if queue.name in unlimited else {})}
+        for queue in _shared(kind)
+    }
 
 
 def exchange_names() -> list[str]:

@@ -65,6 +65,7 @@ class Intake:
         self._queue_kind = queue_kind
         self._monotonic = monotonic
         self.connection: AbstractRobustConnection | None = None
+        self.queue_arguments = topology.shared_arguments(queue_kind, frozenset())  # as declared, once they are
         self._idle_since: float | None = None
         self._stopping = False
 
@@ -205,6 +206,7 @@ class Intake:
                 f"RabbitMQ does not let the user of RABBITMQ_URL declare the topology: grant the right ({error})"
             ) from None
         self._tell(declared)
+        self.queue_arguments = topology.shared_arguments(self._queue_kind, declared.unlimited)
         intake = topology.intake_queue(self._queue_kind, unlimited=INTAKE_QUEUE in declared.unlimited)
         for subscriber in self._subscribers():
             subscriber.queue = intake  # FastStream declares it once more

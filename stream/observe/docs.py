@@ -1,11 +1,8 @@
-"""The contract's site at `/docs/asyncapi`: static files, nothing that can publish, no request to any other host.
-
-There is one for each type of queues, so that a worker shows the arguments that it declares: who asserts a queue with
-others is refused.
-"""
+"""The contract's site at `/docs/asyncapi`: static files, nothing that can publish, no request to any other host."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -13,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 import stream
-from stream.contract.topology import QueueKind
+from stream.observe.declared import Arguments, in_page, in_yaml
 
 PATH: Final = "/docs/asyncapi"
 FILES: Final = ("index.html", "style.css", "docs.js", "icon.svg", "asyncapi.yaml")
@@ -21,7 +18,6 @@ FILES: Final = ("index.html", "style.css", "docs.js", "icon.svg", "asyncapi.yaml
 _PACKAGE: Final = Path(stream.__file__).parent
 # Installed with the package, or beside it in a checkout.
 _PLACES: Final = (_PACKAGE / "site", _PACKAGE.parent / "asyncapi" / "site")
-_FOLDERS: Final[dict[QueueKind, str]] = {"classic": ".", "quorum": "quorum"}
 # Written down, because what Python guesses differs from machine to machine.
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -30,6 +26,8 @@ _TYPES: Final = {
     ".svg": "image/svg+xml",
     ".yaml": "application/yaml; charset=utf-8",
 }
+# Where a worker shows its own queues.
+_EDITED: Final = {"index.html": in_page, "asyncapi.yaml": in_yaml}
 _HEADERS: Final = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -38,17 +36,24 @@ _HEADERS: Final = {
 }
 
 
-def add_docs(router: web.UrlDispatcher, queue_type: QueueKind, places: tuple[Path, ...] = _PLACES) -> None:
-    """Add the routes of the site for these queues, or none where its files are missing."""
-    folders = (place / _FOLDERS[queue_type] for place in places)
-    site = next((folder for folder in folders if (folder / FILES[0]).is_file()), None)
+def add_docs(
+    router: web.UrlDispatcher, queues: Callable[[], Arguments] = dict, places: tuple[Path, ...] = _PLACES
+) -> None:
+    """Add the site's routes, or none where its files are missing.
+
+    Args:
+        router: Where to add them.
+        queues: The arguments of the queues that it shows; asked at each request, since a worker declares late.
+        places: Folders in which the site may be.
+    """
+    site = next((place for place in places if (place / FILES[0]).is_file()), None)
     if site is None:
         return
     router.add_get(PATH, _to_the_folder)
-    router.add_get(PATH + "/", _sends(site / FILES[0]))
+    router.add_get(PATH + "/", _sends(site / FILES[0], queues))
     # Only these names: no path that a client sends ever reaches the file system.
     for name in FILES:
-        router.add_get(f"{PATH}/{name}", _sends(site / name))
+        router.add_get(f"{PATH}/{name}", _sends(site / name, queues))
 
 
 async def _to_the_folder(_request: web.Request) -> web.Response:
@@ -56,10 +61,17 @@ async def _to_the_folder(_request: web.Request) -> web.Response:
     raise web.HTTPTemporaryRedirect(PATH.rsplit("/", maxsplit=1)[1] + "/")
 
 
-def _sends(path: Path) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _sends(path: Path, queues: Callable[[], Arguments]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     headers = {**_HEADERS, "Content-Type": _TYPES[path.suffix]}
+    edit = _EDITED.get(path.name)
 
-    async def send(_request: web.Request) -> web.FileResponse:
-        return web.FileResponse(path, headers=headers)
+    async def send(_request: web.Request) -> web.StreamResponse:
+        if edit is None:
+            return web.FileResponse(path, headers=headers)
+        return web.Response(body=await asyncio.to_thread(_edited, path, edit, queues()), headers=headers)
 
     return send
+
+
+def _edited(path: Path, edit: Callable[[str, Arguments], str], queues: Arguments) -> bytes:
+    return edit(path.read_text(encoding="utf-8"), queues).encode()

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from stream.contract.topology import QueueKind
+from stream.observe.declared import Arguments
 from stream.observe.docs import add_docs
 
 
@@ -22,7 +22,7 @@ class HealthServer:
         ready: Whether the worker consumes; asked at each request.
         alive: Whether it makes progress; a process that does not should be started anew.
         metrics: Gives the metrics in Prometheus' text format.
-        queue_type: Of the queues that the contract at `/docs/asyncapi` describes.
+        queues: The arguments of queues that the contract at `/docs/asyncapi` shows; the others are shown as by default.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class HealthServer:
         ready: Callable[[], bool],
         alive: Callable[[], bool],
         metrics: Callable[[], Awaitable[bytes]],
-        queue_type: QueueKind = "classic",
+        queues: Callable[[], Arguments] = dict,
     ) -> None:
         self._host = host
         self._port = port
@@ -42,7 +42,7 @@ class HealthServer:
         self._ready = ready
         self._alive = alive
         self._metrics = metrics
-        self._queue_type = queue_type
+        self._queues = queues
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -58,7 +58,7 @@ class HealthServer:
         app.router.add_get("/health", self._health)
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._readiness)
-        add_docs(app.router, self._queue_type)
+        add_docs(app.router, self._queues)
         app.router.add_get("/metrics", self._scrape)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()

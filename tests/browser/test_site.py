@@ -35,7 +35,7 @@ async def page() -> AsyncIterator[Page]:
 async def worker() -> AsyncIterator[str]:
     """The address of the site as a worker serves it, strict policy included."""
     app = web.Application()
-    add_docs(app.router, "classic")
+    add_docs(app.router)
     async with TestServer(app) as server:
         yield str(server.make_url(PATH))
 

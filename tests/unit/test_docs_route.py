@@ -2,58 +2,60 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from asyncapi.build import FOLDERS, document
-from stream.contract.topology import QueueKind
+from asyncapi.build import SITE, document
+from asyncapi.page.page import page
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
+from stream.contract.topology import shared_arguments
+from stream.observe.declared import Arguments
 from stream.observe.docs import FILES, PATH, add_docs
+from stream.specification.yaml_text import to_yaml
 
 
 @asynccontextmanager
-async def serving(queue_type: QueueKind) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(arguments: Arguments) -> AsyncIterator[httpx.AsyncClient]:
     app = web.Application()
-    add_docs(app.router, queue_type)
+    add_docs(app.router, lambda: arguments)
     async with TestServer(app) as server, httpx.AsyncClient(base_url=str(server.make_url("/"))) as found:
         yield found
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with serving("classic") as found:
+    async with serving({}) as found:
         yield found
 
 
-@pytest.mark.parametrize("queue_type", FOLDERS)
-async def test_every_file_of_the_site_is_served_as_it_is(queue_type: QueueKind) -> None:
-    async with serving(queue_type) as client:
-        for name in FILES:
-            answer = await client.get(f"{PATH}/{name}")
-            assert answer.status_code == 200
-            assert answer.content == (FOLDERS[queue_type] / name).read_bytes()
+@pytest.mark.parametrize("arguments", [{}, shared_arguments("classic", frozenset())], ids=["not declared", "default"])
+@pytest.mark.parametrize("name", FILES)
+async def test_every_file_of_the_site_is_served_as_it_is_by_default(name: str, arguments: Arguments) -> None:
+    async with serving(arguments) as client:
+        answer = await client.get(f"{PATH}/{name}")
+    assert answer.status_code == 200
+    assert answer.content == (SITE / name).read_bytes()
 
 
-@pytest.mark.parametrize("queue_type", FOLDERS)
-async def test_the_contract_that_is_served_is_that_of_the_queues_that_are_declared(queue_type: QueueKind) -> None:
-    async with serving(queue_type) as client:
-        served = (await client.get(f"{PATH}/asyncapi.yaml")).text
-        shown = html.unescape((await client.get(f"{PATH}/")).text)
-    channels = yaml.safe_load(served)["channels"]
-    assert channels == document(queue_type).to_jsonable()["channels"]
-    for queue in (
-        channels["intake"]["bindings"]["amqp"]["queue"],
-        channels["deadLetters"]["bindings"]["amqp"]["x-queue"],
-    ):
-        assert queue["arguments"]["x-queue-type"] == queue_type
-    assert {other for other in FOLDERS if f'x-queue-type: "{other}"' in shown} == {queue_type}
+@pytest.mark.parametrize("unlimited", [(), (INTAKE_QUEUE,), (DEAD_LETTER_QUEUE,), (INTAKE_QUEUE, DEAD_LETTER_QUEUE)])
+async def test_the_contract_is_served_as_if_it_were_built_with_the_arguments_that_were_declared(
+    unlimited: tuple[str, ...],
+) -> None:
+    arguments = shared_arguments("quorum", frozenset(unlimited))
+    built = document().to_jsonable()
+    amqp = {name: channel["bindings"]["amqp"] for name, channel in built["channels"].items()}
+    amqp["intake"]["queue"]["arguments"] = arguments[INTAKE_QUEUE]
+    amqp["deadLetters"]["x-queue"]["arguments"] = arguments[DEAD_LETTER_QUEUE]
+    async with serving(arguments) as client:
+        assert (await client.get(f"{PATH}/asyncapi.yaml")).text == to_yaml(built)
+        assert (await client.get(f"{PATH}/")).text == page(built)
+    assert "x-queue-type: &quot;classic&quot;" not in page(built)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +100,13 @@ async def test_nothing_can_be_posted(client: httpx.AsyncClient, path: str) -> No
 
 async def test_a_worker_without_the_site_runs_without_it(tmp_path: Path) -> None:
     app = web.Application()
-    add_docs(app.router, "quorum", (tmp_path,))
+    add_docs(app.router, places=(tmp_path,))
     assert list(app.router.routes()) == []
 
 
 async def test_the_site_is_found_where_the_package_carries_it(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("the contract")
     app = web.Application()
-    add_docs(app.router, "classic", (tmp_path / "missing", tmp_path))
+    add_docs(app.router, places=(tmp_path / "missing", tmp_path))
     async with TestServer(app) as server, httpx.AsyncClient(base_url=str(server.make_url("/"))) as client:
         assert (await client.get(f"{PATH}/")).text == "the contract"

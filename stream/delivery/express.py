@@ -139,6 +139,9 @@ def open_channel_of(incoming: AbstractIncomingMessage) -> Any:
 async def open_channel_beside(incoming: AbstractIncomingMessage) -> Any:
     """Open a channel for publishing on the connection that a message came on, however long the broker takes for it.
 
+    Each attempt costs a channel until the broker answers: one that is short of memory or disk, for hours maybe, is only
+    asked once it takes something again.
+
     Raises:
         ChannelInvalidStateError: The connection is lost: the broker delivers the message again.
     """
@@ -146,6 +149,7 @@ async def open_channel_beside(incoming: AbstractIncomingMessage) -> Any:
         connection = open_channel_of(incoming).connection
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await connection.ready()
                 return await connection.channel(publisher_confirms=True, on_return_raises=True)
         except TimeoutError:
             continue  # frozen, or short of memory: nothing has been published yet, so nothing is lost by waiting

@@ -50,6 +50,7 @@ class Handover:
         async with self._places:
             channel = self._idle_on(open_channel_of(incoming).connection) or await open_channel_beside(incoming)
             try:
+                open_channel_of(incoming)  # the broker may have closed it while the other one opened
                 await _publish(channel, copy, exchange, routing_key)
             except (PublishError, DeliveryError):
                 self._idle.append(channel)

@@ -31,6 +31,9 @@ class Connection:
         self.is_closed = False
         self.for_events: list[Channel] = []
 
+    async def ready(self) -> None:
+        """Wait while the broker takes nothing: it takes all."""
+
     async def channel(self, **_: bool) -> Channel:
         """The next channel that the lane opens on it."""
         return self.for_events.pop(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
@@ -12,7 +13,7 @@ from aiormq.exceptions import ChannelInvalidStateError, DeliveryError
 from pamqp.commands import Basic
 
 from stream.contract.republish import Copy, final_copy
-from stream.delivery import handover
+from stream.delivery import express, handover
 from stream.delivery.handover import Handover
 from tests.unit.doubles import incoming
 
@@ -23,8 +24,10 @@ class Connection:
     def __init__(self) -> None:
         self.channels: list[Channel] = []
         self.blocked = False
+        self.as_it_opens: Callable[[], None] = lambda: None
 
     async def channel(self, **_: bool) -> Channel:
+        self.as_it_opens()
         self.channels.append(Channel(self))
         return self.channels[-1]
 
@@ -113,8 +116,8 @@ async def test_a_channel_whose_confirm_does_not_come_is_not_used_again(monkeypat
 async def test_a_broker_that_is_short_of_memory_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "CONFIRM_TIMEOUT_S", 0.01)
     hand, connection = Handover(), Connection()
-    connection.blocked = True
     task = await publishing(hand, connection)
+    connection.blocked = True
     await asyncio.sleep(0.05)
     assert not task.done()
     connection.channels[0].publishes[0][1].set_result(None)
@@ -128,6 +131,30 @@ async def test_nothing_is_published_once_the_connection_of_the_original_is_lost(
     with pytest.raises(ChannelInvalidStateError):
         await hand.publish(original, final_copy(incoming(), {}), exchange="whatsapp-dlx", routing_key="k")
     assert connection.channels == []
+
+
+async def test_nothing_is_published_once_the_original_was_put_back_while_a_channel_opened() -> None:
+    hand, connection = Handover(), Connection()
+    original = came_on(connection)
+    connection.as_it_opens = lambda: setattr(original.channel, "is_closed", True)
+    with pytest.raises(ChannelInvalidStateError):
+        await hand.publish(original, final_copy(incoming(), {}), exchange="whatsapp-dlx", routing_key="k")
+    assert [channel.publishes for channel in connection.channels] == [[]]
+
+
+async def test_a_broker_that_takes_nothing_is_asked_for_no_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(express, "OPEN_TIMEOUT_S", 0.01)
+    hand, connection = Handover(), Connection()
+    connection.blocked = True
+    task = await publishing(hand, connection)
+    await asyncio.sleep(0.05)
+    assert connection.channels == []
+    connection.blocked = False
+    async with asyncio.timeout(5):
+        while not (connection.channels and connection.channels[0].publishes):  # noqa: ASYNC110 - no event says it
+            await asyncio.sleep(0.001)
+    connection.channels[0].publishes[0][1].set_result(None)
+    await task
 
 
 async def test_channels_of_a_lost_connection_are_not_used_on_the_next() -> None:

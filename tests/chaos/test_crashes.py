@@ -13,7 +13,7 @@ import httpx
 from aio_pika.abc import AbstractIncomingMessage
 
 from sandbox.rabbitmq import PrivateRabbitMQ
-from sandbox.steps import Accept, Delay, Fail
+from sandbox.steps import Accept, Fail
 from sandbox.worker import WorkerProcess
 from stream.contract import delays
 from stream.contract.queues import INTAKE_QUEUE
@@ -103,16 +103,16 @@ async def memory_alarm(stage: Scene) -> AsyncIterator[None]:
 
 
 async def test_under_a_memory_alarm_each_thing_is_published_once_and_nothing_is_lost(broken: Scene) -> None:
-    worker = await broken.start_worker()
+    await broken.declare()
     await broken.watch()
     sent, waiting, refused = number(), number(), number()
-    broken.graph.script(sent, [Delay(3), Accept()])
-    broken.graph.script(waiting, [Delay(3), Fail(131000), Accept()])
-    broken.graph.script(refused, [Delay(3), Fail(131047)])
+    broken.graph.script(waiting, [Fail(131000), Accept()])
+    broken.graph.script(refused, [Fail(131047)])
     ids = {to: await broken.publish(to) for to in (sent, waiting, refused)}
-    await broken.until(lambda: all(broken.graph.by_recipient(to) for to in ids))
     async with memory_alarm(broken):
+        worker = await broken.start_worker()  # RabbitMQ takes nothing more from it after its first publish
         await broken.logged(worker, "event_unconfirmed", seconds=20, internalId=ids[sent])
+        assert all(broken.graph.by_recipient(to) for to in ids)
         assert await _status(worker, "/health/live") == 200
     await broken.accepted(waiting, seconds=30)
     await broken.letter(ids[refused], seconds=30)

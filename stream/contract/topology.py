@@ -175,7 +175,10 @@ class _Channels:
 
     async def open(self) -> AbstractChannel:
         if self._channel is None or self._channel.is_closed:
-            self._channel = await self._connection.channel(publisher_confirms=False)
+            try:
+                self._channel = await self._connection.channel(publisher_confirms=False)
+            except RuntimeError as error:  # aiormq's word for a connection that is closed
+                raise ConnectionError(str(error)) from None
         return self._channel
 
 

@@ -35,6 +35,9 @@ CONNECT_TIMEOUT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 10.0  # between attempts to reach a broker that is not there yet
 CANCEL_TIMEOUT_S: Final = 2.0  # a cancel waits for the connection, which may be gone for good
 
+# What a declaration meets on a broker that has just started, crashed or thawed: it passes.
+NOT_WELL: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
+
 log = structlog.get_logger(__name__)
 
 
@@ -66,6 +69,7 @@ class Intake:
         self._monotonic = monotonic
         self.connection: AbstractRobustConnection | None = None
         self.queue_arguments = topology.shared_arguments(queue_kind, frozenset())  # as declared, once they are
+        self._declaring: asyncio.Task[None] | None = None
         self._idle_since: float | None = None
         self._stopping = False
 
@@ -136,7 +140,7 @@ class Intake:
             attempt += 1
             try:
                 return await self._declare()
-            except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
+            except NOT_WELL as error:
                 await _wait_for_broker(attempt, error)
 
     def _lost(self, _connection: object, error: BaseException | None) -> None:
@@ -148,7 +152,19 @@ class Intake:
         log.warning("rabbitmq_back")
         try:
             await self._declare()
-        except (CannotStart, AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
+        except CannotStart as error:
+            log.error("topology_not_declared", error=str(error))
+        except NOT_WELL as error:
+            log.error("topology_not_declared", error=str(error))
+            if self._declaring is not None:
+                self._declaring.cancel()
+            # Not awaited: aio-pika waits for this callback before it looks after the connection again.
+            self._declaring = asyncio.create_task(self._declare_after_all())
+
+    async def _declare_after_all(self) -> None:
+        try:
+            await self._declare_patiently()
+        except CannotStart as error:
             log.error("topology_not_declared", error=str(error))
 
     async def watch_consumers(self) -> None:
@@ -175,6 +191,8 @@ class Intake:
     async def stop_deliveries(self) -> None:
         """Cancel the consumer, so that the broker gives what comes now to another replica."""
         self._stopping = True
+        if self._declaring is not None:
+            self._declaring.cancel()
         for subscriber in self._subscribers():
             queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001 - see the module's docstring
             # Or FastStream's own stop would cancel it again, without a bound and on a channel that may be closed.

@@ -307,6 +307,7 @@ async def test_while_the_service_itself_struggles_one_fetch_finds_out_and_the_ot
     world.client.let.clear()
     several = [f"tenant-{number}" for number in range(SEVERAL)]
     await world.refused(provider, *several)
+    provider._patience_s = provider._glance_s = 30.0  # from now on no load ends a wait before its time
     with structlog.testing.capture_logs() as lines:
         finding = asyncio.create_task(provider.get(ACME))
         await turns()

@@ -122,6 +122,8 @@ class Connection:
 
     async def channel(self, *, publisher_confirms: bool) -> Channel:
         assert not publisher_confirms
+        if type(self.refusal) is RuntimeError:  # aiormq's, for a connection that is closed
+            raise self.refusal
         self.channels.append(Channel(self.refusal, self.limited, self.former))
         return self.channels[-1]
 
@@ -293,21 +295,37 @@ async def test_delay_levels_of_an_earlier_release_are_named_with_what_waits_ther
 
 
 @pytest.mark.parametrize(
-    "refusal", [None, AMQPError("closed"), OSError("gone"), ChannelAccessRefused("no"), ChannelInvalidStateError("x")]
+    ("refusal", "again"),
+    [
+        (None, False),
+        (AMQPError("closed"), True),
+        (OSError("gone"), True),
+        (ChannelInvalidStateError("x"), True),
+        (RuntimeError("closed"), True),
+        (ChannelAccessRefused("no"), False),
+    ],
+    ids=repr,
 )
-async def test_a_broker_that_comes_back_is_declared_to_again_and_a_failure_is_only_logged(
+async def test_a_broker_that_comes_back_is_declared_to_again_until_it_is_well_enough(
+    monkeypatch: pytest.MonkeyPatch,
     refusal: BaseException | None,
+    again: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
+    sleeps = Sleeps()
+    monkeypatch.setattr(asyncio, "sleep", sleeps)
     door = Door()
     await door.intake.open()
     door.connection.refusal = refusal
-    (again,) = door.connection.reconnect_callbacks
+    (back,) = door.connection.reconnect_callbacks
     with capture_logs() as logs:
-        await again(None)
+        await back(None)
+        door.connection.refusal = None
+        if (declaring := door.intake._declaring) is not None:
+            await declaring
     assert [line["event"] for line in logs] == ["rabbitmq_back", *(["topology_not_declared"] if refusal else [])]
-    first, second = door.connection.channels
-    assert second.declared == ([] if refusal else first.declared)
-    assert second.is_closed
+    first, *_, last = door.connection.channels
+    assert (last.declared == first.declared) is (again or refusal is None)
+    assert last.is_closed
 
 
 async def test_a_connection_without_a_consumer_is_stuck_and_a_broker_that_is_away_is_not() -> None:

@@ -134,6 +134,8 @@ async def test_the_picture_and_the_error_table_are_shown(page: Page) -> None:
         ("token expired", "error-AUTH_ERROR"),
         ("x-retries", "schema-RetryHeaders.x-retries"),
         ("DeliverySent", "message-DeliverySent"),
+        ("x-message-ttl", "channel-intake"),
+        ("outbound-failed", "channel-deadLetters"),
         ("cta_url", "schema-InteractiveCtaUrl"),
         ("how to publish", "how-to-publish"),
     ],

@@ -109,6 +109,7 @@ def _build(settings: Settings) -> Worker:
         policy=policy,
         guard=PoisonGuard(redis, bound_s=bound_s),
         metrics=metrics,
+        tried=in_flight.tried,
     )
     broker.include_router(
         build_subscriber(

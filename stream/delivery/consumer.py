@@ -48,6 +48,8 @@ class MessageConsumer:
         policy: How often and how long to retry, and how old a message may become.
         guard: Knows the messages that end processes.
         metrics: Counts what could not be settled.
+        tried: Told once there is nothing more to try: it is the broker's turn, and no fault of the worker how long that
+            takes.
         now: The current time in UTC.
     """
 
@@ -58,12 +60,14 @@ class MessageConsumer:
         policy: RetryPolicy,
         guard: PoisonGuard,
         metrics: DeliveryMetrics,
+        tried: Callable[[], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settlement = settlement
         self._policy = policy
         self._guard = guard
         self._metrics = metrics
+        self._tried = tried
         self._now = now
 
     async def consume(
@@ -92,12 +96,14 @@ class MessageConsumer:
         try:
             if isinstance(unreadable := incoming.headers.get(UNREADABLE), Unreadable):
                 # Neither its history nor a faithful copy can be had: the broker moves the original.
+                self._tried()
                 log.error("dead_lettered_by_broker", reason=f"properties cannot be decoded: {unreadable!r}")
                 await incoming.reject(requeue=False)
                 self._metrics.dead_lettered_by_broker(None)
                 return
             validity = on_arrival(incoming, history.first_seen, self._policy.max_age)
             tried = Attempt(None, verdict) if verdict else await self._attempted(lambda: attempt(validity))
+            self._tried()
             message = tried.message
             validity = message.validity if message else validity
             decision = decide(tried.outcome, history, self._policy, validity=validity, now=self._now())

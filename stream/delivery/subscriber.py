@@ -63,10 +63,7 @@ def build_subscriber(
             # lock, scopes and acknowledgement are over by then: nothing here uses them, and a stop drains `in_flight`.
             async def attempt(validity: Validity) -> Any:
                 msg.validity = validity
-                try:
-                    return await call_next(msg)
-                finally:
-                    in_flight.tried()
+                return await call_next(msg)
 
             incoming = msg.raw_message
             task = in_flight.start(lambda: consumer.consume(incoming, attempt), incoming)

@@ -71,7 +71,12 @@ class World:
     async def consume(self, **properties: Any) -> list[str]:
         policy = RetryPolicy(failures=3, throttles=10, backoff=RetryHandler(draw=lambda: 0.0))
         consumer = MessageConsumer(
-            settlement=self.settlement, policy=policy, guard=self.guard, metrics=DeliveryMetrics(), now=lambda: NOW
+            settlement=self.settlement,
+            policy=policy,
+            guard=self.guard,
+            metrics=DeliveryMetrics(),
+            tried=lambda: self.story.append("tried"),
+            now=lambda: NOW,
         )
         with structlog.testing.capture_logs() as lines:
             await consumer.consume(incoming(story=self.story, **properties), self._attempt)
@@ -130,19 +135,19 @@ async def test_an_attempt_that_breaks_is_an_internal_error_and_is_settled_too() 
 async def test_a_message_whose_channel_is_gone_is_left_to_the_broker(error: Exception) -> None:
     world = World(SENT, settle_error=error)
     assert await world.consume() == ["not_settled"]
-    assert world.story == []
+    assert world.story == ["tried"]
 
 
 async def test_a_message_that_cannot_be_settled_never_loops() -> None:
     world = World(SENT, settle_error=TypeError("unforeseen"))
     assert await world.consume() == ["settlement_failed"]
-    assert world.story == ["rejected requeue=False"]
+    assert world.story == ["tried", "rejected requeue=False"]
 
 
 async def test_a_message_whose_properties_cannot_be_read_is_moved_by_the_broker_and_never_sent() -> None:
     world = World(SENT)
     assert await world.consume(headers={UNREADABLE: Unreadable("ValueError: year")}) == ["dead_lettered_by_broker"]
-    assert (world.story, world.settlement.settled) == (["rejected requeue=False"], [])
+    assert (world.story, world.settlement.settled) == (["tried", "rejected requeue=False"], [])
 
 
 async def test_a_publisher_cannot_send_a_message_past_the_worker_with_that_header() -> None:
@@ -174,6 +179,13 @@ async def test_a_poison_is_dead_lettered_and_nothing_of_it_is_read() -> None:
     delivery, decision = world.settled
     assert (world.attempts, delivery.message) == (0, None)
     assert decision == DeadLetter(verdict.failure, attempts=1, unknown=1)
+
+
+@pytest.mark.parametrize("verdict", [Busy(1.0), Failed(Failure.of("POISON", "it died"))], ids=["suspect", "poison"])
+async def test_a_message_with_a_verdict_is_the_brokers_turn_too(verdict: Outcome) -> None:
+    world = World(SENT, verdict=verdict)
+    await world.consume(redelivered=True)
+    assert world.story == ["tried"]
 
 
 async def test_a_suspect_waits_for_its_turn_on_the_broker() -> None:

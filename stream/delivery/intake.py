@@ -69,8 +69,8 @@ class Intake:
         self._monotonic = monotonic
         self.connection: AbstractRobustConnection | None = None
         self.queue_arguments = topology.shared_arguments(queue_kind, frozenset())  # as declared, once they are
-        self._declaring: asyncio.Task[None] | None = None
         self._idle_since: float | None = None
+        self._declaring: asyncio.Task[None] | None = None
         self._stopping = False
 
     @property
@@ -144,24 +144,28 @@ class Intake:
                 await _wait_for_broker(attempt, error)
 
     def _lost(self, _connection: object, error: BaseException | None) -> None:
+        self._end_declaring()
         if not self._stopping:
             log.warning("rabbitmq_lost", error=f"{type(error).__name__}: {error}")
 
     async def _reconnected(self, _connection: object) -> None:
-        """Declare the topology again: the broker may have come back empty."""
+        """The broker may have come back empty."""
         log.warning("rabbitmq_back")
-        try:
-            await self._declare()
-        except CannotStart as error:
-            log.error("topology_not_declared", error=str(error))
-        except NOT_WELL as error:
-            log.error("topology_not_declared", error=str(error))
-            if self._declaring is not None:
-                self._declaring.cancel()
-            # Not awaited: aio-pika waits for this callback before it looks after the connection again.
-            self._declaring = asyncio.create_task(self._declare_after_all())
+        self._declare_again()
 
-    async def _declare_after_all(self) -> None:
+    def _declare_again(self) -> None:
+        """Declare the topology until it is there, or the connection is lost.
+
+        Not awaited: aio-pika waits for its callbacks before it looks after the connection again.
+        """
+        self._end_declaring()
+        self._declaring = asyncio.create_task(self._redeclare())
+
+    def _end_declaring(self) -> None:
+        if self._declaring is not None:
+            self._declaring.cancel()
+
+    async def _redeclare(self) -> None:
         try:
             await self._declare_patiently()
         except CannotStart as error:
@@ -186,13 +190,14 @@ class Intake:
     async def _cancelled(self, underlay: Any, _cancel: object) -> None:
         if not self._stopping:
             log.warning("consumer_cancelled_by_rabbitmq")
+            # The queue may be deleted. aio-pika makes it again, but not the way back to it from the delay levels.
+            self._declare_again()
             await abandon(underlay)
 
     async def stop_deliveries(self) -> None:
         """Cancel the consumer, so that the broker gives what comes now to another replica."""
         self._stopping = True
-        if self._declaring is not None:
-            self._declaring.cancel()
+        self._end_declaring()
         for subscriber in self._subscribers():
             queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001 - see the module's docstring
             # Or FastStream's own stop would cancel it again, without a bound and on a channel that may be closed.

@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.rabbitmq import PrivateRabbitMQ
 from sandbox.redis import PrivateRedis
+from stream.contract import delays
 from tests.scene import Scene, management, number, unique
 
 
@@ -103,10 +104,13 @@ async def test_a_consumer_that_holds_a_message_too_long_comes_back_on_a_new_chan
         await asyncio.to_thread(ctl, "eval", "application:set_env(rabbit, channel_tick_interval, 60000).")
 
 
-async def test_a_consumer_that_the_broker_cancels_subscribes_again(stage: Scene) -> None:
+async def test_an_intake_queue_that_is_deleted_is_made_again_with_the_way_back_from_the_delay_levels(
+    stage: Scene,
+) -> None:
     worker = await stage.start_worker()
+    queue = f"/api/queues/{stage.url.rsplit('/', 1)[1]}/outbound-processed"
     async with management(stage.world) as api:
-        (await api.delete(f"/api/queues/{stage.url.rsplit('/', 1)[1]}/outbound-processed")).raise_for_status()
+        (await api.delete(queue)).raise_for_status()
     to = number()
 
     async def delivered() -> bool:
@@ -122,6 +126,18 @@ async def test_a_consumer_that_the_broker_cancels_subscribes_again(stage: Scene)
     while not await delivered():
         assert time.monotonic() < deadline, worker.tail()
     assert stage.accepted_of([to]) == [1]
+
+    async def sources() -> set[str]:
+        """The exchanges that are bound to it."""
+        async with management(stage.world) as api:
+            return {binding["source"] for binding in (await api.get(f"{queue}/bindings")).json()}
+
+    while delays.DELIVERY_EXCHANGE not in await sources():  # what it dead-letters before, RabbitMQ tries after minutes
+        assert time.monotonic() < deadline, worker.tail()
+    retried = number("99931500")
+    await stage.publish(retried)
+    await stage.accepted(retried, seconds=20)
+    assert "rabbitmq_lost" not in {line["event"] for line in worker.lines()}  # nothing but the queue was lost
 
 
 async def test_a_broker_that_is_not_there_yet_is_waited_for(broken: Scene) -> None:

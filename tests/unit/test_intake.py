@@ -295,37 +295,56 @@ async def test_delay_levels_of_an_earlier_release_are_named_with_what_waits_ther
 
 
 @pytest.mark.parametrize(
-    ("refusal", "again"),
-    [
-        (None, False),
-        (AMQPError("closed"), True),
-        (OSError("gone"), True),
-        (ChannelInvalidStateError("x"), True),
-        (RuntimeError("closed"), True),
-        (ChannelAccessRefused("no"), False),
-    ],
+    "refusal",
+    [None, AMQPError("closed"), OSError("gone"), ChannelInvalidStateError("x"), TimeoutError(), RuntimeError("closed")],
     ids=repr,
 )
-async def test_a_broker_that_comes_back_is_declared_to_again_until_it_is_well_enough(
-    monkeypatch: pytest.MonkeyPatch,
-    refusal: BaseException | None,
-    again: bool,  # noqa: FBT001 - a column of the table
+async def test_a_broker_that_comes_back_is_declared_to_again_until_it_takes_it(
+    monkeypatch: pytest.MonkeyPatch, refusal: BaseException | None
 ) -> None:
-    sleeps = Sleeps()
-    monkeypatch.setattr(asyncio, "sleep", sleeps)
     door = Door()
     await door.intake.open()
-    door.connection.refusal = refusal
-    (back,) = door.connection.reconnect_callbacks
-    with capture_logs() as logs:
-        await back(None)
+
+    async def well_again(_seconds: float) -> None:
         door.connection.refusal = None
-        if (declaring := door.intake._declaring) is not None:
-            await declaring
-    assert [line["event"] for line in logs] == ["rabbitmq_back", *(["topology_not_declared"] if refusal else [])]
+
+    monkeypatch.setattr(intake, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": well_again}))
+    door.connection.refusal = refusal
+    (again,) = door.connection.reconnect_callbacks
+    with capture_logs() as logs:
+        await again(None)
+        assert door.intake._declaring is not None
+        await door.intake._declaring
+    assert [line["event"] for line in logs] == ["rabbitmq_back", *(["rabbitmq_not_there_yet"] if refusal else [])]
     first, *_, last = door.connection.channels
-    assert (last.declared == first.declared) is (again or refusal is None)
+    assert last.declared == first.declared
     assert last.is_closed
+
+
+async def test_a_topology_that_is_refused_after_a_reconnect_is_logged() -> None:
+    door = Door()
+    await door.intake.open()
+    door.connection.refusal = ChannelAccessRefused("no")
+    (again,) = door.connection.reconnect_callbacks
+    with capture_logs() as logs:
+        await again(None)
+        assert door.intake._declaring is not None
+        await door.intake._declaring
+    assert [line["event"] for line in logs] == ["rabbitmq_back", "topology_not_declared"]
+
+
+@pytest.mark.parametrize("end", ["lost", "stop"])
+async def test_a_connection_that_is_lost_and_a_stop_end_the_declaring(end: str) -> None:
+    door = Door()
+    await door.intake.open()
+    door.connection.refusal = OSError("not well")
+    (again,), (lost,) = door.connection.reconnect_callbacks, door.connection.close_callbacks
+    await again(None)
+    task = door.intake._declaring
+    assert task is not None
+    lost(None, OSError("reset")) if end == "lost" else await door.intake.stop_deliveries()
+    await asyncio.wait({task}, timeout=5)
+    assert task.cancelled()
 
 
 async def test_a_connection_without_a_consumer_is_stuck_and_a_broker_that_is_away_is_not() -> None:
@@ -385,10 +404,11 @@ async def test_it_is_consuming_only_while_connected_subscribed_known_to_the_brok
     assert not any(told)
 
 
-async def test_a_channel_whose_consumer_the_broker_cancels_is_abandoned_each_time_and_not_in_a_stop(
+async def test_a_channel_whose_consumer_the_broker_cancels_is_abandoned_and_all_declared_again_but_not_in_a_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     door = Door()
+    await door.intake.open()
     await door.intake.watch_consumers()  # not subscribed: nothing to watch
     door.consume()
     abandoned: list[object] = []
@@ -405,9 +425,12 @@ async def test_a_channel_whose_consumer_the_broker_cancels_is_abandoned_each_tim
         for underlay in (first, second):
             (cancelled,) = underlay.on_consumer_cancel_callbacks
             await cancelled(None)
+            assert door.intake._declaring is not None
+            await door.intake._declaring  # the queue may have been deleted, and its bindings with it
         await door.intake.stop_deliveries()
         await cancelled(None)
     assert abandoned == [first, second]
+    assert len(door.connection.channels) == 3
     assert [line["event"] for line in logs] == ["consumer_cancelled_by_rabbitmq"] * 2
 
 

@@ -19,7 +19,7 @@ _REDIS_OPTIONS: Final = frozenset({"db", "username", "password", "client_name"})
 _REDIS_TLS_OPTIONS: Final = frozenset(
     "ssl_" + name
     for name in (
-        *("ca_certs", "ca_path", "ca_data", "certfile", "keyfile", "password"),
+        *("ca_certs", "ca_data", "certfile", "keyfile"),  # the oldest redis-py that is allowed knows no more
         *("cert_reqs", "check_hostname", "min_version", "ciphers"),
     )
 )

@@ -245,8 +245,8 @@ def test_an_option_of_redis_that_the_worker_depends_on_is_refused(environment: p
         "redis://redis",
         "redis://redis:6379/?db=3&client_name=worker",
         "redis://user:pw@redis:6379/15",
-        "rediss://redis:6379/0?ssl_ca_certs=/ca.crt&ssl_certfile=/tls.crt&ssl_keyfile=/tls.key&ssl_password=pw",
-        "rediss://redis:6379/0?ssl_ca_path=/ca&ssl_ca_data=x&ssl_cert_reqs=required&ssl_check_hostname=yes",
+        "rediss://redis:6379/0?ssl_ca_certs=/ca.crt&ssl_certfile=/tls.crt&ssl_keyfile=/tls.key",
+        "rediss://redis:6379/0?ssl_ca_data=x&ssl_cert_reqs=required&ssl_check_hostname=yes",
         "rediss://redis:6379/0?ssl_min_version=772&ssl_ciphers=x",
     ],
 )

@@ -19,7 +19,7 @@ from yarl import URL
 
 from stream import __version__
 from stream.contract.queues import INTAKE_EXCHANGE, INTAKE_QUEUE
-from stream.contract.wire import guard_properties
+from stream.contract.wire import guard_deliveries
 from stream.delivery.consumer import MessageConsumer
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.depths import QueueDepths, count
@@ -78,7 +78,7 @@ def create_app(settings: Settings) -> FastStream:
 
 
 def _build(settings: Settings) -> Worker:
-    guard_properties()
+    guard_deliveries()
     instruments = Instruments(tenants=settings.metrics_tenants)
     refused = instruments.counter("redis_refused_total")
     redis = RedisLink(connect(settings.redis_url.get_secret_value()), on_refused=refused.inc)

@@ -25,7 +25,7 @@ from sandbox.world import World
 from stream.contract import topology
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
 from stream.contract.topology import QueueKind
-from stream.contract.wire import guard_properties
+from stream.contract.wire import guard_deliveries
 
 POLL_S = 0.02
 _numbers = itertools.count(1)
@@ -96,7 +96,7 @@ class Scene:
         Evidence.graphs.add(graph)
         Evidence.secrets.add(world.rabbitmq.password)
         Evidence.secrets |= {settings["TENANT_SERVICE_TOKEN"], settings["CREDENTIAL_CACHE_KEYS"]}
-        guard_properties()  # the watcher reads the same odd messages
+        guard_deliveries()  # the watcher reads the same odd messages
         self._connection: AbstractRobustConnection
 
     @classmethod

@@ -12,7 +12,7 @@ from pamqp import encode
 from stream.contract import headers as names
 from stream.contract import properties as wire
 from stream.contract.properties import Malformed, Table
-from stream.contract.wire import ArrivedHeaders
+from stream.contract.wire import NO_TEXT, ArrivedHeaders
 
 # AMQP sends all properties in one frame (131,072 bytes by default), and the broker closes the connection over a larger
 # one.
@@ -94,7 +94,7 @@ def _kept(incoming: AbstractIncomingMessage) -> tuple[dict[str, bytes], Table]:
     if (expiration := values.pop("expiration", None)) is not None:
         table[names.ORIGINAL_EXPIRATION.encode()] = _text(wire.short_text(expiration))
     # A message back from a wait carries the delay's routing key; the first one was kept.
-    table.setdefault(names.ORIGINAL_ROUTING_KEY.encode(), _text((incoming.routing_key or "").encode()))
+    table.setdefault(names.ORIGINAL_ROUTING_KEY.encode(), _text((incoming.routing_key or "").encode(errors=NO_TEXT)))
     return values, table
 
 

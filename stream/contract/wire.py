@@ -1,9 +1,12 @@
-"""A guard at the wire: properties that cannot be decoded must not take the connection down, and none may be lost.
+"""A guard at the wire: what cannot be decoded must not take the connection down, and none of it may be lost.
 
 pamqp decodes a message's properties while it reads the connection. One message with a timestamp beyond the year 9999,
 or with text that is not UTF-8, makes that fail; the connection closes, the broker delivers the message again, and so on
 for ever. With the guard such a message arrives with one header that says so, and the consumer leaves it to the broker,
 which dead-letters the original with everything in it.
+
+A routing key may be any bytes too, and stands in the frame before the properties. Nothing here depends on it, so such a
+message is delivered: see `stream.contract.republish` for the key's way into a copy.
 
 The guard also keeps the bytes that were decoded, for the copy of a message: see `stream.contract.properties`.
 """
@@ -14,7 +17,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pamqp.base import BasicProperties
+from pamqp.commands import Basic
 
+NO_TEXT: Final = "surrogateescape"  # how bytes that are not UTF-8 are told as text, from which they can be had again
 UNREADABLE: Final = "x-unreadable-properties"
 
 
@@ -46,6 +51,7 @@ class ArrivedHeaders(dict[str, Any]):
 
 
 _unmarshal = BasicProperties.unmarshal
+_unmarshal_delivery = Basic.Deliver.unmarshal
 
 
 def _guarded(properties: BasicProperties, flags: int, data: bytes) -> None:
@@ -59,6 +65,17 @@ def _guarded(properties: BasicProperties, flags: int, data: bytes) -> None:
     properties.headers = ArrivedHeaders(headers, flags, data)  # type: ignore[attr-defined]
 
 
-def guard_properties() -> None:
+def _guarded_delivery(delivery: Basic.Deliver, data: bytes) -> None:
+    try:
+        _unmarshal_delivery(delivery, data)
+    except UnicodeDecodeError:
+        exchange_at = 1 + data[0] + 9  # after the consumer's tag, the delivery's (8 bytes) and the flag
+        key_at = exchange_at + 1 + data[exchange_at]
+        delivery.exchange = data[exchange_at + 1 : key_at].decode(errors=NO_TEXT)
+        delivery.routing_key = data[key_at + 1 : key_at + 1 + data[key_at]].decode(errors=NO_TEXT)
+
+
+def guard_deliveries() -> None:
     """Install the guard for the process; calling it again changes nothing."""
     BasicProperties.unmarshal = _guarded  # type: ignore[method-assign,assignment]
+    Basic.Deliver.unmarshal = _guarded_delivery  # type: ignore[method-assign,assignment]

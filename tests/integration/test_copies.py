@@ -16,7 +16,13 @@ from pamqp.commands import Basic
 
 from stream.contract import delays
 from stream.contract import properties as wire
-from stream.contract.queues import DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, DEAD_LETTER_QUEUE, INTAKE_QUEUE
+from stream.contract.queues import (
+    DEAD_LETTER_EXCHANGE,
+    DEAD_LETTER_KEY,
+    DEAD_LETTER_QUEUE,
+    INTAKE_EXCHANGE,
+    INTAKE_QUEUE,
+)
 from stream.contract.republish import final_copy, waiting_copy
 from stream.contract.wire import ArrivedHeaders
 from stream.delivery.handover import Handover
@@ -203,3 +209,23 @@ async def test_the_values_that_were_once_changed_arrive_as_they_were(stage: Scen
     assert letter.headers["x-attempts"] == 4
     assert arrived_values["timestamp"] == values["timestamp"]
     assert {name: table[name] for name in headers} == headers
+
+
+class _Key(str):
+    """A routing key that is no text."""
+
+    __slots__ = ()
+
+    def encode(self, *_: str) -> bytes:
+        return b"outbound.processed.\xff\xfe"
+
+
+async def test_a_routing_key_that_is_no_text_stops_nobody_and_is_kept(stage: Scene) -> None:
+    await stage.start_worker()
+    await stage.watch()
+    message = orjson.dumps(text_message(number(FAILS_ALWAYS), "acme", "no-text"))
+    channel = await (await stage._connection.channel()).get_underlay_channel()
+    await channel.basic_publish(message, exchange=INTAKE_EXCHANGE, routing_key=_Key("outbound.processed.any"))
+    letter = await stage.letter("no-text", seconds=30)
+    assert letter.headers["x-attempts"] == 4
+    assert letter.headers["x-original-routing-key"] == b"outbound.processed.\xff\xfe"

@@ -8,13 +8,13 @@ import pytest
 from aio_pika import Message
 from pamqp.commands import Basic
 
-from stream.contract.wire import UNREADABLE, ArrivedHeaders, guard_properties
+from stream.contract.wire import NO_TEXT, UNREADABLE, ArrivedHeaders, guard_deliveries
 
 FLAGS = Basic.Properties.flags
 
 
 def decoded(name: str, data: bytes) -> Basic.Properties:
-    guard_properties()
+    guard_deliveries()
     properties = Basic.Properties()
     properties.unmarshal(FLAGS[name], data)
     return properties
@@ -47,3 +47,14 @@ def test_the_bytes_of_all_properties_are_kept_even_where_they_cannot_be_decoded_
         assert arrived  # or aio-pika would replace it
         assert arrived.flags == FLAGS["correlation_id"]
     assert Message(b"", headers=arrived).headers is arrived
+
+
+@pytest.mark.parametrize(("exchange", "key"), [(b"ex", b"outbound.\xff\xfe"), (b"\xff", b"k"), (b"ex", b"")])
+def test_an_exchange_and_a_routing_key_that_are_no_text_arrive_and_lose_no_bit(exchange: bytes, key: bytes) -> None:
+    guard_deliveries()
+    names = bytes([len(exchange)]) + exchange + bytes([len(key)]) + key
+    delivery = Basic.Deliver()
+    delivery.unmarshal(b"\x03tag" + (7).to_bytes(8, "big") + b"\x01" + names)
+    assert (delivery.consumer_tag, delivery.delivery_tag, delivery.redelivered) == ("tag", 7, True)
+    arrived = (delivery.exchange or "", delivery.routing_key or "")
+    assert tuple(name.encode(errors=NO_TEXT) for name in arrived) == (exchange, key)

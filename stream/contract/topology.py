@@ -150,6 +150,11 @@ async def declare(connection: AbstractConnection, kind: QueueKind) -> Declared:
             return await _declare_all(channels, kind)
         except ChannelPreconditionFailed as error:
             raise TopologyMismatch(explain_mismatch(str(error))) from None
+        except Exception as error:
+            # What aiormq raises for a connection that ends between two frames has no class of its own.
+            if type(error) is not Exception:
+                raise
+            raise ConnectionError("the connection to RabbitMQ ended") from None
 
 
 class _Channels:

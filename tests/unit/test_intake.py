@@ -296,7 +296,15 @@ async def test_delay_levels_of_an_earlier_release_are_named_with_what_waits_ther
 
 @pytest.mark.parametrize(
     "refusal",
-    [None, AMQPError("closed"), OSError("gone"), ChannelInvalidStateError("x"), TimeoutError(), RuntimeError("closed")],
+    [
+        None,
+        AMQPError("closed"),
+        OSError("gone"),
+        ChannelInvalidStateError("x"),
+        TimeoutError(),
+        RuntimeError("closed"),
+        Exception(),
+    ],
     ids=repr,
 )
 async def test_a_broker_that_comes_back_is_declared_to_again_until_it_takes_it(

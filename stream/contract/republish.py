@@ -15,8 +15,9 @@ from stream.contract.properties import Malformed, Table
 from stream.contract.wire import NO_TEXT, ArrivedHeaders
 
 # AMQP sends all properties in one frame (131,072 bytes by default), and the broker closes the connection over a larger
-# one.
+# one. Beside them are the frame's own 8 bytes, the header's 14, and a message id where there was none.
 LARGEST_PROPERTIES: Final = 100_000
+FRAME_RESERVE: Final = 64
 
 # The broker's own bookkeeping. A copied x-death makes RabbitMQ take a second wait for a dead-letter cycle and drop the
 # message; the counts are counted anew.
@@ -62,7 +63,7 @@ def waiting_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, 
     values, table = _kept(incoming)
     if (priority := values.pop("priority", None)) is not None:
         table.setdefault(names.ORIGINAL_PRIORITY.encode(), _UNSIGNED_BYTE + priority)
-    return _copy(incoming.body, values, table, extra_headers)
+    return _copy(incoming, values, table, extra_headers)
 
 
 def final_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, Any]) -> Copy:
@@ -75,7 +76,7 @@ def final_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, An
     original = table.pop(names.ORIGINAL_PRIORITY.encode(), b"")
     if original[:1] == _UNSIGNED_BYTE:
         values.setdefault("priority", original[1:])
-    return _copy(incoming.body, values, table, extra_headers)
+    return _copy(incoming, values, table, extra_headers)
 
 
 def _kept(incoming: AbstractIncomingMessage) -> tuple[dict[str, bytes], Table]:
@@ -114,15 +115,24 @@ def _kept_headers(encoded: bytes | None) -> Table:
     }
 
 
-def _copy(body: bytes, values: dict[str, bytes], table: Table, extra_headers: Mapping[str, Any]) -> Copy:
+def _copy(
+    incoming: AbstractIncomingMessage, values: dict[str, bytes], table: Table, extra_headers: Mapping[str, Any]
+) -> Copy:
     if TRACE_PARENT in extra_headers:
         table.pop(TRACE_STATE, None)  # it belongs to the parent that is replaced
     table.update(wire.table_of(extra_headers))
     values |= {"headers": wire.join_table(table), "delivery_mode": _PERSISTENT}
     size = sum(map(len, values.values()))
-    if size > LARGEST_PROPERTIES:
-        raise NotRepublishable(f"the properties take {size} bytes, more than {LARGEST_PROPERTIES}")
-    return Copy(body, values)
+    if size > (limit := _limit(incoming)):
+        raise NotRepublishable(f"the properties take {size} bytes, more than {limit}")
+    return Copy(incoming.body, values)
+
+
+def _limit(incoming: AbstractIncomingMessage) -> int:
+    """Bytes that the properties of a copy may take on the connection that the message came on."""
+    channel: Any = incoming.channel  # aiormq's, which has worked out what is left of the negotiated frame
+    frame = channel.max_content_size
+    return min(LARGEST_PROPERTIES, frame - FRAME_RESERVE) if frame > 0 else LARGEST_PROPERTIES
 
 
 def _text(value: bytes) -> bytes:

@@ -6,6 +6,7 @@ with its reason and costs no other channel. Declared again after a reconnect: a 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -150,6 +151,11 @@ async def declare(connection: AbstractConnection, kind: QueueKind) -> Declared:
             return await _declare_all(channels, kind)
         except ChannelPreconditionFailed as error:
             raise TopologyMismatch(explain_mismatch(str(error))) from None
+        except asyncio.CancelledError:
+            # A connection that dies under a declaration raises this too; only a real cancellation goes on up.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise ConnectionError("the connection to RabbitMQ was lost") from None
         except Exception as error:
             # What aiormq raises for a connection that ends between two frames has no class of its own.
             if type(error) is not Exception:

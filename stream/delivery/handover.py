@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import suppress
 from typing import Any, Final
 
 from aio_pika.abc import AbstractIncomingMessage
@@ -23,7 +22,7 @@ from pamqp.commands import Basic
 
 from stream.contract import properties as wire
 from stream.contract.republish import Copy
-from stream.delivery.express import OPEN_TIMEOUT_S, open_channel_beside, open_channel_of
+from stream.delivery.express import abandon, open_channel_beside, open_channel_of
 
 CONFIRM_TIMEOUT_S: Final = 30.0  # of a broker that takes what is published; one with an alarm is waited for
 MOST_CHANNELS: Final = 64  # RabbitMQ allows 2,047 a connection; what is published beyond these waits for a free one
@@ -67,7 +66,7 @@ class Handover:
     def _discard(self, channel: AbstractChannel) -> None:
         if channel.is_closed:
             return
-        task = asyncio.ensure_future(_close(channel))
+        task = asyncio.ensure_future(abandon(channel))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -95,12 +94,6 @@ async def _is_blocked(connection: Any) -> bool:
     except TimeoutError:
         return True
     return False
-
-
-async def _close(channel: AbstractChannel) -> None:
-    with suppress(Exception):  # it was to be closed, and is
-        async with asyncio.timeout(OPEN_TIMEOUT_S):
-            await channel.close()
 
 
 class _AsItCame(Basic.Properties):

@@ -20,7 +20,7 @@ _SECRETS: Final = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[^\s,;\"']+"), rf"\1 {MASK}"),
     (re.compile(r"\bEAA[A-Za-z0-9_.-]{6,}"), MASK),  # Meta's access tokens
     (re.compile(r"\bgAAAA[A-Za-z0-9_=-]{20,}"), MASK),  # Fernet ciphertext
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*@"), rf"\1{MASK}@"),  # user and password in a URL
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/]*@"), rf"\1{MASK}@"),  # user and password in a URL
     (re.compile(r"(?i)((?:access_token|token|password|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+"), rf"\1{MASK}"),
 )
 # Each of the five needs one of these. A look for them finds nothing in nearly every text, and spares it the five.

@@ -181,6 +181,7 @@ class Channel:
 
     is_closed = False
     connection = SimpleNamespace(basic_nack=True)
+    max_content_size = 131_064  # bytes of a frame's content, with RabbitMQ's default frame of 128 KiB
 
     def __init__(self, story: list[str]) -> None:
         self._story = story

@@ -43,6 +43,8 @@ class Channel:
         self.connection = connection
         self.is_closed = False
         self._Channel__close_event = asyncio.Event()
+        self.number = 1
+        self.write_queue: asyncio.Queue[object] = asyncio.Queue()
         self.publishes: list[tuple[Basic.Properties, asyncio.Future[None]]] = []
 
     async def basic_publish(self, _: bytes, *, properties: Basic.Properties, mandatory: bool, **__: str) -> None:
@@ -51,8 +53,10 @@ class Channel:
         self.publishes.append((properties, answer))
         await answer
 
-    async def close(self) -> None:
-        self.is_closed = True
+    @property
+    def abandoned(self) -> bool:
+        """Whether its close was written, once."""
+        return self.write_queue.qsize() == 1
 
 
 def came_on(connection: Connection) -> AbstractIncomingMessage:
@@ -110,7 +114,7 @@ async def test_a_channel_whose_confirm_does_not_come_is_not_used_again(monkeypat
     with pytest.raises(TimeoutError, match="no confirm"):
         await (await publishing(hand, connection))
     await publishing(hand, connection)
-    assert [channel.is_closed for channel in connection.channels] == [True, False]
+    assert [channel.abandoned for channel in connection.channels] == [True, False]
 
 
 async def test_a_broker_that_is_short_of_memory_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,4 +178,4 @@ async def test_a_caller_that_is_cancelled_leaves_no_channel_with_an_answer_to_co
         await task
     for _ in range(3):
         await asyncio.sleep(0)
-    assert connection.channels[0].is_closed
+    assert connection.channels[0].abandoned

@@ -8,7 +8,7 @@ from pamqp.commands import Basic
 
 from stream.contract.republish import LARGEST_PROPERTIES, NotRepublishable, final_copy, waiting_copy
 from stream.contract.wire import ArrivedHeaders
-from tests.unit.doubles import incoming, properties_of
+from tests.unit.doubles import Channel, incoming, properties_of
 
 FLAGS = Basic.Properties.flags
 PROPERTIES: dict[str, Any] = {
@@ -155,3 +155,17 @@ def test_bytes_that_are_no_properties_cannot_be_copied(flags: int, data: bytes) 
     message.headers = ArrivedHeaders(None, flags, data)
     with pytest.raises(NotRepublishable):
         final_copy(message, {})
+
+
+@pytest.mark.parametrize(("content", "fits"), [(8_184, False), (131_064, True), (-8, True)])
+def test_a_copy_fits_into_a_frame_of_the_connection_that_its_original_came_on(
+    monkeypatch: pytest.MonkeyPatch,
+    content: int,
+    fits: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    monkeypatch.setattr(Channel, "max_content_size", content)
+    if fits:
+        assert copied({"X-Big": "x" * 9_000})
+    else:
+        with pytest.raises(NotRepublishable, match="more than 8120"):
+            copied({"X-Big": "x" * 9_000})

@@ -124,6 +124,7 @@ class Lifecycle:
         await worker.intake.stop_deliveries()
         drained = await worker.in_flight.drain(self._settings.shutdown_grace_ms / 1000)
         await worker.express.flush()
+        await worker.intake.close()
         log.info("stopped", finished=drained.finished, returned=drained.returned, unknown=drained.unknown)
         if drained.unknown:
             self._cannot_go_on.append(

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from stream.delivery.express import abandon
 CONNECT_TIMEOUT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 10.0  # between attempts to reach a broker that is not there yet
 CANCEL_TIMEOUT_S: Final = 2.0  # a cancel waits for the connection, which may be gone for good
+CLOSE_TIMEOUT_S: Final = 2.0  # aiormq would wait for 12 s for what a frozen broker has to say to a farewell
 
 # What a declaration meets on a broker that has just started, crashed or thawed: it passes.
 NOT_WELL: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
@@ -213,6 +215,13 @@ class Intake:
                 # A connection that dies under the cancel raises this too. What is in flight must end all the same.
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
+
+    async def close(self) -> None:
+        """Let the connection go, after all has been written, so that FastStream's stop finds nothing to close."""
+        if self.connection is not None:
+            with suppress(AMQPError, ChannelInvalidStateError, OSError, TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self.connection.close()
 
     def _subscribers(self) -> list[RabbitSubscriber]:
         return [subscriber for subscriber in self._broker.subscribers if isinstance(subscriber, RabbitSubscriber)]

@@ -170,6 +170,17 @@ async def test_a_stop_while_the_broker_is_down_ends(broken: Scene) -> None:
         await asyncio.to_thread(rabbitmq_of(broken).start)
 
 
+async def test_a_stop_while_the_broker_is_frozen_waits_for_no_answer_to_a_farewell(broken: Scene) -> None:
+    worker = await broken.start_worker()
+    await asyncio.to_thread(rabbitmq_of(broken).pause)
+    try:
+        started = time.monotonic()
+        assert await broken.stop_worker(worker) == 0
+        assert time.monotonic() - started < 10  # nothing is in flight; aiormq alone would wait for 12 s
+    finally:
+        await asyncio.to_thread(rabbitmq_of(broken).resume)
+
+
 @pytest.mark.parametrize("frozen", [False, True], ids=["gone", "frozen"])
 async def test_delivery_goes_on_without_redis_and_the_full_service_comes_back(broken: Scene, frozen: bool) -> None:  # noqa: FBT001 - a parameter of the table
     redis = redis_of(broken)

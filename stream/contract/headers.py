@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -47,6 +48,8 @@ ORIGINAL_PREFIX: Final = "x-original-"
 MOST_ATTEMPTS: Final = 1_000_000
 LAST_ERROR_LENGTH: Final = 300
 
+_ERROR_TYPE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")  # also one that only another release knows
+
 
 @dataclass(frozen=True, slots=True)
 class History:
@@ -69,11 +72,11 @@ class History:
     @classmethod
     def read(cls, headers: Mapping[str, Any], now: datetime) -> History:
         """Read the headers; what is missing or makes no sense counts as "not yet"."""
-        table, last_error = headers.get(RETRIES), headers.get(LAST_ERROR)
+        last_error = headers.get(LAST_ERROR)
         return cls(
             first_seen=min(_moment(headers.get(FIRST_SEEN)) or now, now),
             attempts=_count(headers.get(ATTEMPT)),
-            retries={str(key): _count(used) for key, used in table.items()} if isinstance(table, dict) else {},
+            retries=_retries(headers.get(RETRIES)),
             unknown=_count(headers.get(UNKNOWN_OUTCOMES)),
             last_error=last_error[:LAST_ERROR_LENGTH] if isinstance(last_error, str) else "",
         )
@@ -125,6 +128,11 @@ class Instructions:
 
 def _count(value: object) -> int:
     return min(max(value, 0), MOST_ATTEMPTS) if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _retries(table: object) -> dict[str, int]:
+    entries = table.items() if isinstance(table, dict) else ()
+    return {name: _count(used) for name, used in entries if isinstance(name, str) and _ERROR_TYPE.fullmatch(name)}
 
 
 def _moment(value: object) -> datetime | None:

@@ -62,7 +62,7 @@ def waiting_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, 
     """
     values, table = _kept(incoming)
     if (priority := values.pop("priority", None)) is not None:
-        table.setdefault(names.ORIGINAL_PRIORITY.encode(), _UNSIGNED_BYTE + priority)
+        table[names.ORIGINAL_PRIORITY.encode()] = _UNSIGNED_BYTE + priority
     return _copy(incoming, values, table, extra_headers)
 
 
@@ -73,9 +73,10 @@ def final_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, An
         NotRepublishable: The properties are too large, or no AMQP.
     """
     values, table = _kept(incoming)
-    original = table.pop(names.ORIGINAL_PRIORITY.encode(), b"")
-    if original[:1] == _UNSIGNED_BYTE:
-        values.setdefault("priority", original[1:])
+    original = table.get(names.ORIGINAL_PRIORITY.encode(), b"")
+    if original[:1] == _UNSIGNED_BYTE and "priority" not in values:  # else no worker wrote it
+        values["priority"] = original[1:]
+        del table[names.ORIGINAL_PRIORITY.encode()]
     return _copy(incoming, values, table, extra_headers)
 
 

@@ -56,6 +56,11 @@ def test_a_count_stays_small_whatever_a_publisher_writes(value: int) -> None:
     assert (history.attempts, history.retries) == (MOST_ATTEMPTS, {"RATE_LIMIT": MOST_ATTEMPTS})
 
 
+@pytest.mark.parametrize("name", ["", "r" * 129, "+16505551234", "rate_limit", "RATE LIMIT", b"\xff"])
+def test_a_retry_of_what_is_no_error_type_is_forgotten(name: Any) -> None:
+    assert History.read({RETRIES: {name: 1, "RATE_LIMIT": 2}}, NOW).retries == {"RATE_LIMIT": 2}
+
+
 @pytest.mark.parametrize("value", [None, True, "RATE_LIMIT", 3, [1], b"x"])
 def test_retries_that_are_no_table_are_none_yet(value: object) -> None:
     assert History.read({RETRIES: value}, NOW).retries == {}

@@ -103,8 +103,14 @@ def test_a_priority_is_set_aside_while_a_message_waits_and_given_back_to_its_dea
 
 
 @pytest.mark.parametrize("value", ["7", 2.5, None, [7], 70000])
-def test_a_priority_header_that_no_worker_wrote_becomes_no_priority(value: object) -> None:
-    assert copied({"x-original-priority": value}).priority is None
+def test_a_priority_header_that_no_worker_wrote_becomes_no_priority_and_stays(value: object) -> None:
+    copy = copied({"x-original-priority": value})
+    assert (copy.priority, (copy.headers or {})["x-original-priority"]) == (None, value)
+
+
+def test_a_publishers_own_priority_wins_over_a_header_of_the_same_name_as_the_workers() -> None:
+    waiting = properties_of(waiting_copy(incoming(priority=3, headers={"x-original-priority": "high"}), {}))
+    assert (waiting.headers or {})["x-original-priority"] == 3
 
 
 def test_the_parent_of_a_trace_replaces_what_belongs_to_the_one_before() -> None:

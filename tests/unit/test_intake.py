@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from aiormq.exceptions import (
@@ -449,6 +450,17 @@ async def test_a_stop_cancels_the_consumer_once() -> None:
     await door.intake.stop_deliveries()
     assert door.queue.cancelled == ["tag"]
     assert door.subscriber._consumer_tag is None
+
+
+async def test_a_connection_is_let_go_whatever_it_says_to_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door()
+    await door.intake.close()  # never connected: nothing to let go
+    await door.intake.open()
+    monkeypatch.setattr(intake, "CLOSE_TIMEOUT_S", 0.01)
+    for close in (AsyncMock(), AsyncMock(side_effect=AMQPError("x")), AsyncMock(side_effect=asyncio.Event().wait)):
+        vars(door.connection)["close"] = close
+        await door.intake.close()
+        close.assert_awaited_once()
 
 
 async def test_a_stop_asks_nothing_of_a_broker_that_is_away() -> None:

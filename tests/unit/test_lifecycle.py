@@ -32,6 +32,9 @@ class Story:
     async def flush(self) -> None:
         self.told.append("writes what is left")
 
+    async def close(self) -> None:
+        self.told.append("lets the connection go")
+
     def life(self) -> Lifecycle:
         worker: Any = SimpleNamespace(intake=self, in_flight=self, express=self)
         settings = Settings(tenant_service_url="http://tenants:3000", shutdown_grace_ms=25_000)
@@ -43,7 +46,8 @@ async def test_a_stop_keeps_its_order_and_says_what_it_found(unknown: int) -> No
     story = Story(Drained(finished=3, returned=1, unknown=unknown))
     with capture_logs() as lines:
         await story.life().drain()
-    assert story.told == ["takes nothing more", "ends what runs within 25 s", "writes what is left"]
+    order = ["takes nothing more", "ends what runs within 25 s", "writes what is left", "lets the connection go"]
+    assert story.told == order
     assert lines == [{"event": "stopped", "log_level": "info", "finished": 3, "returned": 1, "unknown": unknown}]
 
 

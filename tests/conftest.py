@@ -18,6 +18,7 @@ from sandbox.redis import PrivateRedis
 from sandbox.tenants import TenantService
 from sandbox.versions import versions
 from sandbox.world import World, open_world
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
 from tests.scene import Evidence, Scene
 
 for name in set(os.environ) - set(environment_without_proxies()):  # every server is on this machine
@@ -101,12 +102,12 @@ async def broken(
     """A vhost of the test's own on servers that it may break; they run again afterwards."""
     own = {**settings, "REDIS_URL": breakable.redis.url}
     async with Scene.on_new_vhost(breakable, own, graph, tenants) as stage:
-        await _declared(stage)
+        await _make_well(stage)
         yield stage
 
 
-async def _declared(stage: Scene) -> None:
-    """Declare the topology, on a RabbitMQ that is restarted if it cannot any more.
+async def _make_well(stage: Scene) -> None:
+    """Restart a RabbitMQ on which the delay levels cannot be declared any more.
 
     RabbitMQ 3.10's dead-lettering dies for good when a vhost is removed right after a crash, as the test before may
     have done: each declaration of a quorum queue with at-least-once dead-lettering ends with 541 INTERNAL_ERROR then.
@@ -118,10 +119,19 @@ async def _declared(stage: Scene) -> None:
         assert isinstance(stage.world.rabbitmq, PrivateRabbitMQ)
         await asyncio.to_thread(stage.world.rabbitmq.restart)
         async with asyncio.timeout(60):
-            while True:
-                with suppress(*refused):
-                    return await stage.declare()
+            while not await _declared(stage):  # noqa: ASYNC110 - our own connection comes back by itself
                 await asyncio.sleep(0.2)
+    channel = await stage._connection.channel()
+    for queue in (INTAKE_QUEUE, DEAD_LETTER_QUEUE):  # a worker of the test may want them of another type
+        await channel.queue_delete(queue)
+    await channel.close()
+
+
+async def _declared(stage: Scene) -> bool:
+    with suppress(AMQPError, ChannelInvalidStateError, OSError):
+        await stage.declare()
+        return True
+    return False
 
 
 @pytest.fixture

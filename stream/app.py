@@ -34,6 +34,7 @@ from stream.delivery.processor import MessageProcessor
 from stream.delivery.publishers import declare_publishers
 from stream.delivery.settlement import Settlement
 from stream.delivery.subscriber import build_subscriber
+from stream.delivery.unpublished import UnpublishedWaits
 from stream.lifecycle import Lifecycle, Worker
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import GraphClient
@@ -104,10 +105,14 @@ def _build(settings: Settings) -> Worker:
         timedelta(milliseconds=settings.message_max_age_ms),
     )
     declare_publishers(broker)
+    unpublished = UnpublishedWaits(redis)
+    vhost = URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
+    intake = Intake(broker, vhost=vhost, queue_kind=settings.rabbitmq_queue_type)
     consumer = MessageConsumer(
-        settlement=Settlement(Handover(), express, metrics=metrics),
+        settlement=Settlement(Handover(), express, unpublished, mend_topology=intake.mend, metrics=metrics),
         policy=policy,
         guard=PoisonGuard(redis, bound_s=bound_s),
+        unpublished=unpublished,
         metrics=metrics,
         tried=in_flight.tried,
     )
@@ -121,8 +126,6 @@ def _build(settings: Settings) -> Worker:
             queue_kind=settings.rabbitmq_queue_type,
         )
     )
-    vhost = URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
-    intake = Intake(broker, vhost=vhost, queue_kind=settings.rabbitmq_queue_type)
     health = _health(settings, intake, in_flight, redis, instruments, metrics, bound_s=bound_s)
     return Worker(broker, intake, express, in_flight, health, redis, graph_http, tenant_http, bound_s)
 

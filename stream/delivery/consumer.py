@@ -17,9 +17,10 @@ from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery import report
 from stream.delivery.decision import RetryPolicy, decide
 from stream.delivery.metrics import DeliveryMetrics
-from stream.delivery.outcome import Failed, Outcome
+from stream.delivery.outcome import Busy, Failed, Outcome
 from stream.delivery.poison import PoisonGuard
 from stream.delivery.settlement import Delivery, Settlement
+from stream.delivery.unpublished import UnpublishedWaits
 from stream.meta.failure import Failure
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ class MessageConsumer:
         settlement: Carries out the decisions.
         policy: How often and how long to retry, and how old a message may become.
         guard: Knows the messages that end processes.
+        unpublished: Knows the waits that could not be published.
         metrics: Counts what could not be settled.
         tried: Told once there is nothing more to try: it is the broker's turn, and no fault of the worker how long that
             takes.
@@ -59,6 +61,7 @@ class MessageConsumer:
         settlement: Settlement,
         policy: RetryPolicy,
         guard: PoisonGuard,
+        unpublished: UnpublishedWaits,
         metrics: DeliveryMetrics,
         tried: Callable[[], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -66,6 +69,7 @@ class MessageConsumer:
         self._settlement = settlement
         self._policy = policy
         self._guard = guard
+        self._unpublished = unpublished
         self._metrics = metrics
         self._tried = tried
         self._now = now
@@ -101,8 +105,13 @@ class MessageConsumer:
                 await incoming.reject(requeue=False)
                 self._metrics.dead_lettered_by_broker(None)
                 return
+            instead = Attempt(None, verdict) if verdict else None
+            if incoming.redelivered and (wait := await self._unpublished.take(incoming, self._now())):
+                history = wait.history
+                if not verdict and (left_s := (wait.due - self._now()).total_seconds()) > 0:
+                    instead = Attempt(None, Busy(left_s, "backoff"), wait.whose)
             validity = on_arrival(incoming, history.first_seen, self._policy.max_age)
-            tried = Attempt(None, verdict) if verdict else await self._attempted(lambda: attempt(validity))
+            tried = instead or await self._attempted(lambda: attempt(validity))
             self._tried()
             message = tried.message
             validity = message.validity if message else validity

@@ -16,7 +16,7 @@ from stream.observe.redaction import without_numbers, without_secrets
 from stream.retry import RetryHandler
 
 LONGEST_RETRY_AFTER_S: Final = 300.0  # beyond this a server's wish is an outage, and our own limits decide
-LONGEST_BUSY_WAIT_S: Final = 2.0  # a send usually ends long before its lease does
+LONGEST_BUSY_WAIT_S: Final = 2.0
 EXPIRED: Final = ERROR_TABLE["MESSAGE_EXPIRED"]
 
 
@@ -28,16 +28,18 @@ class Acknowledge:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitForOther:
-    """Another try is sending it: look again later, with the history as it is.
+class Postpone:
+    """It was not tried: look again later, with the history as it is.
 
     Attributes:
         delay_s: How long, in seconds.
         history: What the waiting copy carries.
+        waits_for: What has to end first, as `Busy` names it.
     """
 
     delay_s: float
     history: History
+    waits_for: str = "other_send"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class DeadLetter:
     process_s: float = 0.0
 
 
-Decision = Acknowledge | WaitForOther | RetryAfter | DeadLetter
+Decision = Acknowledge | Postpone | RetryAfter | DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,9 @@ def decide(outcome: Outcome, history: History, policy: RetryPolicy, *, validity:
     if isinstance(outcome, Sent | Duplicate):
         return Acknowledge(outcome)
     if isinstance(outcome, Busy):
-        return WaitForOther(min(outcome.left_s, LONGEST_BUSY_WAIT_S), history)
+        # A send usually ends long before its lease does. A backoff is as long as it was decided to be.
+        delay_s = outcome.left_s if outcome.waits_for == "backoff" else min(outcome.left_s, LONGEST_BUSY_WAIT_S)
+        return Postpone(delay_s, history, outcome.waits_for)
     return _after_failure(outcome, history, policy, validity=validity, now=now)
 
 

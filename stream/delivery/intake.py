@@ -155,6 +155,12 @@ class Intake:
         log.warning("rabbitmq_back")
         self._declare_again()
 
+    def mend(self) -> None:
+        """Declare the topology again: a publish found no queue or no exchange. Once for all who find that meanwhile."""
+        if not (self._stopping or self._is_declaring()):
+            log.warning("topology_incomplete", consequence="somebody has deleted a part of it; it is declared again")
+            self._declare_again()
+
     def _declare_again(self) -> None:
         """Declare the topology until it is there, or the connection is lost.
 
@@ -162,6 +168,9 @@ class Intake:
         """
         self._end_declaring()
         self._declaring = asyncio.create_task(self._redeclare())
+
+    def _is_declaring(self) -> bool:
+        return self._declaring is not None and not self._declaring.done()
 
     def _end_declaring(self) -> None:
         if self._declaring is not None:

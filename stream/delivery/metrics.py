@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from stream.contract.messages import OutboundMessage, Whose
 from stream.contract.moments import read_moment
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
 from stream.delivery.outcome import Sent
 from stream.meta.failure import Certainty, Failure
 from stream.observe.last_minute import LastMinute
@@ -52,7 +52,7 @@ class DeliveryMetrics:
     def settled(self, delivery: Delivery, decision: Decision) -> None:
         """Count what became of a message."""
         tenant = self._label(delivery.whose)
-        if not isinstance(decision, WaitForOther):  # no try of its own
+        if not isinstance(decision, Postpone):  # no try of its own
             self.last_minute.count(failed=isinstance(decision, RetryAfter | DeadLetter))
         match decision:
             case Acknowledge(Sent() as sent):
@@ -69,7 +69,7 @@ class DeliveryMetrics:
                 self._consumed.labels(tenant, "retry").inc()
                 self._retried.labels(failure.rule.name).inc()
                 self._count_unknown(failure, "retry")
-            case WaitForOther():
+            case Postpone():
                 self._consumed.labels(tenant, "waiting").inc()
             case DeadLetter(failure):
                 self._count_failed(tenant, failure)

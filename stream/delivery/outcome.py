@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
@@ -40,13 +41,15 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Another try is sending the message now; nothing was sent.
+    """It is not the time for a try: nothing was sent.
 
     Attributes:
-        left_s: When that try's lease ends, in seconds from now.
+        left_s: When that may be over, in seconds from now.
+        waits_for: Another try that is sending the message, a suspect's turn to be tried alone, or the end of a backoff.
     """
 
     left_s: float
+    waits_for: Literal["other_send", "turn", "backoff"] = "other_send"
 
 
 @dataclass(frozen=True, slots=True)

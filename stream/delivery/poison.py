@@ -99,7 +99,7 @@ class PoisonGuard:
             finally:
                 self._turn.release()
         else:
-            await bring(Busy(TURN_WAIT_S))
+            await bring(Busy(TURN_WAIT_S, "turn"))
 
     async def _start(self, key: str, *, alone: bool) -> Outcome | Literal["try", "suspect"]:
         suspect_from = NOTED_STARTS if alone else SUSPECT_FROM
@@ -112,7 +112,7 @@ class PoisonGuard:
             case b"poison":
                 return Failed(Failure.of("POISON", POISON, Certainty.UNKNOWN))
             case b"wait":
-                return Busy(left_ms[0] / 1000)
+                return Busy(left_ms[0] / 1000, "turn")
             case b"suspect":
                 return "suspect"
             case _:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from stream.contract.headers import History
 from stream.contract.messages import OutboundMessage, Whose
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.failure import Failure
 from stream.observe.redaction import masked_number
+
+WAITING: Final = {
+    "other_send": "waiting_for_other_send",
+    "turn": "waiting_for_turn",
+    "backoff": "waiting_for_backoff",
+}
 
 log = structlog.get_logger("stream.delivery")
 
@@ -32,8 +38,8 @@ def settled(message: OutboundMessage | Whose, history: History, decision: Decisi
             )
         case Acknowledge(Duplicate(first)):
             log.info("duplicate", **who, firstWamid=first.wamid)
-        case WaitForOther(delay_s):
-            log.warning("waiting_for_other_send", **who, retryInS=round(delay_s, 2))
+        case Postpone(delay_s, waits_for=what):
+            log.warning(WAITING[what], **who, retryInS=round(delay_s, 2))
         case RetryAfter(failure, delay_s, after, process_s):
             why = {**_why(failure), "durationMs": round(process_s * 1000, 1), "attempt": after.attempts}
             log.warning("waiting_for_retry", **who, **why, retryInS=round(delay_s, 2))

@@ -13,13 +13,13 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, assert_never
 
 import structlog
 from aio_pika import DeliveryMode
 from aio_pika.abc import AbstractIncomingMessage
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, PublishError
 
 from stream.contract import delays
 from stream.contract import headers as names
@@ -29,14 +29,15 @@ from stream.contract.messages import UNKNOWN_OWNER, OutboundMessage, Whose
 from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, SENT_KEY_PREFIX
 from stream.contract.republish import Copy, NotRepublishable, final_copy, waiting_copy
 from stream.delivery import notices, report
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
 from stream.delivery.express import ExpressLane, Properties, Unanswered, open_channel_of
 from stream.delivery.handover import Handover
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Sent
+from stream.delivery.unpublished import Unpublished, UnpublishedWaits
 from stream.observe import tracing
 
-PUBLISH_ATTEMPTS: Final = 5  # a queue that refuses for a moment, or an exchange that somebody is just making again
+PUBLISH_ATTEMPTS: Final = 5  # a queue that refuses for a moment, or that is just declared again
 PUBLISH_BACKOFF_S: Final = 0.05
 SHORT_STRING: Final = 255
 RETURN_PAUSE_S: Final = 1.0  # a message that is handed back is delivered again at once: not in a hot loop
@@ -81,6 +82,8 @@ class Settlement:
     Args:
         handover: Publishes waiting messages and dead letters.
         express: Publishes events, and acknowledges.
+        unpublished: Remembers waits that could not be published.
+        mend_topology: Called when a queue or an exchange is not there; the next attempt may find it.
         metrics: Counts what became of each message, once it is settled.
         now: The current time in UTC, for headers and events.
         sleep: How pauses wait.
@@ -90,13 +93,17 @@ class Settlement:
         self,
         handover: Handover,
         express: ExpressLane,
+        unpublished: UnpublishedWaits,
         *,
+        mend_topology: Callable[[], None],
         metrics: DeliveryMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._handover = handover
         self._express = express
+        self._unpublished = unpublished
+        self._mend_topology = mend_topology
         self._metrics = metrics
         self._now = now
         self._sleep = sleep
@@ -107,12 +114,12 @@ class Settlement:
         Raises:
             ChannelInvalidStateError: The channel that it came on is closed: the broker delivers it again.
         """
-        open_channel_of(delivery.incoming)  # or a message that cannot be copied would be rejected on a dead channel
         try:
+            open_channel_of(delivery.incoming)  # or a message that cannot be copied would be rejected on a dead channel
             match decision:
                 case Acknowledge():
                     await self._announce_sent(delivery, decision)
-                case WaitForOther(delay_s, history) | RetryAfter(_, delay_s, history):
+                case Postpone(delay_s, history) | RetryAfter(_, delay_s, history):
                     await self._wait(delivery, delay_s, history)
                 case DeadLetter():
                     await self._dead_letter(delivery, decision)
@@ -124,11 +131,23 @@ class Settlement:
             self._metrics.dead_lettered_by_broker(delivery.whose)
         except Unconfirmed as error:
             log.error("left_on_queue", reason=str(error), **report.identity(delivery.whose))
+            await self._remember(delivery, decision)
             await self.give_back(delivery.incoming)
             self._metrics.not_settled(delivery.whose)
+        except (AMQPError, ChannelInvalidStateError, OSError):
+            await self._remember(delivery, decision)
+            raise
         else:
             self._express.acknowledge(delivery.incoming)
             self._tell(delivery, decision)
+
+    async def _remember(self, delivery: Delivery, decision: Decision) -> None:
+        """Keep a wait that the broker did not take: the original, which it delivers again, knows nothing of it."""
+        if isinstance(decision, Postpone | RetryAfter):
+            now = self._now()
+            due = now + timedelta(seconds=decision.delay_s)
+            whose = Whose(delivery.whose.tenant_id, delivery.whose.internal_id)
+            await self._unpublished.keep(delivery.incoming, Unpublished(decision.history, due, whose), now)
 
     async def give_back(self, incoming: AbstractIncomingMessage) -> None:
         """Hand a message back to the queue, after a pause."""
@@ -216,6 +235,9 @@ class Settlement:
                 await publish()
             except TimeoutError as error:  # it may have arrived: another one would be a second one
                 raise Unconfirmed(str(error) or "the broker does not answer") from None
+            except (PublishError, ChannelNotFoundEntity) as error:
+                reason = f"{type(error).__name__}: {error}"
+                self._mend_topology()
             except (AMQPError, ChannelInvalidStateError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
             except asyncio.CancelledError:

@@ -183,7 +183,7 @@ async def test_a_suspect_whose_turn_does_not_come_waits_on_the_broker_and_counts
         while not trial.tried:  # noqa: ASYNC110 - Redis answers when it does
             await asyncio.sleep(0.01)
     await trial.of(second)
-    assert (second.brought, await second.noted()) == ([Busy(0.05)], SUSPECT_FROM)
+    assert (second.brought, await second.noted()) == ([Busy(0.05, "turn")], SUSPECT_FROM)
     trial.release.set()
     await running
     assert await second.is_delivered_to(trial.process) is None  # its turn has come

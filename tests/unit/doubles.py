@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from fnmatch import fnmatchcase
 from types import SimpleNamespace
@@ -25,6 +26,8 @@ from stream.contract.wire import ArrivedHeaders
 from stream.redis_link import RedisLink
 from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for clients of plain HTTP: to read every CA costs 20 ms a client
 
 
 class Clock:

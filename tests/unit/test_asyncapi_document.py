@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from asyncapi.build import ROOT, document, document_files
+from asyncapi.build import ROOT, document_files
 from stream import __version__
 from stream.app import create_app
 from stream.contract import headers as names
@@ -51,29 +46,6 @@ def test_the_checked_in_document_is_what_the_code_makes() -> None:
 
 def test_yaml_and_json_hold_the_same_document() -> None:
     assert yaml.safe_load((ROOT / "asyncapi.yaml").read_text(encoding="utf-8")) == contract()
-
-
-def test_the_document_is_the_same_in_every_process_and_environment() -> None:
-    script = "from asyncapi.build import document; print(document().to_json(), end='')"
-    other = {**os.environ, "PYTHONHASHSEED": "7", "RABBITMQ_QUEUE_TYPE": "quorum", "META_API_MAX_RETRIES": "9"}
-    made = subprocess.run(  # noqa: S603 - our own interpreter and our own script
-        [sys.executable, "-c", script], cwd=ROOT.parent, env=other, capture_output=True, text=True, check=True
-    )
-    assert made.stdout == document().to_json()
-
-
-def test_faststreams_own_command_generates_it_without_any_setting(tmp_path: Path) -> None:
-    program = Path(sys.executable).parent / "faststream"
-    bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    out = tmp_path / "asyncapi.json"
-    subprocess.run(  # noqa: S603 - our own interpreter's own script
-        [program, "docs", "gen", "stream.app:app", "--out", out],
-        cwd=ROOT.parent,
-        env=bare,
-        capture_output=True,
-        check=True,
-    )
-    assert json.loads(out.read_text(encoding="utf-8")) == contract()
 
 
 def test_every_documented_operation_is_one_of_the_running_application() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.meta.classifier import MetaErrorClassifier
@@ -153,6 +153,7 @@ json_values = st.recursive(
 FIELDS = ("code", "error_subcode", "message", "error_data", "is_transient", "fbtrace_id", "type")
 
 
+@settings(max_examples=50)
 @given(status=st.integers(100, 599), error=st.dictionaries(st.sampled_from(FIELDS), json_values) | json_values)
 def test_any_error_object_finds_a_row(status: int, error: object) -> None:
     failure = CLASSIFIER.classify(status, orjson.dumps({"error": error}))

@@ -1,22 +1,24 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import structlog
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from stream.contract.identifiers import InternalId, Wamid
+from stream.contract.headers import History
+from stream.contract.identifiers import InternalId, TenantId, Wamid
 from stream.contract.messages import InvalidMessage, Whose
 from stream.contract.validity import Validity
 from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery.consumer import Attempt, MessageConsumer
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, RetryPolicy, WaitForOther
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter, RetryPolicy
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Busy, Failed, Outcome, Sent
 from stream.delivery.poison import Bring, PoisonGuard
 from stream.delivery.settlement import Delivery, Settlement
+from stream.delivery.unpublished import Unpublished, UnpublishedWaits
 from stream.meta.client import Accepted
 from stream.meta.failure import Certainty, Failure
 from stream.retry import RetryHandler
@@ -52,6 +54,19 @@ class FakeGuard(PoisonGuard):
         await bring(self.verdict)
 
 
+class FakeWaits(UnpublishedWaits):
+    """Has the wait of the test, and gives it once."""
+
+    def __init__(self, wait: Unpublished | None = None) -> None:
+        self.wait = wait
+        self.asked = 0
+
+    async def take(self, *_: object) -> Unpublished | None:
+        self.asked += 1
+        wait, self.wait = self.wait, None
+        return wait
+
+
 class World:
     """A consumer and one message whose attempt ends as the test says."""
 
@@ -61,7 +76,9 @@ class World:
         *,
         settle_error: Exception | None = None,
         verdict: Outcome | None = None,
+        wait: Unpublished | None = None,
     ) -> None:
+        self.waits = FakeWaits(wait)
         self.story: list[str] = []
         self.guard = FakeGuard(verdict)
         self.attempts = 0
@@ -74,6 +91,7 @@ class World:
             settlement=self.settlement,
             policy=policy,
             guard=self.guard,
+            unpublished=self.waits,
             metrics=DeliveryMetrics(),
             tried=lambda: self.story.append("tried"),
             now=lambda: NOW,
@@ -191,5 +209,45 @@ async def test_a_message_with_a_verdict_is_the_brokers_turn_too(verdict: Outcome
 async def test_a_suspect_waits_for_its_turn_on_the_broker() -> None:
     world = World(SENT, verdict=Busy(1.0))
     await world.consume(redelivered=True)
-    assert isinstance(world.settled[1], WaitForOther)
+    assert isinstance(world.settled[1], Postpone)
     assert world.attempts == 0
+
+
+# --- a wait that could not be published ---------------------------------------------------------------------------
+
+TRIED_TWICE = History(NOW - timedelta(seconds=9), 2, {"META_SERVER_ERROR": 2})
+WHOSE = Whose(TenantId("acme"), InternalId("i-1"))
+
+
+def wait_until(seconds: float) -> Unpublished:
+    return Unpublished(TRIED_TWICE, NOW + timedelta(seconds=seconds), WHOSE)
+
+
+async def test_a_message_whose_wait_could_not_be_published_waits_for_the_rest_of_it() -> None:
+    world = World(BUSY, wait=wait_until(3))
+    await world.consume(redelivered=True)
+    delivery, decision = world.settled
+    assert (world.attempts, delivery.whose) == (0, WHOSE)
+    assert decision == Postpone(3.0, TRIED_TWICE, "backoff")
+
+
+@pytest.mark.parametrize("seconds", [0, -60])
+async def test_after_its_backoff_it_is_tried_with_the_tries_that_it_had(seconds: float) -> None:
+    world = World(BUSY, wait=wait_until(seconds))
+    await world.consume(redelivered=True)
+    _, decision = world.settled
+    assert isinstance(decision, RetryAfter)
+    assert (world.attempts, decision.history.attempts) == (1, 3)
+
+
+async def test_a_poison_is_not_postponed_for_its_backoff() -> None:
+    verdict = Failed(Failure.of("POISON", "it died"))
+    world = World(BUSY, wait=wait_until(3), verdict=verdict)
+    await world.consume(redelivered=True)
+    assert world.settled[1] == DeadLetter(verdict.failure, attempts=3)
+
+
+async def test_a_first_delivery_asks_for_no_wait() -> None:
+    world = World(SENT, wait=wait_until(3))
+    await world.consume()
+    assert (world.waits.asked, world.attempts) == (0, 1)

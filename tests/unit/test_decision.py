@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -11,7 +11,7 @@ from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
 from stream.contract.validity import ALWAYS, Validity
 from stream.delivery import decision
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, RetryPolicy, WaitForOther
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter, RetryPolicy
 from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
 from stream.meta.client import Accepted
 from stream.meta.errors import ROWS, Budget, ErrorRule
@@ -73,7 +73,16 @@ def test_a_message_that_was_sent_before_is_acknowledged() -> None:
 @pytest.mark.parametrize(("left_s", "delay_s"), [(0.3, 0.3), (2.0, 2.0), (30.0, 2.0)])
 def test_a_message_that_is_being_sent_waits_a_moment_and_uses_up_nothing(left_s: float, delay_s: float) -> None:
     history = History(FIRST_SEEN, 3, {"META_SERVER_ERROR": 3})
-    assert decide(Busy(left_s), history, POLICY) == WaitForOther(delay_s, history)
+    assert decide(Busy(left_s), history, POLICY) == Postpone(delay_s, history)
+
+
+@pytest.mark.parametrize(("waits_for", "delay_s"), [("turn", 2.0), ("backoff", 30.0)])
+def test_a_message_whose_time_has_not_come_uses_up_nothing(
+    waits_for: Literal["turn", "backoff"], delay_s: float
+) -> None:
+    assert decide(Busy(30.0, waits_for), History(FIRST_SEEN), POLICY) == Postpone(
+        delay_s, History(FIRST_SEEN), waits_for
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,7 +186,7 @@ def test_retries_that_are_used_up_are_the_reason_also_when_the_time_is_up_too() 
 
 def test_a_message_whose_time_ends_while_another_try_sends_it_waits_for_that_trys_end() -> None:
     history = History(FIRST_SEEN)
-    assert decide(Busy(1.5), history, POLICY, validity=valid_for(0)) == WaitForOther(1.5, history)
+    assert decide(Busy(1.5), history, POLICY, validity=valid_for(0)) == Postpone(1.5, history)
 
 
 @pytest.mark.parametrize("name", ["RATE_LIMIT", "PAIR_RATE_LIMIT", "TENANT_SERVICE_UNAVAILABLE"])

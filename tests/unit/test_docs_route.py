@@ -18,13 +18,14 @@ from stream.contract.topology import shared_arguments
 from stream.observe.declared import Arguments
 from stream.observe.docs import FILES, PATH, add_docs
 from stream.specification.yaml_text import to_yaml
+from tests.unit.doubles import NO_TLS
 
 
 @asynccontextmanager
 async def serving(arguments: Arguments) -> AsyncIterator[httpx.AsyncClient]:
     app = web.Application()
     add_docs(app.router, lambda: arguments)
-    async with TestServer(app) as server, httpx.AsyncClient(base_url=str(server.make_url("/"))) as found:
+    async with TestServer(app) as server, httpx.AsyncClient(verify=NO_TLS, base_url=str(server.make_url("/"))) as found:
         yield found
 
 
@@ -108,5 +109,8 @@ async def test_the_site_is_found_where_the_package_carries_it(tmp_path: Path) ->
     (tmp_path / "index.html").write_text("the contract")
     app = web.Application()
     add_docs(app.router, places=(tmp_path / "missing", tmp_path))
-    async with TestServer(app) as server, httpx.AsyncClient(base_url=str(server.make_url("/"))) as client:
+    async with (
+        TestServer(app) as server,
+        httpx.AsyncClient(verify=NO_TLS, base_url=str(server.make_url("/"))) as client,
+    ):
         assert (await client.get(f"{PATH}/")).text == "the contract"

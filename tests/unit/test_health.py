@@ -14,7 +14,7 @@ import pytest
 from stream.delivery.inflight import InFlight
 from stream.observe.health import HealthServer
 from stream.observe.status import Dependency, Status, reachable
-from tests.unit.doubles import Clock, incoming
+from tests.unit.doubles import NO_TLS, Clock, incoming
 
 
 async def rendered() -> bytes:
@@ -46,7 +46,7 @@ async def test_each_probe_answers_503_when_its_condition_is_false(*, ready: bool
     server = HealthServer("127.0.0.1", 0, status=whole.read, ready=lambda: ready, alive=lambda: alive, metrics=rendered)
     port = await server.start()
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx.AsyncClient(verify=NO_TLS, base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/health/ready")).status_code == (200 if ready else 503)
             assert (await client.get("/health/live")).status_code == (200 if alive else 503)
             assert (await client.get("/health")).status_code == (200 if ready else 503)

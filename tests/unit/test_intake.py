@@ -342,6 +342,22 @@ async def test_a_topology_that_is_refused_after_a_reconnect_is_logged() -> None:
     assert [line["event"] for line in logs] == ["rabbitmq_back", "topology_not_declared"]
 
 
+async def test_what_is_missing_is_declared_once_for_all_who_find_that_and_never_in_a_stop() -> None:
+    door = Door()
+    await door.intake.open()
+    with capture_logs() as logs:
+        for _ in range(3):
+            door.intake.mend()
+        assert door.intake._declaring is not None
+        await door.intake._declaring
+        first, last = door.connection.channels
+        assert last.declared == first.declared
+        await door.intake.stop_deliveries()
+        door.intake.mend()
+    assert [line["event"] for line in logs] == ["topology_incomplete"]
+    assert len(door.connection.channels) == 2
+
+
 @pytest.mark.parametrize("end", ["lost", "stop"])
 async def test_a_connection_that_is_lost_and_a_stop_end_the_declaring(end: str) -> None:
     door = Door()

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
 from stream.contract.messages import OutboundMessage
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics, published_at
 from stream.delivery.outcome import Duplicate, Sent
 from stream.delivery.settlement import Delivery
@@ -53,7 +53,7 @@ class Counted:
         (SENT, "delivered"),
         (Acknowledge(Duplicate(ACCEPTED)), "duplicate"),
         (RetryAfter(AWAY, 1.0, History(SEEN)), "retry"),
-        (WaitForOther(1.0, History(SEEN)), "waiting"),
+        (Postpone(1.0, History(SEEN)), "waiting"),
         (DeadLetter(DENIED, 1), "dead_lettered"),
     ],
 )
@@ -186,7 +186,7 @@ def test_the_time_of_publishing_is_read_where_it_can_be(timestamp: Any, amqp: da
         (RetryAfter(AWAY, 1.0, History(SEEN)), (1, 1.0)),
         (RetryAfter(Failure.of("RATE_LIMIT", "slow down"), 1.0, History(SEEN)), (1, 1.0)),
         (DeadLetter(DENIED, 1), (1, 1.0)),
-        (WaitForOther(1.0, History(SEEN)), (0, 0.0)),  # no try of its own
+        (Postpone(1.0, History(SEEN)), (0, 0.0)),  # no try of its own
     ],
 )
 def test_a_try_that_failed_counts_as_an_error_whatever_becomes_of_its_message(

@@ -14,7 +14,7 @@ from stream.contract.headers import History
 from stream.contract.identifiers import TenantId, Wamid
 from stream.contract.messages import UNKNOWN_OWNER, Whose
 from stream.delivery import report
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
@@ -89,7 +89,9 @@ def test_a_failure_says_why(decision: Decision, name: str) -> None:
     ("decision", "level", "event"),
     [
         (Acknowledge(Duplicate(FIRST)), "info", "duplicate"),
-        (WaitForOther(2.0, HISTORY), "warning", "waiting_for_other_send"),
+        (Postpone(2.0, HISTORY), "warning", "waiting_for_other_send"),
+        (Postpone(2.0, HISTORY, "turn"), "warning", "waiting_for_turn"),
+        (Postpone(2.0, HISTORY, "backoff"), "warning", "waiting_for_backoff"),
     ],
 )
 def test_a_message_that_was_not_sent_now_is_reported_too(decision: Decision, level: str, event: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from sandbox.graph import GraphSimulator
 from sandbox.graph_errors import ERRORS
 from sandbox.steps import Delay, Drop, Fail, Reply
+from tests.unit.doubles import NO_TLS
 
 Send = Callable[..., Awaitable[httpx.Response]]
 
@@ -22,7 +23,9 @@ async def graph() -> AsyncIterator[GraphSimulator]:
 
 @pytest.fixture
 async def client(graph: GraphSimulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=graph.url, headers={"Authorization": "Bearer EAAGgood"}) as http_client:
+    async with httpx.AsyncClient(
+        verify=NO_TLS, base_url=graph.url, headers={"Authorization": "Bearer EAAGgood"}
+    ) as http_client:
         yield http_client
 
 
@@ -155,7 +158,10 @@ async def test_refused_requests_are_never_counted_as_twice(graph: GraphSimulator
 
 
 async def test_the_counts_stay_exact_when_old_requests_are_forgotten() -> None:
-    async with GraphSimulator(keep=2) as graph, httpx.AsyncClient(headers={"Authorization": "Bearer x"}) as client:
+    async with (
+        GraphSimulator(keep=2) as graph,
+        httpx.AsyncClient(verify=NO_TLS, headers={"Authorization": "Bearer x"}) as client,
+    ):
         payload = {"messaging_product": "whatsapp", "to": "1", "type": "text", "text": {"body": "Hello"}}
         for _ in range(5):
             await client.post(graph.url + MESSAGES, json=payload)

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from sandbox.tenants import TenantService
+from tests.unit.doubles import NO_TLS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ async def service() -> AsyncIterator[TenantService]:
 
 @pytest.fixture
 async def client(service: TenantService) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.url) as http_client:
+    async with httpx.AsyncClient(verify=NO_TLS, base_url=service.url) as http_client:
         yield http_client
 
 
@@ -88,7 +89,10 @@ async def test_ids_arrive_decoded(service: TenantService, client: httpx.AsyncCli
 
 
 async def test_a_required_token_is_required() -> None:
-    async with TenantService(required_token="secret") as service, httpx.AsyncClient(base_url=service.url) as client:
+    async with (
+        TenantService(required_token="secret") as service,
+        httpx.AsyncClient(verify=NO_TLS, base_url=service.url) as client,
+    ):
         assert (await client.get(path("acme"))).status_code == 401
         good = {"Authorization": "Bearer secret"}
         assert (await client.get(path("acme"), headers=good)).status_code == 200

@@ -3,25 +3,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import orjson
 import pytest
 from aio_pika import DeliveryMode, IncomingMessage
 from aio_pika.abc import AbstractIncomingMessage
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, PublishError
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 from structlog.testing import capture_logs
 
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
+from stream.contract.messages import Whose
 from stream.contract.republish import Copy
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, RetryAfter, WaitForOther
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
 from stream.delivery.express import ExpressLane, Properties, Unanswered
 from stream.delivery.handover import Handover
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Duplicate, Sent
 from stream.delivery.settlement import Delivery, Settlement
+from stream.delivery.unpublished import Unpublished, UnpublishedWaits
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
 from tests.unit.doubles import Channel, Sleeps, incoming, message, properties_of
@@ -32,6 +37,7 @@ FIRST = Accepted(Wamid("wamid.A"), None, None, 200)
 SENT = Acknowledge(Sent(FIRST, 0.1))
 WAIT = RetryAfter(Failure.of("META_SERVER_ERROR", "busy"), 1.0, HISTORY.after("META_SERVER_ERROR", 1))
 GIVE_UP = DeadLetter(Failure.of("WINDOW_EXPIRED", "24 h"), 1)
+RETURNED = DeliveredMessage(Basic.Return(), ContentHeader(), b"", Channel([]))  # type: ignore[arg-type]
 QUIET = DeadLetter(Failure.of("INVALID_PHONE", "not a number"), 1)
 
 
@@ -87,6 +93,18 @@ class FakeLane(ExpressLane):
         self._story.append("acked")
 
 
+class FakeWaits(UnpublishedWaits):
+    """Notes what it should keep."""
+
+    def __init__(self, story: list[str]) -> None:
+        self.kept: list[Unpublished] = []
+        self._story = story
+
+    async def keep(self, _: object, wait: Unpublished, __: object) -> None:
+        self._story.append("kept")
+        self.kept.append(wait)
+
+
 class World:
     """A settlement whose publishers and message write one story: what happened, in order."""
 
@@ -96,11 +114,20 @@ class World:
         failing = {name: list(each) for name, each in errors.items()}
         self.handover = FakeHandover(self.story, failing)
         self.lane = FakeLane(self.story, failing)
+        self.waits = FakeWaits(self.story)
 
     async def settle(self, decision: Decision, *, known: bool = True, **properties: Any) -> list[str]:
         correlation = properties.pop("correlationId", None)
         content = message(correlationId=correlation) if known else None
-        settlement = Settlement(self.handover, self.lane, metrics=DeliveryMetrics(), now=lambda: NOW, sleep=self.sleeps)
+        settlement = Settlement(
+            self.handover,
+            self.lane,
+            self.waits,
+            mend_topology=lambda: self.story.append("mended"),
+            metrics=DeliveryMetrics(),
+            now=lambda: NOW,
+            sleep=self.sleeps,
+        )
         delivery = Delivery(incoming(b"body", story=self.story, **properties), content, HISTORY)
         await settlement.settle(delivery, decision)
         return self.story
@@ -115,7 +142,7 @@ class World:
         (SENT, ["sent", "acked"]),
         (Acknowledge(Duplicate(FIRST)), ["acked"]),
         (WAIT, ["waits", "acked"]),
-        (WaitForOther(2.0, HISTORY), ["waits", "acked"]),
+        (Postpone(2.0, HISTORY), ["waits", "acked"]),
         (GIVE_UP, ["dead_letters", "alerts", "acked"]),
         (QUIET, ["dead_letters", "acked"]),
     ],
@@ -186,10 +213,32 @@ async def test_a_publish_that_fails_once_is_tried_again(decision: Decision, name
     assert await World(**{name: [error]}).settle(decision) == [name, "acked"]
 
 
+def kept(decision: Decision) -> list[str]:
+    """What is noted of a decision that could not be carried out: waits alone."""
+    return ["kept"] if isinstance(decision, RetryAfter | Postpone) else []
+
+
+@pytest.mark.parametrize("decision", [WAIT, Postpone(1.0, WAIT.history, "backoff")], ids=["retry", "backoff"])
+async def test_of_a_wait_that_could_not_be_published_its_end_and_its_history_are_kept(decision: Decision) -> None:
+    world = World(waits=[TimeoutError("no confirm")])
+    await world.settle(decision)
+    whose = Whose(message().tenant_id, message().internal_id)
+    assert world.waits.kept == [Unpublished(WAIT.history, NOW + timedelta(seconds=1), whose)]
+
+
+@pytest.mark.parametrize(("decision", "name"), [(WAIT, "waits"), (QUIET, "dead_letters"), (SENT, "sent")])
+@pytest.mark.parametrize(
+    "error", [PublishError(RETURNED, Basic.Return()), ChannelNotFoundEntity("no exchange")], ids=["queue", "exchange"]
+)
+async def test_what_somebody_has_deleted_is_declared_again(decision: Decision, name: str, error: Exception) -> None:
+    assert await World(**{name: [error]}).settle(decision) == ["mended", name, "acked"]
+
+
 @pytest.mark.parametrize("name", ["waits", "dead_letters"])
 async def test_a_copy_that_may_have_arrived_is_not_published_again(name: str) -> None:
     world = World(**{name: [TimeoutError("no confirm")]})
-    assert await world.settle(WAIT if name == "waits" else GIVE_UP) == ["nacked requeue=True"]
+    decision = WAIT if name == "waits" else GIVE_UP
+    assert await world.settle(decision) == [*kept(decision), "nacked requeue=True"]
 
 
 async def test_an_event_without_a_confirm_is_not_published_again_and_holds_no_message_back() -> None:
@@ -210,13 +259,13 @@ async def test_a_connection_that_is_lost_under_a_publish_ends_its_attempts(
     monkeypatch.setattr(world, "sleeps", lost)
     with pytest.raises(ChannelInvalidStateError):
         await world.settle(decision)
-    assert world.story == []
+    assert world.story == kept(decision)
 
 
 @pytest.mark.parametrize(("decision", "name"), [(WAIT, "waits"), (GIVE_UP, "dead_letters")])
 async def test_a_message_whose_copy_is_never_confirmed_goes_back_to_the_queue(decision: Decision, name: str) -> None:
     world = World(**{name: [AMQPError("closed") for _ in range(99)]})
-    assert await world.settle(decision) == ["nacked requeue=True"]
+    assert await world.settle(decision) == [*kept(decision), "nacked requeue=True"]
     assert sum(world.sleeps.asked) >= 1  # not in a hot loop
 
 
@@ -262,7 +311,7 @@ async def test_a_message_whose_channel_is_closed_is_left_to_the_broker_alone(
     world = World()
     with pytest.raises(ChannelInvalidStateError):
         await world.settle(decision)
-    assert world.story == []
+    assert world.story == kept(decision)
 
 
 @pytest.mark.parametrize("decision", [SENT, WAIT, GIVE_UP], ids=["sent", "wait", "give-up"])
@@ -275,7 +324,7 @@ async def test_a_message_whose_channel_is_just_being_closed_is_not_copied_either
     world = World()
     with pytest.raises(ChannelInvalidStateError):
         await world.settle(decision)
-    assert world.story == []
+    assert world.story == kept(decision)
 
 
 async def test_a_decision_that_it_does_not_know_acknowledges_nothing() -> None:

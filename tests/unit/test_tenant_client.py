@@ -22,7 +22,7 @@ from stream.tenants.credentials import (
     TenantNotFound,
     TenantServiceUnavailable,
 )
-from tests.unit.doubles import Clock, Sleeps
+from tests.unit.doubles import NO_TLS, Clock, Sleeps
 
 PATH = "/api/v1/tenants/{tenant_id}/credentials?type=whatsapp"
 NOW = 1_795_435_200.0  # 2026-11-23T12:00:00Z
@@ -39,7 +39,7 @@ class World:
         self.requests: list[httpx.Request] = []
         self.sleeps = Sleeps()
         self._options: dict[str, Any] = {"path": path, "service_token": service_token, "timeout_s": timeout_s}
-        mock = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        mock = httpx.AsyncClient(verify=NO_TLS, transport=httpx.MockTransport(self._answer))
         self.client = self.client_over(mock, "http://tenants:3000/")
 
     def client_over(self, http: httpx.AsyncClient, base_url: str) -> TenantServiceClient:

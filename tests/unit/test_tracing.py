@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -15,7 +13,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from sandbox.worker import ROOT
 from stream import __version__
 from stream.observe import telemetry, tracing
 from stream.observe.telemetry import Telemetry
@@ -249,38 +246,3 @@ async def test_a_stop_waits_for_the_exporter_only_so_long(monkeypatch: pytest.Mo
     await tracing.stop()
     assert tracing.span("claim", "acme") is tracing.span("send", "acme")
     released.set()
-
-
-def _run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    settings = {"TENANT_SERVICE_URL": "http://tenants:3000", **environment}
-    return subprocess.run(  # noqa: S603 - our own code
-        [sys.executable, "-c", code], cwd=ROOT, env=settings, capture_output=True, text=True, check=False, timeout=60
-    )
-
-
-HIDDEN = "import sys; sys.modules['opentelemetry'] = None\n"
-
-
-def test_a_worker_without_an_endpoint_needs_no_opentelemetry_and_imports_no_part_that_traces() -> None:
-    code = "import sys, threading, stream.app; stream.app.app; print(*sys.modules, threading.active_count())"
-    modules = _run(HIDDEN + code).stdout.split()
-    assert "stream.observe.tracing" in modules
-    # redis-py and FastStream look for OpenTelemetry by themselves; neither loads these.
-    parts = (
-        "opentelemetry.sdk.trace",
-        "opentelemetry.exporter",
-        "faststream.opentelemetry",
-        "stream.observe.telemetry",
-    )
-    assert [name for name in modules if name.startswith(parts)] == []
-    assert modules[-1] == "1"
-
-
-def test_an_endpoint_without_the_packages_stops_the_start_with_one_sentence() -> None:
-    code = HIDDEN + "import stream.app; stream.app.app"
-    stopped = _run(code, OTEL_EXPORTER_OTLP_ENDPOINT="http://collector:4318")
-    assert stopped.returncode == 1
-    assert stopped.stderr == (
-        "whatsapp-stream: OTEL_EXPORTER_OTLP_ENDPOINT: traces need packages that are not installed: "
-        "install whatsapp-stream[otel], or unset the variable\n"
-    )

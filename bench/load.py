@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import aio_pika
 import orjson
 
-from stream.contract import topology
+from stream.broker import topology
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE, SENT_KEY_PREFIX
 
 if TYPE_CHECKING:

@@ -18,20 +18,20 @@ from faststream.rabbit import RabbitBroker
 from yarl import URL
 
 from stream import __version__
+from stream.broker.connection import BrokerConnection
+from stream.broker.depths import QueueDepths, count
+from stream.broker.express import ExpressLane
+from stream.broker.handover import Handover
+from stream.broker.publishers import declare_publishers
+from stream.broker.wire import guard_deliveries
 from stream.contract.queues import INTAKE_EXCHANGE, INTAKE_QUEUE
-from stream.contract.wire import guard_deliveries
 from stream.delivery.consumer import MessageConsumer
 from stream.delivery.decision import RetryPolicy
-from stream.delivery.depths import QueueDepths, count
-from stream.delivery.express import ExpressLane
-from stream.delivery.handover import Handover
 from stream.delivery.inflight import InFlight
-from stream.delivery.intake import Intake
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.poison import PoisonGuard
 from stream.delivery.processor import MessageProcessor
-from stream.delivery.publishers import declare_publishers
 from stream.delivery.settlement import Settlement
 from stream.delivery.subscriber import build_subscriber
 from stream.delivery.unpublished import UnpublishedWaits
@@ -41,7 +41,7 @@ from stream.meta.client import GraphClient
 from stream.meta.transport import HonestTransport, Transport
 from stream.observe import tracing
 from stream.observe.health import HealthServer
-from stream.observe.metrics import Instruments
+from stream.observe.instruments import Instruments
 from stream.observe.status import Dependency, Status, reachable
 from stream.operations.invocation import Invocation
 from stream.redis_link import RedisLink, connect
@@ -107,9 +107,9 @@ def _build(settings: Settings) -> Worker:
     declare_publishers(broker)
     unpublished = UnpublishedWaits(redis)
     vhost = URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
-    intake = Intake(broker, vhost=vhost, queue_kind=settings.rabbitmq_queue_type)
+    connection = BrokerConnection(broker, vhost=vhost, queue_kind=settings.rabbitmq_queue_type)
     consumer = MessageConsumer(
-        settlement=Settlement(Handover(), express, unpublished, mend_topology=intake.mend, metrics=metrics),
+        settlement=Settlement(Handover(), express, unpublished, mend_topology=connection.mend, metrics=metrics),
         policy=policy,
         guard=PoisonGuard(redis, bound_s=bound_s),
         unpublished=unpublished,
@@ -126,13 +126,13 @@ def _build(settings: Settings) -> Worker:
             queue_kind=settings.rabbitmq_queue_type,
         )
     )
-    health = _health(settings, intake, in_flight, redis, instruments, metrics, bound_s=bound_s)
-    return Worker(broker, intake, express, in_flight, health, redis, graph_http, tenant_http, bound_s)
+    health = _health(settings, connection, in_flight, redis, instruments, metrics, bound_s=bound_s)
+    return Worker(broker, connection, express, in_flight, health, redis, graph_http, tenant_http, bound_s)
 
 
 def _health(
     settings: Settings,
-    intake: Intake,
+    connection: BrokerConnection,
     in_flight: InFlight,
     redis: RedisLink,
     instruments: Instruments,
@@ -140,16 +140,16 @@ def _health(
     *,
     bound_s: float,
 ) -> HealthServer:
-    depths = QueueDepths(lambda: intake.connection)
+    depths = QueueDepths(lambda: connection.robust)
     _show(instruments, in_flight, redis)
     return HealthServer(
         settings.http_host,
         settings.http_port,
-        status=_status(settings, intake, redis, metrics, depths).read,
-        ready=lambda: intake.consuming,
-        alive=lambda: in_flight.oldest_s() < bound_s + STUCK_ALLOWANCE_S and intake.stuck_s() < STUCK_ALLOWANCE_S,
+        status=_status(settings, connection, redis, metrics, depths).read,
+        ready=lambda: connection.consuming,
+        alive=lambda: in_flight.oldest_s() < bound_s + STUCK_ALLOWANCE_S and connection.stuck_s() < STUCK_ALLOWANCE_S,
         metrics=lambda: _rendered(instruments, depths),
-        queues=lambda: intake.queue_arguments,
+        queues=lambda: connection.queue_arguments,
     )
 
 
@@ -171,12 +171,12 @@ async def _rendered(instruments: Instruments, depths: QueueDepths) -> bytes:
 
 
 def _status(
-    settings: Settings, intake: Intake, redis: RedisLink, metrics: DeliveryMetrics, depths: QueueDepths
+    settings: Settings, connection: BrokerConnection, redis: RedisLink, metrics: DeliveryMetrics, depths: QueueDepths
 ) -> Status:
     async def ask_rabbitmq() -> None:
-        if intake.connection is None:
+        if connection.robust is None:
             raise ConnectionError
-        await count(intake.connection, INTAKE_QUEUE)
+        await count(connection.robust, INTAKE_QUEUE)
 
     async def details() -> dict[str, Any]:
         rate, failed = metrics.last_minute.rates()
@@ -193,7 +193,7 @@ def _status(
             Dependency("tenantService", required=False, probe=lambda: reachable(settings.tenant_service_url)),
             Dependency("metaApi", required=True, probe=lambda: reachable(settings.meta_api_base_url)),
         ),
-        consuming=lambda: intake.consuming,
+        consuming=lambda: connection.consuming,
         details=details,
     )
 

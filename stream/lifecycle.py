@@ -17,9 +17,9 @@ from faststream import FastStream
 from faststream.rabbit import RabbitBroker
 
 from stream import __version__
-from stream.delivery.express import ExpressLane
+from stream.broker.connection import BrokerConnection, CannotStart
+from stream.broker.express import ExpressLane
 from stream.delivery.inflight import InFlight
-from stream.delivery.intake import CannotStart, Intake
 from stream.meta.transport import HonestTransport
 from stream.meta.versions import NEWEST, ends_soon
 from stream.observe import tracing
@@ -43,7 +43,7 @@ class Worker:
     """
 
     broker: RabbitBroker
-    intake: Intake
+    connection: BrokerConnection
     express: ExpressLane
     in_flight: InFlight
     health: HealthServer
@@ -103,7 +103,7 @@ class Lifecycle:
     async def open(self, app: FastStream) -> None:
         """Before FastStream's own start: connect, and declare."""
         try:
-            await self._worker.intake.open()
+            await self._worker.connection.open()
         except CannotStart as error:
             self._cannot_go_on.append(str(error))
             app.exit()
@@ -112,7 +112,7 @@ class Lifecycle:
 
     async def started(self) -> None:
         """Messages arrive from now on. What is there stays: the garbage collector need not look at it ever again."""
-        await self._worker.intake.watch_consumers()
+        await self._worker.connection.watch_consumers()
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)
@@ -121,10 +121,10 @@ class Lifecycle:
     async def drain(self) -> None:
         """Before FastStream's own stop: take nothing more, and bring what is in flight to its end."""
         worker = self._worker
-        await worker.intake.stop_deliveries()
+        await worker.connection.stop_deliveries()
         drained = await worker.in_flight.drain(self._settings.shutdown_grace_ms / 1000)
         await worker.express.flush()
-        await worker.intake.close()
+        await worker.connection.close()
         log.info("stopped", finished=drained.finished, returned=drained.returned, unknown=drained.unknown)
         if drained.unknown:
             self._cannot_go_on.append(

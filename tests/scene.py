@@ -22,10 +22,10 @@ from sandbox.records import Recorded
 from sandbox.tenants import TenantService
 from sandbox.worker import WorkerProcess
 from sandbox.world import World
-from stream.contract import topology
+from stream.broker import topology
+from stream.broker.topology import QueueKind
+from stream.broker.wire import guard_deliveries
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
-from stream.contract.topology import QueueKind
-from stream.contract.wire import guard_deliveries
 
 POLL_S = 0.02
 _numbers = itertools.count(1)

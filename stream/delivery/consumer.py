@@ -10,10 +10,10 @@ import structlog
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
+from stream.broker.wire import UNREADABLE, Unreadable
 from stream.contract.headers import REDELIVERED, History
 from stream.contract.messages import UNKNOWN_OWNER, InvalidMessage, OutboundMessage, Whose
 from stream.contract.validity import Validity, on_arrival
-from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery import report
 from stream.delivery.decision import RetryPolicy, decide
 from stream.delivery.metrics import DeliveryMetrics

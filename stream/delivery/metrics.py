@@ -1,4 +1,4 @@
-"""What is counted of each message, in the terms of `stream.observe.metrics`."""
+"""What is counted of each message, in the terms of `stream.observe.instruments`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from stream.contract.moments import read_moment
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
 from stream.delivery.outcome import Sent
 from stream.meta.failure import Certainty, Failure
+from stream.observe.instruments import Instruments
 from stream.observe.last_minute import LastMinute
-from stream.observe.metrics import Instruments
 
 if TYPE_CHECKING:
     from stream.delivery.settlement import Delivery

@@ -21,17 +21,17 @@ from aio_pika import DeliveryMode
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, PublishError
 
+from stream.broker.express import ExpressLane, Properties, Unanswered, open_channel_of
+from stream.broker.handover import Handover
+from stream.broker.republish import Copy, NotRepublishable, final_copy, waiting_copy
 from stream.contract import delays
 from stream.contract import headers as names
 from stream.contract.headers import History
 from stream.contract.identifiers import routing_word
 from stream.contract.messages import UNKNOWN_OWNER, OutboundMessage, Whose
 from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, SENT_KEY_PREFIX
-from stream.contract.republish import Copy, NotRepublishable, final_copy, waiting_copy
 from stream.delivery import notices, report
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
-from stream.delivery.express import ExpressLane, Properties, Unanswered, open_channel_of
-from stream.delivery.handover import Handover
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Sent
 from stream.delivery.unpublished import Unpublished, UnpublishedWaits

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from stream.meta.errors import ROWS, Budget, ErrorRule
-from stream.observe.metrics import CATALOG
+from stream.observe.instruments import CATALOG
 from stream.settings import Settings
 
 NONE: Final = "-"

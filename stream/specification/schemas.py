@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from stream.specification.headers import ERROR_TYPE, MOMENT, header_schemas
+from stream.specification.header_schemas import ERROR_TYPE, MOMENT, header_schemas
 from stream.specification.payloads.envelope import Envelope
 from stream.specification.payloads.union import WabaPayload
 

@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from sandbox.broker import Outside
+from stream.broker import properties as wire
+from stream.broker.handover import Handover
+from stream.broker.republish import final_copy, waiting_copy
+from stream.broker.wire import ArrivedHeaders
 from stream.contract import delays
-from stream.contract import properties as wire
 from stream.contract.queues import (
     DEAD_LETTER_EXCHANGE,
     DEAD_LETTER_KEY,
@@ -26,9 +29,6 @@ from stream.contract.queues import (
     INTAKE_EXCHANGE,
     INTAKE_QUEUE,
 )
-from stream.contract.republish import final_copy, waiting_copy
-from stream.contract.wire import ArrivedHeaders
-from stream.delivery.handover import Handover
 from tests.forwarder import Forwarder
 from tests.scene import Scene, number, text_message
 

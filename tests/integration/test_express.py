@@ -11,8 +11,8 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import ChannelInvalidStateError
 
+from stream.broker.express import ExpressLane
 from stream.contract.queues import INTAKE_EXCHANGE, INTAKE_QUEUE
-from stream.delivery.express import ExpressLane
 from tests.scene import Scene, management, number
 
 MESSAGES = 200

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from sandbox.worker import WorkerProcess
-from stream.observe.metrics import CATALOG
+from stream.observe.instruments import CATALOG
 from tests.scene import Scene, number, unique
 
 

@@ -25,7 +25,7 @@ from sandbox.rabbitmq import PrivateRabbitMQ
 from sandbox.redis import PrivateRedis
 from sandbox.tenants import TenantService
 from sandbox.world import World
-from stream.contract import topology
+from stream.broker import topology
 from stream.contract.queues import INTAKE_QUEUE
 from tests.scene import Evidence, Scene, management, number
 

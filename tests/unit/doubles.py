@@ -19,10 +19,10 @@ from pamqp.header import ContentHeader
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from stream.contract import properties as wire
+from stream.broker import properties as wire
+from stream.broker.republish import Copy
+from stream.broker.wire import ArrivedHeaders
 from stream.contract.messages import OutboundMessage, decode
-from stream.contract.republish import Copy
-from stream.contract.wire import ArrivedHeaders
 from stream.redis_link import RedisLink
 from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec

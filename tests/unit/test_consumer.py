@@ -7,11 +7,11 @@ import pytest
 import structlog
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
+from stream.broker.wire import UNREADABLE, Unreadable
 from stream.contract.headers import History
 from stream.contract.identifiers import InternalId, TenantId, Wamid
 from stream.contract.messages import InvalidMessage, Whose
 from stream.contract.validity import Validity
-from stream.contract.wire import UNREADABLE, Unreadable
 from stream.delivery.consumer import Attempt, MessageConsumer
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter, RetryPolicy
 from stream.delivery.metrics import DeliveryMetrics

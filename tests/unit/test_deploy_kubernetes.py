@@ -16,9 +16,9 @@ from yarl import URL
 
 from stream import __version__
 from stream.app import STOP_ALLOWANCE_S
+from stream.broker.connection import CANCEL_TIMEOUT_S
+from stream.broker.express import FLUSH_S
 from stream.contract.queues import INTAKE_QUEUE
-from stream.delivery.express import FLUSH_S
-from stream.delivery.intake import CANCEL_TIMEOUT_S
 from stream.secret_files import file_variable
 from stream.settings import SECRETS, Settings, load_settings
 

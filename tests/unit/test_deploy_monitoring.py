@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stream.meta.errors import ROWS
-from stream.observe.metrics import CATALOG
+from stream.observe.instruments import CATALOG
 from tests.unit.promql import aggregates, complaints, metric_names, series_of, shown_labels
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"

@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestServer
 
 from asyncapi.build import SITE, document
 from asyncapi.page.page import page
+from stream.broker.topology import shared_arguments
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
-from stream.contract.topology import shared_arguments
 from stream.observe.declared import Arguments
 from stream.observe.docs import FILES, PATH, add_docs
 from stream.specification.yaml_text import to_yaml

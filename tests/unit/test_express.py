@@ -15,8 +15,8 @@ from pamqp import commands, frame
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from stream.delivery import express
-from stream.delivery.express import ExpressLane, Properties, Unanswered, abandon
+from stream.broker import express
+from stream.broker.express import ExpressLane, Properties, Unanswered, abandon
 
 EVENT = Properties(content_type="application/json", delivery_mode=2)
 SMALL = 131_064  # bytes of a body's frame, with RabbitMQ's default frame of 128 KiB

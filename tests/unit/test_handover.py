@@ -12,9 +12,9 @@ from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import ChannelInvalidStateError, DeliveryError
 from pamqp.commands import Basic
 
-from stream.contract.republish import Copy, final_copy
-from stream.delivery import express, handover
-from stream.delivery.handover import Handover
+from stream.broker import express, handover
+from stream.broker.handover import Handover
+from stream.broker.republish import Copy, final_copy
 from tests.unit.doubles import incoming
 
 

@@ -17,8 +17,8 @@ from stream.delivery.outcome import Duplicate, Sent
 from stream.delivery.settlement import Delivery
 from stream.meta.client import Accepted
 from stream.meta.failure import Certainty, Failure
+from stream.observe.instruments import CATALOG, OTHER, Instruments, TenantLabels
 from stream.observe.last_minute import LastMinute
-from stream.observe.metrics import CATALOG, OTHER, Instruments, TenantLabels
 from tests.unit.doubles import Clock, incoming, message
 
 SEEN = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 from pamqp.commands import Basic
 
-from stream.contract.republish import LARGEST_PROPERTIES, NotRepublishable, final_copy, waiting_copy
-from stream.contract.wire import ArrivedHeaders
+from stream.broker.republish import LARGEST_PROPERTIES, NotRepublishable, final_copy, waiting_copy
+from stream.broker.wire import ArrivedHeaders
 from tests.unit.doubles import Channel, incoming, properties_of
 
 FLAGS = Basic.Properties.flags

@@ -16,13 +16,13 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from structlog.testing import capture_logs
 
+from stream.broker.express import ExpressLane, Properties, Unanswered
+from stream.broker.handover import Handover
+from stream.broker.republish import Copy
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
 from stream.contract.messages import Whose
-from stream.contract.republish import Copy
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
-from stream.delivery.express import ExpressLane, Properties, Unanswered
-from stream.delivery.handover import Handover
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Duplicate, Sent
 from stream.delivery.settlement import Delivery, Settlement

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from stream.contract import delays, topology
+from stream.broker import topology
+from stream.contract import delays
 from stream.contract.queues import INTAKE_ARGUMENTS
 
 TTL = (

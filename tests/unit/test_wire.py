@@ -8,7 +8,7 @@ import pytest
 from aio_pika import Message
 from pamqp.commands import Basic
 
-from stream.contract.wire import NO_TEXT, UNREADABLE, ArrivedHeaders, guard_deliveries
+from stream.broker.wire import NO_TEXT, UNREADABLE, ArrivedHeaders, guard_deliveries
 
 FLAGS = Basic.Properties.flags
 

@@ -22,10 +22,11 @@ from aiormq.exceptions import (
 from faststream.rabbit import RabbitBroker
 from structlog.testing import capture_logs
 
-from stream.contract import delays, topology
-from stream.contract.topology import QueueKind
-from stream.delivery import intake
-from stream.delivery.intake import CannotStart, Intake
+from stream.broker import connection as broker_connection
+from stream.broker import topology
+from stream.broker.connection import BrokerConnection, CannotStart
+from stream.broker.topology import QueueKind
+from stream.contract import delays
 from tests.unit.doubles import Clock, Sleeps
 
 MISMATCH = (
@@ -167,10 +168,10 @@ class Queue:
 
 
 class Door:
-    """An intake whose broker answers each attempt to connect with the next of `answers`."""
+    """A connection whose broker answers each attempt to connect with the next of `answers`."""
 
     def __init__(self, *answers: BaseException, kind: QueueKind = "classic", version: str = "3.10.8") -> None:
-        self.connection = Connection(version)
+        self.amqp = Connection(version)
         self.queue = Queue()
         self.reachable = True
         self._answers = list(answers)
@@ -178,7 +179,7 @@ class Door:
         self.broker = RabbitBroker(logger=None)
         self.subscriber: Any = self.broker.subscriber("any")
         vars(self.broker).update(connect=self._connect, ping=self._ping)
-        self.intake = Intake(self.broker, vhost="/whatsapp", queue_kind=kind, monotonic=self.clock)
+        self.connection = BrokerConnection(self.broker, vhost="/whatsapp", queue_kind=kind, monotonic=self.clock)
 
     def consume(self) -> None:
         self.subscriber._queue_obj, self.subscriber._consumer_tag = self.queue, "tag"
@@ -186,7 +187,7 @@ class Door:
     async def _connect(self) -> Connection:
         if self._answers:
             raise self._answers.pop(0)
-        return self.connection
+        return self.amqp
 
     async def _ping(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - FastStream's signature
         assert timeout is not None
@@ -196,7 +197,7 @@ class Door:
 @pytest.fixture
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
     noted = Sleeps()
-    monkeypatch.setattr(intake, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": noted}))
+    monkeypatch.setattr(broker_connection, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": noted}))
     return noted
 
 
@@ -204,11 +205,11 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(sleeps: Sleeps) -> N
     errors = [AMQPConnectionError("refused"), OSError("no route"), TimeoutError(), *[OSError("gone") for _ in range(4)]]
     door = Door(*errors)
     with capture_logs() as logs:
-        await door.intake.open()
+        await door.connection.open()
     assert sleeps.asked == [1, 2, 4, 8, 10, 10, 10]
     assert [line["event"] for line in logs] == ["rabbitmq_not_there_yet"] * 7
     assert logs[1]["error"] == "OSError: no route"
-    assert len(door.connection.channels) == 1
+    assert len(door.amqp.channels) == 1
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ async def test_what_waiting_would_not_help_is_given_up_with_a_sentence(
     sleeps: Sleeps, error: BaseException, said: str
 ) -> None:
     with pytest.raises(CannotStart, match=said):
-        await Door(error).intake.open()
+        await Door(error).connection.open()
     assert sleeps.asked == []
 
 
@@ -237,16 +238,16 @@ async def test_a_topology_that_cannot_be_declared_is_given_up_with_a_sentence(
     refusal: BaseException, said: str
 ) -> None:
     door = Door()
-    door.connection.refusal = refusal
+    door.amqp.refusal = refusal
     with pytest.raises(CannotStart, match=said):
-        await door.intake.open()
+        await door.connection.open()
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 async def test_every_queue_is_declared_with_its_type_and_can_be_reached(kind: QueueKind) -> None:
     door = Door(kind=kind)
-    await door.intake.open()
-    (channel,) = door.connection.channels
+    await door.connection.open()
+    (channel,) = door.amqp.channels
     assert channel.is_closed
     exchanges = {name for what, name, *_ in channel.declared if what == "exchange"}
     queues = {name for what, name, *_ in channel.declared if what == "queue"}
@@ -265,8 +266,8 @@ async def test_every_queue_is_declared_with_its_type_and_can_be_reached(kind: Qu
 
 async def test_the_shared_quorum_queues_have_no_delivery_limit_where_the_broker_has_one() -> None:
     door = Door(kind="quorum", version="4.3.6")
-    await door.intake.open()
-    (channel,) = door.connection.channels
+    await door.connection.open()
+    (channel,) = door.amqp.channels
     limits = {name: each.get("x-delivery-limit") for name, each in channel.arguments.items() if "delay" not in name}
     assert {name for name, limit in limits.items() if limit == -1} == {"outbound-processed", "outbound-failed"}
     assert door.subscriber.queue.arguments["x-delivery-limit"] == -1  # FastStream declares the intake once more
@@ -275,12 +276,12 @@ async def test_the_shared_quorum_queues_have_no_delivery_limit_where_the_broker_
 @pytest.mark.parametrize("limited", ["outbound-processed", "outbound-failed"])
 async def test_a_queue_that_exists_with_a_delivery_limit_is_used_and_named(limited: str) -> None:
     door = Door(kind="quorum", version="4.3.6")
-    door.connection.limited = {limited}
+    door.amqp.limited = {limited}
     with capture_logs() as logs:
-        await door.intake.open()
+        await door.connection.open()
     assert [(line["event"], line["queues"]) for line in logs] == [("delivery_limit", [limited])]
     assert ("x-delivery-limit" in door.subscriber.queue.arguments) == (limited != "outbound-processed")
-    declared = {name for channel in door.connection.channels for what, name, *_ in channel.declared if what == "queue"}
+    declared = {name for channel in door.amqp.channels for what, name, *_ in channel.declared if what == "queue"}
     assert len(declared) == 2 + delays.LEVELS
 
 
@@ -289,9 +290,9 @@ async def test_delay_levels_of_an_earlier_release_are_named_with_what_waits_ther
     former: int | None, told: list[int]
 ) -> None:
     door = Door()
-    door.connection.former = former
+    door.amqp.former = former
     with capture_logs() as logs:
-        await door.intake.open()
+        await door.connection.open()
     assert [line["messages"] for line in logs if line["event"] == "former_delay_levels"] == told
 
 
@@ -312,81 +313,81 @@ async def test_a_broker_that_comes_back_is_declared_to_again_until_it_takes_it(
     monkeypatch: pytest.MonkeyPatch, refusal: BaseException | None
 ) -> None:
     door = Door()
-    await door.intake.open()
+    await door.connection.open()
 
     async def well_again(_seconds: float) -> None:
-        door.connection.refusal = None
+        door.amqp.refusal = None
 
-    monkeypatch.setattr(intake, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": well_again}))
-    door.connection.refusal = refusal
-    (again,) = door.connection.reconnect_callbacks
+    monkeypatch.setattr(broker_connection, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": well_again}))
+    door.amqp.refusal = refusal
+    (again,) = door.amqp.reconnect_callbacks
     with capture_logs() as logs:
         await again(None)
-        assert door.intake._declaring is not None
-        await door.intake._declaring
+        assert door.connection._declaring is not None
+        await door.connection._declaring
     assert [line["event"] for line in logs] == ["rabbitmq_back", *(["rabbitmq_not_there_yet"] if refusal else [])]
-    first, *_, last = door.connection.channels
+    first, *_, last = door.amqp.channels
     assert last.declared == first.declared
     assert last.is_closed
 
 
 async def test_a_topology_that_is_refused_after_a_reconnect_is_logged() -> None:
     door = Door()
-    await door.intake.open()
-    door.connection.refusal = ChannelAccessRefused("no")
-    (again,) = door.connection.reconnect_callbacks
+    await door.connection.open()
+    door.amqp.refusal = ChannelAccessRefused("no")
+    (again,) = door.amqp.reconnect_callbacks
     with capture_logs() as logs:
         await again(None)
-        assert door.intake._declaring is not None
-        await door.intake._declaring
+        assert door.connection._declaring is not None
+        await door.connection._declaring
     assert [line["event"] for line in logs] == ["rabbitmq_back", "topology_not_declared"]
 
 
 async def test_what_is_missing_is_declared_once_for_all_who_find_that_and_never_in_a_stop() -> None:
     door = Door()
-    await door.intake.open()
+    await door.connection.open()
     with capture_logs() as logs:
         for _ in range(3):
-            door.intake.mend()
-        assert door.intake._declaring is not None
-        await door.intake._declaring
-        first, last = door.connection.channels
+            door.connection.mend()
+        assert door.connection._declaring is not None
+        await door.connection._declaring
+        first, last = door.amqp.channels
         assert last.declared == first.declared
-        await door.intake.stop_deliveries()
-        door.intake.mend()
+        await door.connection.stop_deliveries()
+        door.connection.mend()
     assert [line["event"] for line in logs] == ["topology_incomplete"]
-    assert len(door.connection.channels) == 2
+    assert len(door.amqp.channels) == 2
 
 
 @pytest.mark.parametrize("end", ["lost", "stop"])
 async def test_a_connection_that_is_lost_and_a_stop_end_the_declaring(end: str) -> None:
     door = Door()
-    await door.intake.open()
-    door.connection.refusal = OSError("not well")
-    (again,), (lost,) = door.connection.reconnect_callbacks, door.connection.close_callbacks
+    await door.connection.open()
+    door.amqp.refusal = OSError("not well")
+    (again,), (lost,) = door.amqp.reconnect_callbacks, door.amqp.close_callbacks
     await again(None)
-    task = door.intake._declaring
+    task = door.connection._declaring
     assert task is not None
-    lost(None, OSError("reset")) if end == "lost" else await door.intake.stop_deliveries()
+    lost(None, OSError("reset")) if end == "lost" else await door.connection.stop_deliveries()
     await asyncio.wait({task}, timeout=5)
     assert task.cancelled()
 
 
 async def test_a_connection_without_a_consumer_is_stuck_and_a_broker_that_is_away_is_not() -> None:
     door = Door()
-    told = [door.intake.stuck_s()]  # not connected yet
-    await door.intake.open()
-    told.append(door.intake.stuck_s())
+    told = [door.connection.stuck_s()]  # not connected yet
+    await door.connection.open()
+    told.append(door.connection.stuck_s())
     door.clock.now += 90
-    told.append(door.intake.stuck_s())
+    told.append(door.connection.stuck_s())
     door.consume()
-    told.append(door.intake.stuck_s())
+    told.append(door.connection.stuck_s())
     door.queue.consumers.clear()
-    told.append(door.intake.stuck_s())
+    told.append(door.connection.stuck_s())
     door.clock.now += 30
-    told.append(door.intake.stuck_s())
-    door.connection.connected.clear()
-    told.append(door.intake.stuck_s())
+    told.append(door.connection.stuck_s())
+    door.amqp.connected.clear()
+    told.append(door.connection.stuck_s())
     assert told == [0, 0, 90, 0, 0, 30, 0]
 
 
@@ -399,33 +400,33 @@ async def test_a_connection_that_is_not_open_declares_nothing() -> None:
 
 async def test_a_connection_that_is_lost_is_logged_unless_it_is_let_go() -> None:
     door = Door()
-    await door.intake.open()
-    (lost,) = door.connection.close_callbacks
+    await door.connection.open()
+    (lost,) = door.amqp.close_callbacks
     with capture_logs() as logs:
         lost(None, OSError("reset"))
-        await door.intake.stop_deliveries()
+        await door.connection.stop_deliveries()
         lost(None, None)
     assert [(line["event"], line["error"]) for line in logs] == [("rabbitmq_lost", "OSError: reset")]
 
 
 async def test_it_is_consuming_only_while_connected_subscribed_known_to_the_broker_and_not_stopping() -> None:
     door = Door()
-    told = [door.intake.consuming]
-    await door.intake.open()
-    told.append(door.intake.consuming)
+    told = [door.connection.consuming]
+    await door.connection.open()
+    told.append(door.connection.consuming)
     door.consume()
-    assert door.intake.consuming
-    door.connection.connected.clear()
-    told.append(door.intake.consuming)
-    door.connection.connected.set()
+    assert door.connection.consuming
+    door.amqp.connected.clear()
+    told.append(door.connection.consuming)
+    door.amqp.connected.set()
     tag = door.queue.consumers.pop("tag")
-    told.append(door.intake.consuming)  # the broker has cancelled the consumer; the tag stays behind
+    told.append(door.connection.consuming)  # the broker has cancelled the consumer; the tag stays behind
     door.queue.consumers["tag"] = tag
-    assert door.intake.consuming
+    assert door.connection.consuming
     door.queue.channel._channel = None
-    told.append(door.intake.consuming)
-    await door.intake.stop_deliveries()
-    told.append(door.intake.consuming)
+    told.append(door.connection.consuming)
+    await door.connection.stop_deliveries()
+    told.append(door.connection.consuming)
     assert not any(told)
 
 
@@ -433,16 +434,16 @@ async def test_a_channel_whose_consumer_the_broker_cancels_is_abandoned_and_all_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     door = Door()
-    await door.intake.open()
-    await door.intake.watch_consumers()  # not subscribed: nothing to watch
+    await door.connection.open()
+    await door.connection.watch_consumers()  # not subscribed: nothing to watch
     door.consume()
     abandoned: list[object] = []
 
     async def abandon(channel: object) -> None:
         abandoned.append(channel)
 
-    monkeypatch.setattr(intake, "abandon", abandon)
-    await door.intake.watch_consumers()
+    monkeypatch.setattr(broker_connection, "abandon", abandon)
+    await door.connection.watch_consumers()
     first = door.queue.channel.underlay
     await door.queue.channel.reopen()
     second = door.queue.channel.underlay
@@ -450,32 +451,32 @@ async def test_a_channel_whose_consumer_the_broker_cancels_is_abandoned_and_all_
         for underlay in (first, second):
             (cancelled,) = underlay.on_consumer_cancel_callbacks
             await cancelled(None)
-            assert door.intake._declaring is not None
-            await door.intake._declaring  # the queue may have been deleted, and its bindings with it
-        await door.intake.stop_deliveries()
+            assert door.connection._declaring is not None
+            await door.connection._declaring  # the queue may have been deleted, and its bindings with it
+        await door.connection.stop_deliveries()
         await cancelled(None)
     assert abandoned == [first, second]
-    assert len(door.connection.channels) == 3
+    assert len(door.amqp.channels) == 3
     assert [line["event"] for line in logs] == ["consumer_cancelled_by_rabbitmq"] * 2
 
 
 async def test_a_stop_cancels_the_consumer_once() -> None:
     door = Door()
     door.consume()
-    await door.intake.stop_deliveries()
-    await door.intake.stop_deliveries()
+    await door.connection.stop_deliveries()
+    await door.connection.stop_deliveries()
     assert door.queue.cancelled == ["tag"]
     assert door.subscriber._consumer_tag is None
 
 
 async def test_a_connection_is_let_go_whatever_it_says_to_that(monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door()
-    await door.intake.close()  # never connected: nothing to let go
-    await door.intake.open()
-    monkeypatch.setattr(intake, "CLOSE_TIMEOUT_S", 0.01)
+    await door.connection.close()  # never connected: nothing to let go
+    await door.connection.open()
+    monkeypatch.setattr(broker_connection, "CLOSE_TIMEOUT_S", 0.01)
     for close in (AsyncMock(), AsyncMock(side_effect=AMQPError("x")), AsyncMock(side_effect=asyncio.Event().wait)):
-        vars(door.connection)["close"] = close
-        await door.intake.close()
+        vars(door.amqp)["close"] = close
+        await door.connection.close()
         close.assert_awaited_once()
 
 
@@ -483,7 +484,7 @@ async def test_a_stop_asks_nothing_of_a_broker_that_is_away() -> None:
     door = Door()
     door.consume()
     door.reachable = False
-    await door.intake.stop_deliveries()
+    await door.connection.stop_deliveries()
     assert door.queue.cancelled == []
 
 
@@ -493,7 +494,7 @@ async def test_a_stop_goes_on_when_the_consumer_cannot_be_cancelled(error: Excep
     door.consume()
     door.queue.error = error
     with capture_logs() as logs:
-        await door.intake.stop_deliveries()
+        await door.connection.stop_deliveries()
     assert [line["error"] for line in logs] == [f"{type(error).__name__}: x"]
 
 
@@ -501,7 +502,7 @@ async def test_a_stop_goes_on_when_the_connection_dies_under_it() -> None:
     door = Door()
     door.consume()
     door.queue.error = asyncio.CancelledError()
-    await door.intake.stop_deliveries()
+    await door.connection.stop_deliveries()
     assert door.queue.cancelled == ["tag"]
 
 
@@ -516,7 +517,7 @@ async def test_a_stop_that_is_really_cancelled_ends() -> None:
         await asyncio.Event().wait()
 
     door.queue.cancel = cancel  # type: ignore[method-assign]
-    stop = asyncio.create_task(door.intake.stop_deliveries())
+    stop = asyncio.create_task(door.connection.stop_deliveries())
     await asked.wait()
     stop.cancel()
     with pytest.raises(asyncio.CancelledError):

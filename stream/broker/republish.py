@@ -9,10 +9,10 @@ from typing import Any, Final
 from aio_pika.abc import AbstractIncomingMessage
 from pamqp import encode
 
+from stream.broker import properties as wire
+from stream.broker.properties import Malformed, Table
+from stream.broker.wire import NO_TEXT, ArrivedHeaders
 from stream.contract import headers as names
-from stream.contract import properties as wire
-from stream.contract.properties import Malformed, Table
-from stream.contract.wire import NO_TEXT, ArrivedHeaders
 
 # AMQP sends all properties in one frame (131,072 bytes by default), and the broker closes the connection over a larger
 # one. Beside them are the frame's own 8 bytes, the header's 14, and a message id where there was none.
@@ -103,7 +103,7 @@ def _kept(incoming: AbstractIncomingMessage) -> tuple[dict[str, bytes], Table]:
 def _arrived(incoming: AbstractIncomingMessage) -> dict[str, bytes]:
     headers = incoming.headers
     if not isinstance(headers, ArrivedHeaders):
-        raise Malformed("the message came on a connection without the guard of stream.contract.wire")
+        raise Malformed("the message came on a connection without the guard of stream.broker.wire")
     return wire.split(headers.flags, headers.data)
 
 

@@ -6,9 +6,9 @@ for ever. With the guard such a message arrives with one header that says so, an
 which dead-letters the original with everything in it.
 
 A routing key may be any bytes too, and stands in the frame before the properties. Nothing here depends on it, so such a
-message is delivered: see `stream.contract.republish` for the key's way into a copy.
+message is delivered: see `stream.broker.republish` for the key's way into a copy.
 
-The guard also keeps the bytes that were decoded, for the copy of a message: see `stream.contract.properties`.
+The guard also keeps the bytes that were decoded, for the copy of a message: see `stream.broker.properties`.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from faststream.rabbit import RabbitBroker, RabbitQueue
 
+from stream.broker.topology import DEAD_LETTERS, INTAKE
 from stream.contract.events import DeliveryAlert, DeliverySent
 from stream.contract.messages import OutboundMessage
 from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_KEY, DEAD_LETTER_QUEUE, SENT_KEY_PREFIX
-from stream.contract.topology import DEAD_LETTERS, INTAKE
 
 
 def declare_publishers(broker: RabbitBroker) -> None:

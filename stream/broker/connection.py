@@ -27,10 +27,10 @@ from aiormq.exceptions import (
 from faststream.rabbit import RabbitBroker
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
-from stream.contract import topology
+from stream.broker import topology
+from stream.broker.express import abandon
+from stream.broker.topology import Declared, QueueKind, TopologyMismatch
 from stream.contract.queues import INTAKE_QUEUE
-from stream.contract.topology import Declared, QueueKind, TopologyMismatch
-from stream.delivery.express import abandon
 
 CONNECT_TIMEOUT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 10.0  # between attempts to reach a broker that is not there yet
@@ -47,7 +47,7 @@ class CannotStart(Exception):  # noqa: N818 - a sentence for an operator
     """The worker cannot start and waiting would not help."""
 
 
-class Intake:
+class BrokerConnection:
     """The connection to RabbitMQ and the consumer on it.
 
     Args:
@@ -69,7 +69,7 @@ class Intake:
         self._vhost = vhost
         self._queue_kind = queue_kind
         self._monotonic = monotonic
-        self.connection: AbstractRobustConnection | None = None
+        self.robust: AbstractRobustConnection | None = None
         self.queue_arguments = topology.shared_arguments(queue_kind, frozenset())  # as declared, once they are
         self._idle_since: float | None = None
         self._declaring: asyncio.Task[None] | None = None
@@ -82,7 +82,7 @@ class Intake:
 
     @property
     def _connected(self) -> bool:
-        return self.connection is not None and self.connection.connected.is_set()
+        return self.robust is not None and self.robust.connected.is_set()
 
     def stuck_s(self) -> float:
         """For how long there has been a connection but no consumer on it, in seconds; looked at from call to call.
@@ -104,11 +104,11 @@ class Intake:
             CannotStart: Wrong credentials, no such vhost, no trust in its certificate, or a topology that does not fit.
         """
         attempt = 0
-        while self.connection is None:
+        while self.robust is None:
             attempt += 1
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    self.connection = await self._broker.connect()
+                    self.robust = await self._broker.connect()
             except ProbableAuthenticationError:
                 raise CannotStart(
                     "RabbitMQ refuses the login in RABBITMQ_URL: correct the user and the password"
@@ -130,10 +130,10 @@ class Intake:
                         "RABBITMQ_URL with ?cafile=/path/to/ca.crt, and its host as the certificate does"
                     ) from None
                 await _wait_for_broker(attempt, error)
-        self.connection.close_callbacks.add(self._lost)
-        self.connection.reconnect_callbacks.add(self._reconnected)
+        self.robust.close_callbacks.add(self._lost)
+        self.robust.reconnect_callbacks.add(self._reconnected)
         await self._declare_patiently()
-        return self.connection
+        return self.robust
 
     async def _declare_patiently(self) -> None:
         """Declare, and again while a broker that has just started or thawed is not well enough for it."""
@@ -227,19 +227,19 @@ class Intake:
 
     async def close(self) -> None:
         """Let the connection go, after all has been written, so that FastStream's stop finds nothing to close."""
-        if self.connection is not None:
+        if self.robust is not None:
             with suppress(AMQPError, ChannelInvalidStateError, OSError, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self.connection.close()
+                    await self.robust.close()
 
     def _subscribers(self) -> list[RabbitSubscriber]:
         return [subscriber for subscriber in self._broker.subscribers if isinstance(subscriber, RabbitSubscriber)]
 
     async def _declare(self) -> None:
-        if self.connection is None:
+        if self.robust is None:
             return
         try:
-            declared = await topology.declare(self.connection, self._queue_kind)
+            declared = await topology.declare(self.robust, self._queue_kind)
         except TopologyMismatch as error:
             raise CannotStart(str(error)) from None
         except ChannelAccessRefused as error:

@@ -20,9 +20,9 @@ from aiormq.abc import AbstractChannel
 from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
-from stream.contract import properties as wire
-from stream.contract.republish import Copy
-from stream.delivery.express import abandon, open_channel_beside, open_channel_of
+from stream.broker import properties as wire
+from stream.broker.express import abandon, open_channel_beside, open_channel_of
+from stream.broker.republish import Copy
 
 CONFIRM_TIMEOUT_S: Final = 30.0  # of a broker that takes what is published; one with an alarm is waited for
 MOST_CHANNELS: Final = 64  # RabbitMQ allows 2,047 a connection; what is published beyond these waits for a free one

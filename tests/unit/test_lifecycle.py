@@ -36,7 +36,7 @@ class Story:
         self.told.append("lets the connection go")
 
     def life(self) -> Lifecycle:
-        worker: Any = SimpleNamespace(intake=self, in_flight=self, express=self)
+        worker: Any = SimpleNamespace(connection=self, in_flight=self, express=self)
         settings = Settings(tenant_service_url="http://tenants:3000", shutdown_grace_ms=25_000)
         return Lifecycle(cast("Worker", worker), settings)
 

@@ -77,10 +77,11 @@ $(AUDIT)/.installed: requirements-audit.lock $(VENV)/.installed
 audit: $(AUDIT)/.installed ## Look for known vulnerabilities in what is shipped (UNREACHABLE=ok: pass if nobody could say)
 	$(AUDIT)/bin/python .ci/audit.py requirements.lock $(if $(filter ok,$(UNREACHABLE)),--unreachable-ok)
 
-check: $(VENV)/.installed ## Lint, format check and types
+check: $(VENV)/.installed ## Lint, format check, types, and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: $(VENV)/.installed ## Format and fix what can be fixed
 	$(BIN)/ruff format .

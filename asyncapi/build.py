@@ -7,7 +7,7 @@ from typing import Final
 
 from asyncapi.page.page import ASSETS, page
 from stream.app import create_app
-from stream.broker.topology import QueueKind
+from stream.contract.queues import QueueKind
 from stream.settings import Settings
 from stream.specification.document import ContractSpecification, Document
 

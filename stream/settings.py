@@ -14,13 +14,15 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream import setting_checks as checks
 from stream.contract.delays import LONGEST_S
+from stream.contract.headers import OnUnknown
 from stream.contract.messages import MESSAGE_MAX_BYTES
-from stream.contract.queues import INTAKE_TTL_MS
+from stream.contract.queues import INTAKE_TTL_MS, QueueKind
 from stream.meta.errors import ROWS
 from stream.meta.versions import NEWEST
 from stream.proxies import wrong_proxies
 from stream.retry import JITTER_S
 from stream.secret_files import file_variable, from_file
+from stream.tenants.ownership import OwnsNumber
 
 DAY_MS: Final = 86_400_000
 # A cap that is lower would cut the delays that these error types begin with.
@@ -53,7 +55,7 @@ class Settings(BaseSettings):
         le=128 * 1024 * 1024,
         description="longest body that is read; a longer one is dead-lettered as it is",
     )
-    rabbitmq_queue_type: Literal["classic", "quorum"] = Field(
+    rabbitmq_queue_type: QueueKind = Field(
         default="classic",
         description="type of the intake and `outbound-failed`; the delay levels are always quorum queues",
     )
@@ -68,7 +70,7 @@ class Settings(BaseSettings):
         default=None, description="bearer token for the Tenant Service"
     )
     tenant_service_timeout_ms: Milliseconds = Field(default=5_000, description="bound on one attempt, of three")
-    tenant_owns_number: Literal["warn", "strict"] = Field(
+    tenant_owns_number: OwnsNumber = Field(
         default="warn",
         description="a message for another number than the tenant's credentials name: "
         "sent with one warning, or dead-lettered",
@@ -98,7 +100,7 @@ class Settings(BaseSettings):
     credential_cache_keys: Annotated[tuple[SecretStr, ...], NoDecode, AfterValidator(checks.fernet_keys)] = Field(
         default=(), description="Fernet keys, with commas between them; the first encrypts, all decrypt"
     )
-    on_unknown_outcome: Literal["retry", "dead-letter"] = Field(
+    on_unknown_outcome: OnUnknown = Field(
         default="retry", description="after a send without an answer: send again, or leave it to an operator"
     )
     sent_ledger_ttl_ms: int = Field(

@@ -23,9 +23,8 @@ from sandbox.tenants import TenantService
 from sandbox.worker import WorkerProcess
 from sandbox.world import World
 from stream.broker import topology
-from stream.broker.topology import QueueKind
 from stream.broker.wire import guard_deliveries
-from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, QueueKind
 
 POLL_S = 0.02
 _numbers = itertools.count(1)

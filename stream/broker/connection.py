@@ -29,8 +29,8 @@ from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
 from stream.broker import topology
 from stream.broker.express import abandon
-from stream.broker.topology import Declared, QueueKind, TopologyMismatch
-from stream.contract.queues import INTAKE_QUEUE
+from stream.broker.topology import Declared, TopologyMismatch
+from stream.contract.queues import INTAKE_QUEUE, QueueKind
 
 CONNECT_TIMEOUT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 10.0  # between attempts to reach a broker that is not there yet

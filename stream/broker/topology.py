@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Self, cast
+from typing import Any, Final, Self, cast
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
@@ -27,9 +27,8 @@ from stream.contract.queues import (
     INTAKE_BINDING,
     INTAKE_EXCHANGE,
     INTAKE_QUEUE,
+    QueueKind,
 )
-
-QueueKind = Literal["classic", "quorum"]
 
 INTAKE: Final = RabbitExchange(INTAKE_EXCHANGE, type=ExchangeType.TOPIC)
 DEAD_LETTERS: Final = RabbitExchange(DEAD_LETTER_EXCHANGE, type=ExchangeType.TOPIC)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from stream.contract.moments import iso_moment
 
@@ -98,6 +98,7 @@ class History:
 
 
 OnUnknown = Literal["retry", "dead-letter"]
+_ON_UNKNOWN: Final = get_args(OnUnknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Instructions:
             resend = str(resend)
         return cls(
             resend=resend[:256] if isinstance(resend, str) and resend else None,
-            on_unknown=on_unknown if on_unknown in ("retry", "dead-letter") else None,
+            on_unknown=on_unknown if on_unknown in _ON_UNKNOWN else None,
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
+
+QueueKind = Literal["classic", "quorum"]
 
 INTAKE_EXCHANGE: Final = "whatsapp-exchange"
 INTAKE_QUEUE: Final = "outbound-processed"

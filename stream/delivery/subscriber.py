@@ -16,8 +16,9 @@ from faststream import AckPolicy, BaseMiddleware
 from faststream.rabbit import Channel, RabbitRouter
 from faststream.rabbit.message import RabbitMessage
 
-from stream.broker.topology import INTAKE, QueueKind, intake_queue
+from stream.broker.topology import INTAKE, intake_queue
 from stream.contract.messages import OutboundMessage, decode
+from stream.contract.queues import QueueKind
 from stream.contract.validity import ALWAYS, Validity
 from stream.delivery.consumer import Attempt, MessageConsumer
 from stream.delivery.inflight import InFlight

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from stream.contract import headers as names
 from stream.contract.identifiers import INTERNAL_ID_PATTERN, TENANT_ID_PATTERN
@@ -42,7 +42,7 @@ INSTRUCTIONS: Final[Schema] = {
     },
     names.ON_UNKNOWN_OUTCOME: {
         "type": "string",
-        "enum": ["retry", "dead-letter"],
+        "enum": list(get_args(names.OnUnknown)),
         "description": "What to do when a send gets no answer, instead of the worker's ON_UNKNOWN_OUTCOME: send again "
         "(the recipient may get it twice), or dead-letter it for a person to look.",
     },

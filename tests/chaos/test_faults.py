@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from sandbox.worker import WorkerProcess
-from stream.broker.topology import QueueKind
+from stream.contract.queues import QueueKind
 from tests.scene import Scene, management, number, text_message, unique
 
 HERE = Path(__file__).parent

@@ -9,8 +9,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
-from stream.broker.topology import QueueKind
-from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE, QueueKind
 from tests.scene import Scene, management, number
 
 LOOKS = 100

@@ -25,8 +25,8 @@ from structlog.testing import capture_logs
 from stream.broker import connection as broker_connection
 from stream.broker import topology
 from stream.broker.connection import BrokerConnection, CannotStart
-from stream.broker.topology import QueueKind
 from stream.contract import delays
+from stream.contract.queues import QueueKind
 from tests.unit.doubles import Clock, Sleeps
 
 MISMATCH = (

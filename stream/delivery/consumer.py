@@ -12,7 +12,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.broker.wire import UNREADABLE, Unreadable
 from stream.contract.headers import REDELIVERED, History
-from stream.contract.messages import UNKNOWN_OWNER, InvalidMessage, OutboundMessage, Whose
+from stream.contract.messages import UNKNOWN_OWNER, InvalidMessage, Message, Whose
 from stream.contract.validity import Validity, on_arrival
 from stream.delivery import report
 from stream.delivery.decision import RetryPolicy, decide
@@ -36,7 +36,7 @@ class Attempt:
         unread: Whose it is, as far as bytes that are no message say so.
     """
 
-    message: OutboundMessage | None
+    message: Message | None
     outcome: Outcome
     unread: Whose = UNKNOWN_OWNER
 
@@ -96,7 +96,7 @@ class MessageConsumer:
     ) -> None:
         """Try a message, unless there is a verdict on it already, and settle it."""
         history = History.read(incoming.headers, self._now())
-        message: OutboundMessage | None = None
+        message: Message | None = None
         try:
             if isinstance(unreadable := incoming.headers.get(UNREADABLE), Unreadable):
                 # Neither its history nor a faithful copy can be had: the broker moves the original.

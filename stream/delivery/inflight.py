@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
-from stream.contract.messages import OutboundMessage
+from stream.contract.messages import Message
 from stream.delivery import report
 from stream.delivery.metrics import published_at
 
@@ -30,7 +30,7 @@ class _Running:
     started: float
     began_at: float  # seconds since the epoch
     incoming: AbstractIncomingMessage
-    message: OutboundMessage | None = None
+    message: Message | None = None
     tried: bool = False
     reported: bool = False
 
@@ -83,7 +83,7 @@ class InFlight:
         task.add_done_callback(self._ended)
         return task
 
-    def describe(self, message: OutboundMessage) -> None:
+    def describe(self, message: Message) -> None:
         """Say which message the calling task is about, for the watchdog."""
         task = asyncio.current_task()
         if task is not None and (running := self._running.get(task)):

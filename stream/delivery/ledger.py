@@ -26,7 +26,7 @@ import msgspec
 import orjson
 
 from stream.contract.identifiers import hash_tag
-from stream.contract.messages import OutboundMessage
+from stream.contract.messages import Message
 from stream.meta.client import Accepted
 from stream.redis_link import PROBE_EVERY_S, RedisAway, RedisLink, Script
 
@@ -138,7 +138,7 @@ class InDoubt(msgspec.Struct, frozen=True):
 Claim = Granted | NoCredentials | AlreadySent | BeingSent | InDoubt
 
 
-def identity(message: OutboundMessage) -> str:
+def identity(message: Message) -> str:
     """What makes two messages the same: tenant, internal id, content of the payload, and the resend it belongs to."""
     parts = (message.tenant_id, message.internal_id, message.instructions.resend or "")
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + message.payload_digest).hexdigest()
@@ -177,7 +177,7 @@ class SentLedger:
             for need in (False, True)
         }
 
-    def key(self, message: OutboundMessage) -> str:
+    def key(self, message: Message) -> str:
         """Where Redis keeps the message's state: beside its tenant's credentials, which the claim reads too."""
         return f"{KEY_PREFIX}{hash_tag(message.tenant_id)}:{identity(message)}"
 

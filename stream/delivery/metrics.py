@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from stream.contract.messages import OutboundMessage, Whose
+from stream.contract.messages import Message, Whose
 from stream.contract.moments import read_moment
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
 from stream.delivery.outcome import Sent
@@ -74,14 +74,12 @@ class DeliveryMetrics:
             case DeadLetter(failure):
                 self._count_failed(tenant, failure)
 
-    def dead_lettered_by_broker(
-        self, message: OutboundMessage | Whose | None, error_type: str = "INVALID_MESSAGE"
-    ) -> None:
+    def dead_lettered_by_broker(self, message: Message | Whose | None, error_type: str = "INVALID_MESSAGE") -> None:
         """Count a message that could only be rejected: the broker moves the original."""
         self.last_minute.count(failed=True)
         self._count_failed(self._label(message), Failure.of(error_type, ""))
 
-    def not_settled(self, message: OutboundMessage | Whose | None) -> None:
+    def not_settled(self, message: Message | Whose | None) -> None:
         """Count a message that the broker will deliver again."""
         self.last_minute.count(failed=True)
         self._consumed.labels(self._label(message), "not_settled").inc()
@@ -103,7 +101,7 @@ class DeliveryMetrics:
         """Count an event that was given up."""
         self._events_lost.inc()
 
-    def _label(self, message: OutboundMessage | Whose | None) -> str:
+    def _label(self, message: Message | Whose | None) -> str:
         return self._tenant(message.tenant_id) if message and message.tenant_id else UNKNOWN_TENANT
 
     def _count_failed(self, tenant: str, failure: Failure) -> None:
@@ -117,7 +115,7 @@ class DeliveryMetrics:
             self._unknown.labels(decision).inc()
 
 
-def published_at(message: OutboundMessage | None, amqp: datetime | None, else_at: float) -> float:
+def published_at(message: Message | None, amqp: datetime | None, else_at: float) -> float:
     """When upstream made or published a message, in seconds since the epoch; `else_at` when nothing readable says so.
 
     Args:
@@ -126,8 +124,8 @@ def published_at(message: OutboundMessage | None, amqp: datetime | None, else_at
         else_at: What is known otherwise.
     """
     try:
-        if message and message.metadata.timestamp is not None:
-            return read_moment(message.metadata.timestamp).timestamp()
+        if message and message.content.metadata.timestamp is not None:
+            return read_moment(message.content.metadata.timestamp).timestamp()
     except ValueError:
         pass
     return amqp.timestamp() if amqp else else_at

@@ -10,13 +10,13 @@ import orjson
 from stream.contract import headers as names
 from stream.contract.events import DeliveryAlert
 from stream.contract.headers import History
-from stream.contract.messages import OutboundMessage, Whose
+from stream.contract.messages import Message, Whose
 from stream.delivery.decision import DeadLetter
 from stream.delivery.outcome import Duplicate, Sent
 from stream.observe.redaction import without_numbers, without_secrets
 
 
-def reason(whose: OutboundMessage | Whose, history: History, decision: DeadLetter, now: datetime) -> dict[str, Any]:
+def reason(whose: Message | Whose, history: History, decision: DeadLetter, now: datetime) -> dict[str, Any]:
     """The failure headers of a dead letter; what is not known is left out."""
     failure = decision.failure
     headers = {
@@ -37,7 +37,7 @@ def reason(whose: OutboundMessage | Whose, history: History, decision: DeadLette
     return {name: value for name, value in headers.items() if value is not None}
 
 
-def sent(message: OutboundMessage, history: History, outcome: Sent | Duplicate, now: datetime) -> bytes:
+def sent(message: Message, history: History, outcome: Sent | Duplicate, now: datetime) -> bytes:
     """The event for a message that Meta accepted, now or before: the JSON of a `DeliverySent`.
 
     It is written without making one, which takes three times as long; a test compares the two.
@@ -46,7 +46,7 @@ def sent(message: OutboundMessage, history: History, outcome: Sent | Duplicate, 
     event = {
         "tenantId": message.tenant_id,
         "internalId": message.internal_id,
-        "correlationId": message.metadata.correlationId,
+        "correlationId": message.correlation_id,
         "phoneNumberId": message.phone_number_id,
         "type": message.payload_type,
         "wamid": accepted.wamid,
@@ -61,13 +61,13 @@ def sent(message: OutboundMessage, history: History, outcome: Sent | Duplicate, 
     return orjson.dumps({name: value for name, value in event.items() if value is not None})
 
 
-def alert(message: OutboundMessage, decision: DeadLetter, now: datetime) -> DeliveryAlert:
+def alert(message: Message, decision: DeadLetter, now: datetime) -> DeliveryAlert:
     """The event for a failure whose row says alert or notify."""
     failure = decision.failure
     return DeliveryAlert(
         tenantId=message.tenant_id,
         internalId=message.internal_id,
-        correlationId=message.metadata.correlationId,
+        correlationId=message.correlation_id,
         phoneNumberId=message.phone_number_id,
         type=message.payload_type,
         templateName=message.template_name,

@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 import structlog
 
 from stream.contract.headers import OnUnknown
-from stream.contract.messages import InvalidMessage, OutboundMessage
+from stream.contract.messages import Message
 from stream.delivery import report
 from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
-from stream.delivery.routes import route_for
 from stream.delivery.tries import Ended, Expired, Try
 from stream.meta.client import Accepted, GraphClient
 from stream.meta.errors import ERROR_TABLE
@@ -84,14 +83,13 @@ class MessageProcessor:
         self._monotonic = monotonic
         self._now = now
 
-    async def process(self, message: OutboundMessage) -> Outcome:
+    async def process(self, message: Message) -> Outcome:
         """Deliver the message, or say why not. Raises nothing: what nobody foresaw is an outcome too."""
         started = self._monotonic()
         send_again = (message.instructions.on_unknown or self._on_unknown) == "retry"
         current = Try(message, self._ledger.key(message), f"{self._process}:{next(self._tries)}", send_again)
         try:
             async with asyncio.timeout(self._bound_s):
-                route_for(message)
                 accepted = await self._send(current)
         except Ended as ended:
             return ended.outcome
@@ -163,7 +161,7 @@ class MessageProcessor:
             self._take(await self._claim(current, need_credentials=False), current)
         return credentials
 
-    def _left_s(self, message: OutboundMessage) -> float:
+    def _left_s(self, message: Message) -> float:
         """For how long the message may still be sent. The ledger is asked first: a sent one is a duplicate for ever.
 
         Returns:
@@ -210,8 +208,6 @@ class MessageProcessor:
     def _failure(self, error: Exception, current: Try) -> Failure:
         """What an exception means for the message."""
         match error:
-            case InvalidMessage():
-                failure = Failure.of("INVALID_MESSAGE", str(error))
             case Expired():
                 failure = Failure.of("MESSAGE_EXPIRED", current.refused)
             case CredentialError():

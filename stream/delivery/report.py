@@ -7,7 +7,7 @@ from typing import Any, Final
 import structlog
 
 from stream.contract.headers import History
-from stream.contract.messages import OutboundMessage, Whose
+from stream.contract.messages import Message, Whose
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.failure import Failure
@@ -22,7 +22,7 @@ WAITING: Final = {
 log = structlog.get_logger("stream.delivery")
 
 
-def settled(message: OutboundMessage | Whose, history: History, decision: Decision) -> None:
+def settled(message: Message | Whose, history: History, decision: Decision) -> None:
     """Log what became of a message, once it has been settled."""
     who = identity(message)
     match decision:
@@ -48,9 +48,9 @@ def settled(message: OutboundMessage | Whose, history: History, decision: Decisi
             log.error("dead_lettered", **who, **why, retriesExhausted=exhausted)
 
 
-def identity(message: OutboundMessage | Whose | None) -> dict[str, Any]:
+def identity(message: Message | Whose | None) -> dict[str, Any]:
     """Whose message it is and what kind, without its content; the recipient's number is masked."""
-    if not isinstance(message, OutboundMessage):
+    if not isinstance(message, Message):
         known = {"tenantId": message.tenant_id, "internalId": message.internal_id} if message else {}
         return {name: value for name, value in known.items() if value is not None}
     who = {
@@ -59,8 +59,8 @@ def identity(message: OutboundMessage | Whose | None) -> dict[str, Any]:
         "phoneNumberId": message.phone_number_id,
         "type": message.payload_type[:64],
     }
-    if message.metadata.correlationId:
-        who["correlationId"] = message.metadata.correlationId[:256]
+    if message.correlation_id:
+        who["correlationId"] = message.correlation_id[:256]
     if message.instructions.resend:
         who["resend"] = message.instructions.resend
     if message.recipient:

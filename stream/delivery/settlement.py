@@ -28,7 +28,7 @@ from stream.contract import delays
 from stream.contract import headers as names
 from stream.contract.headers import History
 from stream.contract.identifiers import routing_word
-from stream.contract.messages import UNKNOWN_OWNER, OutboundMessage, Whose
+from stream.contract.messages import UNKNOWN_OWNER, Message, Whose
 from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, SENT_KEY_PREFIX
 from stream.delivery import notices, report
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
@@ -66,12 +66,12 @@ class Delivery:
     """
 
     incoming: AbstractIncomingMessage
-    message: OutboundMessage | None
+    message: Message | None
     history: History
     unread: Whose = UNKNOWN_OWNER
 
     @property
-    def whose(self) -> OutboundMessage | Whose:
+    def whose(self) -> Message | Whose:
         """Whose it is, as far as that is known."""
         return self.message or self.unread
 
@@ -196,14 +196,12 @@ class Settlement:
             # A sent event that comes twice is known by its id.
             await self._event(SENT_KEY_PREFIX, delivery, delivery.message, sent, accepted.wamid)
 
-    async def _event(
-        self, prefix: str, delivery: Delivery, message: OutboundMessage, body: bytes, message_id: str
-    ) -> None:
+    async def _event(self, prefix: str, delivery: Delivery, message: Message, body: bytes, message_id: str) -> None:
         headers: dict[str, Any] = {}
         properties = Properties(
             content_type="application/json",
             delivery_mode=DeliveryMode.PERSISTENT,
-            correlation_id=_short(message.metadata.correlationId) or delivery.incoming.correlation_id,
+            correlation_id=_short(message.correlation_id) or delivery.incoming.correlation_id,
             message_id=_short(message_id),
             timestamp=self._now(),
             headers=headers,

@@ -17,7 +17,8 @@ from faststream.rabbit import Channel, RabbitRouter
 from faststream.rabbit.message import RabbitMessage
 
 from stream.broker.topology import INTAKE, intake_queue
-from stream.contract.messages import OutboundMessage, decode
+from stream.contract.decoding import decode
+from stream.contract.messages import Message
 from stream.contract.queues import QueueKind
 from stream.contract.validity import ALWAYS, Validity
 from stream.delivery.consumer import Attempt, MessageConsumer
@@ -54,7 +55,7 @@ def build_subscriber(
         queue_kind: `RABBITMQ_QUEUE_TYPE`.
     """
 
-    async def decode_message(msg: Arrival) -> OutboundMessage:
+    async def decode_message(msg: Arrival) -> Message:
         """Decode from the bytes: no content type may be assumed."""
         return decode(msg.body, msg.headers, msg.validity, max_bytes=max_bytes)
 
@@ -84,7 +85,7 @@ def build_subscriber(
         no_reply=True,
         title="OutboundMessage",
     )
-    async def deliver(message: OutboundMessage) -> Attempt:
+    async def deliver(message: Message) -> Attempt:
         """Deliver one ready-made WhatsApp message to Meta."""
         in_flight.describe(message)
         return Attempt(message, await processor.process(message))

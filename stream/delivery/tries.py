@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stream.contract.messages import OutboundMessage
+from stream.contract.messages import Message
 from stream.delivery.outcome import Outcome
 from stream.meta.failure import Certainty
 
@@ -26,7 +26,7 @@ class Try:
         after_unknown: An earlier send may have been delivered too.
     """
 
-    message: OutboundMessage
+    message: Message
     key: str
     owner: str
     send_again: bool

@@ -8,9 +8,10 @@ from typing import Any, Final
 import orjson
 
 from stream.contract import headers as names
+from stream.contract.decoding import decode
 from stream.contract.headers import History
 from stream.contract.identifiers import InternalId, Wamid
-from stream.contract.messages import OutboundMessage, Whose, decode
+from stream.contract.messages import Message, Whose
 from stream.contract.validity import Validity
 from stream.delivery import notices
 from stream.delivery.decision import DeadLetter, RetryPolicy, decide
@@ -70,7 +71,7 @@ def _waited() -> Example:
     }
 
 
-def _message(payload: dict[str, Any]) -> OutboundMessage:
+def _message(payload: dict[str, Any]) -> Message:
     return decode(orjson.dumps(_body(payload)))
 
 

@@ -9,7 +9,8 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream.contract.messages import InvalidMessage, OutboundMessage, decode
+from stream.contract.decoding import decode
+from stream.contract.messages import InvalidMessage, Message
 from tests.scene import Scene, number, text_message, unique
 
 json_values = st.recursive(
@@ -28,7 +29,7 @@ cut = st.tuples(whole, st.integers(0)).map(lambda pair: pair[0][: pair[1] % (len
 bodies = st.binary(max_size=60) | whole | cut
 
 
-def outcome_of(body: bytes) -> OutboundMessage | InvalidMessage:
+def outcome_of(body: bytes) -> Message | InvalidMessage:
     try:
         return decode(body)
     except InvalidMessage as error:
@@ -43,7 +44,7 @@ def test_any_body_is_a_message_or_names_the_field_that_is_wrong(body: bytes) -> 
         assert read.field
         assert read.problem
     else:
-        assert orjson.loads(read.payload_bytes) == read.wabaPayload
+        assert orjson.loads(read.payload_bytes) == read.content.waba_payload
 
 
 async def test_bodies_of_every_kind_end_in_the_dead_letter_queue_and_the_rest_flows(stage: Scene) -> None:

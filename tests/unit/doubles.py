@@ -22,7 +22,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from stream.broker import properties as wire
 from stream.broker.republish import Copy
 from stream.broker.wire import ArrivedHeaders
-from stream.contract.messages import OutboundMessage, decode
+from stream.contract.decoding import decode
+from stream.contract.messages import Message
 from stream.redis_link import RedisLink
 from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec
@@ -172,7 +173,7 @@ def credential_cache(redis: FakeRedis, clock: Clock, codec: CredentialCodec | No
     return CredentialCache(RedisLink(cast("Redis", redis), clock=clock), codec or CredentialCodec([]), clock=clock)
 
 
-def message(kind: str = "text", content: object = None, **metadata: Any) -> OutboundMessage:
+def message(kind: str = "text", content: object = None, **metadata: Any) -> Message:
     """A message of acme's to one person."""
     payload = {"to": "+16505551234", "type": kind, kind: {"body": "Hello"} if content is None else content}
     who = {"tenantId": "acme", "phoneNumberId": "100000001", "internalId": "order-4711", **metadata}

@@ -8,7 +8,7 @@ import httpx
 
 from stream.contract.headers import OnUnknown
 from stream.contract.identifiers import TenantId
-from stream.contract.messages import OutboundMessage
+from stream.contract.messages import Message
 from stream.delivery.ledger import Claim, Granted, NoCredentials, SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome
@@ -138,10 +138,10 @@ class World:
             raise answer
         return answer
 
-    async def process(self, outbound: OutboundMessage | None = None) -> Outcome:
+    async def process(self, outbound: Message | None = None) -> Outcome:
         return await self._processor.process(outbound or message())
 
-    async def failed(self, outbound: OutboundMessage | None = None) -> Failed:
+    async def failed(self, outbound: Message | None = None) -> Failed:
         outcome = await self.process(outbound)
         assert isinstance(outcome, Failed)
         return outcome

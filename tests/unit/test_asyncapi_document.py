@@ -13,8 +13,8 @@ from asyncapi.build import ROOT, document_files
 from stream import __version__
 from stream.app import create_app
 from stream.contract import headers as names
+from stream.contract.payload_types import KNOWN_TYPES
 from stream.contract.queues import DEAD_LETTER_EXCHANGE, DEAD_LETTER_QUEUE, INTAKE_ARGUMENTS, INTAKE_EXCHANGE
-from stream.delivery.routes import ROUTES
 from stream.meta.errors import ROWS
 from stream.settings import Settings
 from tests.contract import REF, contract
@@ -146,9 +146,9 @@ def test_every_header_that_the_worker_knows_is_described() -> None:
 def test_the_union_has_every_routed_type_and_an_open_end() -> None:
     options = [SCHEMAS[option["$ref"].removeprefix(REF)] for option in SCHEMAS["WabaPayload"]["oneOf"]]
     known = [option["properties"]["type"].get("const") for option in options]
-    assert set(known) == {*ROUTES, None}
+    assert set(known) == {*KNOWN_TYPES, None}
     assert SCHEMAS["WabaPayload"]["discriminator"] == "type"
-    assert set(SCHEMAS["OtherPayload"]["properties"]["type"]["not"]["enum"]) == set(ROUTES)
+    assert set(SCHEMAS["OtherPayload"]["properties"]["type"]["not"]["enum"]) == set(KNOWN_TYPES)
 
 
 def test_every_schema_is_described_and_every_reference_leads_somewhere() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from stream.contract.messages import decode
+from stream.contract.decoding import decode
 from stream.specification.example_payloads import PAYLOADS
 from tests.contract import contract, problems, schema_of
 

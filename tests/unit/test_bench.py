@@ -22,7 +22,7 @@ from bench.measure import Run
 from bench.rounds import Size
 from bench.stage import Stage
 from sandbox.world import RunningRabbitMQ
-from stream.contract.messages import decode
+from stream.contract.decoding import decode
 from stream.meta.client import _accepted
 
 RUN = Run(100, 2.0, 50, (9, 2), (5, 5))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.contract.decoding import decode
 from stream.contract.identifiers import InternalId, TenantId
-from stream.contract.messages import InvalidMessage, OutboundMessage, Whose, decode
+from stream.contract.messages import InvalidMessage, OutboundMessage, Whose
 
 METADATA: dict[str, Any] = {"tenantId": "acme", "phoneNumberId": "100000001", "internalId": "order-4711"}
 PAYLOAD: dict[str, Any] = {"to": "+16505551234", "type": "text", "text": {"body": "Hello"}}
@@ -168,12 +169,12 @@ odd = (
 def test_an_optional_field_of_any_kind_costs_no_message(optional: dict[str, Any]) -> None:
     message = decode(body({**METADATA, **optional}, later=optional))
     correlation = optional.get("correlationId")
-    assert message.metadata.correlationId == (correlation if isinstance(correlation, str) else None)
+    assert message.correlation_id == (correlation if isinstance(correlation, str) else None)
 
 
 def test_unknown_fields_are_kept() -> None:
     message = decode(body({**METADATA, "campaign": "spring"}, trace={"id": 1}))
-    dumped = message.model_dump()
+    dumped = message.content.model_dump(by_alias=True)
     assert dumped["metadata"]["campaign"] == "spring"
     assert dumped["trace"] == {"id": 1}
 
@@ -225,7 +226,7 @@ def test_the_last_of_two_same_keys_counts_everywhere() -> None:
     )
     message = decode(raw)
     assert message.tenant_id == "acme"
-    assert message.wabaPayload["text"]["body"] == "last"
+    assert message.content.waba_payload["text"]["body"] == "last"
     assert message.payload_bytes == b'{"type":"text","text":{"body":"last"}}'
 
 
@@ -267,7 +268,7 @@ def test_the_recipient_is_to_or_else_recipient(payload: dict[str, Any], recipien
 
 
 @pytest.mark.parametrize(
-    ("template", "name"), [({"name": "welcome"}, "welcome"), ({"name": 5}, None), ({}, None), ([], None)]
+    ("template", "name"), [({"name": "welcome"}, "welcome"), ({"name": 5}, None), ({}, None)]
 )
 def test_a_template_has_its_name(template: object, name: str | None) -> None:
     assert decode(body(payload={"type": "template", "template": template})).template_name == name
@@ -275,5 +276,8 @@ def test_a_template_has_its_name(template: object, name: str | None) -> None:
 
 def test_what_arrived_besides_the_content_is_in_no_dump() -> None:
     message = decode(body(), {"x-resend": "again"})
-    assert message.model_dump(exclude_none=True) == {"metadata": METADATA, "wabaPayload": PAYLOAD}
+    assert message.content.model_dump(by_alias=True, exclude_none=True) == {
+        "metadata": METADATA,
+        "wabaPayload": PAYLOAD,
+    }
     assert message.instructions.resend == "again"

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
-from stream.contract.messages import OutboundMessage
+from stream.contract.messages import Message
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics, published_at
 from stream.delivery.outcome import Duplicate, Sent
@@ -31,7 +31,7 @@ AWAY = Failure.of("NETWORK_ERROR", "no answer came", Certainty.UNKNOWN)
 class Counted:
     """Metrics that have counted decisions, read as Prometheus reads them."""
 
-    def __init__(self, *decisions: Decision, outbound: OutboundMessage | None = None, tenants: int = 100) -> None:
+    def __init__(self, *decisions: Decision, outbound: Message | None = None, tenants: int = 100) -> None:
         self.instruments = Instruments(tenants=tenants)
         self.metrics = DeliveryMetrics(self.instruments, now=lambda: SEEN.timestamp() + 3)
         for decision in decisions:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.contract.messages import decode
+from stream.contract.decoding import decode
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "payloads").glob("*.json"))
 METADATA = b'{"tenantId":"acme","phoneNumberId":"100000001","internalId":"a"}'

@@ -6,9 +6,9 @@ import httpx
 import pytest
 import structlog
 
+from stream.contract.decoding import decode
 from stream.contract.headers import OnUnknown
 from stream.contract.identifiers import Wamid
-from stream.contract.messages import decode
 from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials
 from stream.delivery.outcome import Busy, Duplicate, Sent
 from stream.meta.client import Accepted

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.broker.republish import waiting_copy
-from stream.contract.messages import InvalidMessage, decode
+from stream.contract.decoding import decode
+from stream.contract.messages import InvalidMessage
 from stream.contract.moments import read_moment
 from stream.contract.validity import NEVER, Validity, on_arrival
 from tests.unit.doubles import incoming, message, properties_of

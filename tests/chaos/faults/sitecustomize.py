@@ -7,10 +7,11 @@ import os
 import signal
 from typing import Any
 
-from stream.contract import messages
+from stream.contract import decoding
+from stream.contract.messages import Message
 from stream.meta.client import GraphClient
 
-_send, _decode = GraphClient.send, messages.decode
+_send, _decode = GraphClient.send, decoding.decode
 
 
 async def send(client: GraphClient, phone_number_id: Any, access_token: str, payload: bytes, **options: Any) -> Any:
@@ -22,12 +23,12 @@ async def send(client: GraphClient, phone_number_id: Any, access_token: str, pay
     return await _send(client, phone_number_id, access_token, payload, **options)
 
 
-def decode(body: bytes, *args: Any, **options: Any) -> messages.OutboundMessage:
+def decode(body: bytes, *args: Any, **options: Any) -> Message:
     """End the process for a body that asks for it, as the kernel does when memory runs out."""
     if b"deadly" in body:
         os.kill(os.getpid(), signal.SIGKILL)
     return _decode(body, *args, **options)
 
 
-messages.decode = decode  # before the subscriber imports it
+decoding.decode = decode  # before its user imports it
 GraphClient.send = send  # type: ignore[method-assign,assignment]

@@ -8,23 +8,22 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from faststream import FastStream
-from faststream.rabbit import RabbitBroker
+from faststream.rabbit import RabbitBroker, RabbitRouter
 from yarl import URL
 
-from stream import __version__
 from stream.broker.connection import BrokerConnection
-from stream.broker.depths import QueueDepths, count
+from stream.broker.depths import QueueDepths
 from stream.broker.express import ExpressLane
 from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
 from stream.broker.wire import guard_deliveries
-from stream.contract.queues import INTAKE_EXCHANGE, INTAKE_QUEUE
+from stream.contract.queues import INTAKE_EXCHANGE
 from stream.delivery.consumer import MessageConsumer
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.inflight import InFlight
@@ -38,7 +37,7 @@ from stream.delivery.unpublished import UnpublishedWaits
 from stream.lifecycle import Lifecycle, Worker
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import GraphClient
-from stream.meta.transport import HonestTransport, Transport
+from stream.meta.transport import HonestTransport
 from stream.observe import tracing
 from stream.observe.health import HealthServer
 from stream.observe.instruments import Instruments
@@ -65,7 +64,7 @@ BOUND_MARGIN_S: Final = 5.0  # a try takes at most two sends and two waits for c
 
 def create_app(settings: Settings) -> FastStream:
     """Build the application; nothing connects before it runs."""
-    worker = _build(settings)
+    worker = build(settings)
     life = Lifecycle(worker, settings)
     app = FastStream(worker.broker, logger=None, lifespan=life.around, specification=ContractSpecification())
 
@@ -78,173 +77,51 @@ def create_app(settings: Settings) -> FastStream:
     return app
 
 
-def _build(settings: Settings) -> Worker:
+def build(settings: Settings) -> Worker:
+    """Build the worker's parts and join them."""
     guard_deliveries()
     instruments = Instruments(tenants=settings.metrics_tenants)
+    metrics = DeliveryMetrics(instruments)
+    clients = _clients(settings, instruments)
+    broker = _broker(settings)
+    connection = BrokerConnection(broker, vhost=_vhost(settings), queue_kind=settings.rabbitmq_queue_type)
+    in_flight, express = InFlight(), ExpressLane(INTAKE_EXCHANGE)
+    processor = _processor(settings, clients, metrics)
+    consumer = _consumer(settings, clients.redis, connection, express, in_flight, metrics)
+    declare_publishers(broker)
+    broker.include_router(_subscriber(settings, processor, consumer, in_flight))
+    return Worker(
+        broker=broker,
+        connection=connection,
+        express=express,
+        in_flight=in_flight,
+        health=_health(settings, connection, in_flight, clients.redis, instruments, metrics),
+        redis=clients.redis,
+        graph_http=clients.graph_http,
+        tenant_http=clients.tenant_http,
+        bound_s=_bound_s(settings),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    """Clients of what the worker asks, but for RabbitMQ."""
+
+    redis: RedisLink
+    graph_http: HonestTransport
+    tenant_http: httpx.AsyncClient
+
+
+def _clients(settings: Settings, instruments: Instruments) -> _Clients:
     refused = instruments.counter("redis_refused_total")
-    redis = RedisLink(connect(settings.redis_url.get_secret_value()), on_refused=refused.inc)
+    connect_s = settings.meta_api_timeout_ms / 1000 * CONNECT_SHARE
     # Half of the connections is for fetches that a message waits for, half for those that go on without one.
     tenant_transport = HonestTransport(2 * settings.rabbitmq_prefetch)
-    tenant_http = httpx.AsyncClient(transport=tenant_transport, timeout=None)  # noqa: S113 - the client bounds each attempt
-    connect_s = settings.meta_api_timeout_ms / 1000 * CONNECT_SHARE
-    graph_http = HonestTransport(settings.rabbitmq_prefetch, connect_s=connect_s)
-    retry = RetryHandler(
-        base_delay_s=settings.meta_api_retry_delay_ms / 1000, cap_s=settings.meta_api_retry_max_delay_ms / 1000
+    return _Clients(
+        redis=RedisLink(connect(settings.redis_url.get_secret_value()), on_refused=refused.inc),
+        graph_http=HonestTransport(settings.rabbitmq_prefetch, connect_s=connect_s),
+        tenant_http=httpx.AsyncClient(transport=tenant_transport, timeout=None),  # noqa: S113 - the client bounds each attempt
     )
-    bound_s = 2 * (settings.meta_api_timeout_ms / 1000 + PATIENCE_S) + BOUND_MARGIN_S
-    credentials = _credentials(settings, redis, tenant_http)
-    metrics = DeliveryMetrics(instruments)
-    processor = _processor(settings, redis, graph_http, credentials, metrics=metrics, bound_s=bound_s)
-
-    broker = _broker(settings)
-    in_flight, express = InFlight(), ExpressLane(INTAKE_EXCHANGE)
-    policy = RetryPolicy(
-        settings.meta_api_max_retries,
-        settings.rate_limit_max_retries,
-        retry,
-        timedelta(milliseconds=settings.message_max_age_ms),
-    )
-    declare_publishers(broker)
-    unpublished = UnpublishedWaits(redis)
-    vhost = URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
-    connection = BrokerConnection(broker, vhost=vhost, queue_kind=settings.rabbitmq_queue_type)
-    consumer = MessageConsumer(
-        settlement=Settlement(Handover(), express, unpublished, mend_topology=connection.mend, metrics=metrics),
-        policy=policy,
-        guard=PoisonGuard(redis, bound_s=bound_s),
-        unpublished=unpublished,
-        metrics=metrics,
-        tried=in_flight.tried,
-    )
-    broker.include_router(
-        build_subscriber(
-            processor=processor,
-            consumer=consumer,
-            in_flight=in_flight,
-            prefetch=settings.rabbitmq_prefetch,
-            max_bytes=settings.message_max_bytes,
-            queue_kind=settings.rabbitmq_queue_type,
-        )
-    )
-    health = _health(settings, connection, in_flight, redis, instruments, metrics, bound_s=bound_s)
-    return Worker(broker, connection, express, in_flight, health, redis, graph_http, tenant_http, bound_s)
-
-
-def _health(
-    settings: Settings,
-    connection: BrokerConnection,
-    in_flight: InFlight,
-    redis: RedisLink,
-    instruments: Instruments,
-    metrics: DeliveryMetrics,
-    *,
-    bound_s: float,
-) -> HealthServer:
-    depths = QueueDepths(lambda: connection.robust)
-    _show(instruments, in_flight, redis)
-    return HealthServer(
-        settings.http_host,
-        settings.http_port,
-        status=_status(settings, connection, redis, metrics, depths).read,
-        ready=lambda: connection.consuming,
-        alive=lambda: in_flight.oldest_s() < bound_s + STUCK_ALLOWANCE_S and connection.stuck_s() < STUCK_ALLOWANCE_S,
-        metrics=lambda: _rendered(instruments, depths),
-        queues=lambda: connection.queue_arguments,
-    )
-
-
-def _show(instruments: Instruments, in_flight: InFlight, redis: RedisLink) -> None:
-    """Connect the gauges to what they show."""
-    instruments.gauge("worker_info").labels(__version__).set(1)
-    instruments.gauge("messages_in_flight").set_function(lambda: len(in_flight))
-    instruments.gauge("message_oldest_age_seconds").set_function(in_flight.oldest_message_s)
-    instruments.gauge("redis_away").set_function(lambda: float(redis.away))
-
-
-async def _rendered(instruments: Instruments, depths: QueueDepths) -> bytes:
-    """The metrics; a broker that does not tell its depths leaves them out, since an old number would be a lie."""
-    gauge = instruments.gauge("queue_messages")
-    gauge.clear()
-    for queue, messages in asdict(known).items() if (known := await depths.read()) else ():
-        gauge.labels(queue).set(messages)
-    return instruments.render()
-
-
-def _status(
-    settings: Settings, connection: BrokerConnection, redis: RedisLink, metrics: DeliveryMetrics, depths: QueueDepths
-) -> Status:
-    async def ask_rabbitmq() -> None:
-        if connection.robust is None:
-            raise ConnectionError
-        await count(connection.robust, INTAKE_QUEUE)
-
-    async def details() -> dict[str, Any]:
-        rate, failed = metrics.last_minute.rates()
-        known = await depths.read()
-        return {
-            "lastMinute": {"messagesPerSecond": round(rate, 2), "errorRate": round(failed, 4)},
-            "queues": asdict(known) if known else None,
-        }
-
-    return Status(
-        (
-            Dependency("rabbitmq", required=True, probe=ask_rabbitmq),
-            Dependency("redis", required=False, probe=redis.redis.ping),
-            Dependency("tenantService", required=False, probe=lambda: reachable(settings.tenant_service_url)),
-            Dependency("metaApi", required=True, probe=lambda: reachable(settings.meta_api_base_url)),
-        ),
-        consuming=lambda: connection.consuming,
-        details=details,
-    )
-
-
-def _processor(
-    settings: Settings,
-    redis: RedisLink,
-    graph_http: Transport,
-    credentials: CredentialProvider,
-    *,
-    metrics: DeliveryMetrics,
-    bound_s: float,
-) -> MessageProcessor:
-    timeout_s = settings.meta_api_timeout_ms / 1000
-    return MessageProcessor(
-        credentials=credentials,
-        ledger=SentLedger(
-            redis,
-            replica=f"{socket.gethostname()}:{os.getpid()}",
-            lease_s=timeout_s + LEASE_MARGIN_S,
-            ttl_ms=settings.sent_ledger_ttl_ms,
-            most_doubts=settings.meta_api_max_retries,
-        ),
-        graph=GraphClient(
-            graph_http,
-            base_url=settings.meta_api_base_url,
-            version=settings.meta_api_version,
-            timeout_s=timeout_s,
-            classifier=MetaErrorClassifier(),
-        ),
-        on_unknown=settings.on_unknown_outcome,
-        metrics=metrics,
-        bound_s=bound_s,
-    )
-
-
-def _credentials(settings: Settings, redis: RedisLink, http: httpx.AsyncClient) -> CredentialProvider:
-    timeout_s = settings.tenant_service_timeout_ms / 1000
-    token = settings.tenant_service_token
-    client = TenantServiceClient(
-        http,
-        base_url=settings.tenant_service_url,
-        path=settings.tenant_credentials_path,
-        service_token=token.get_secret_value() if token else None,
-        timeout_s=timeout_s,
-        ttl_ms=settings.credential_cache_ttl_ms,
-        retry=RetryHandler(),
-    )
-    cache = CredentialCache(redis, CredentialCodec(settings.fernet_keys))
-    ownership = NumberOwnership(settings.tenant_owns_number)
-    return CredentialProvider(cache, client, ownership, places=settings.rabbitmq_prefetch)
 
 
 def _broker(settings: Settings) -> RabbitBroker:
@@ -257,6 +134,144 @@ def _broker(settings: Settings) -> RabbitBroker:
         middlewares=tracing.start(settings.otel_exporter_otlp_endpoint),
         apply_types=False,  # injection costs more than the rest of FastStream; nothing here is injected
         logger=None,
+    )
+
+
+def _vhost(settings: Settings) -> str:
+    return URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
+
+
+def _processor(settings: Settings, clients: _Clients, metrics: DeliveryMetrics) -> MessageProcessor:
+    return MessageProcessor(
+        credentials=_credentials(settings, clients),
+        ledger=_ledger(settings, clients.redis),
+        graph=GraphClient(
+            clients.graph_http,
+            base_url=settings.meta_api_base_url,
+            version=settings.meta_api_version,
+            timeout_s=settings.meta_api_timeout_ms / 1000,
+            classifier=MetaErrorClassifier(),
+        ),
+        on_unknown=settings.on_unknown_outcome,
+        metrics=metrics,
+        bound_s=_bound_s(settings),
+    )
+
+
+def _bound_s(settings: Settings) -> float:
+    """How long a try may take, in seconds."""
+    return 2 * (settings.meta_api_timeout_ms / 1000 + PATIENCE_S) + BOUND_MARGIN_S
+
+
+def _credentials(settings: Settings, clients: _Clients) -> CredentialProvider:
+    token = settings.tenant_service_token
+    tenant_service = TenantServiceClient(
+        clients.tenant_http,
+        base_url=settings.tenant_service_url,
+        path=settings.tenant_credentials_path,
+        service_token=token.get_secret_value() if token else None,
+        timeout_s=settings.tenant_service_timeout_ms / 1000,
+        ttl_ms=settings.credential_cache_ttl_ms,
+        retry=RetryHandler(),
+    )
+    cache = CredentialCache(clients.redis, CredentialCodec(settings.fernet_keys))
+    ownership = NumberOwnership(settings.tenant_owns_number)
+    return CredentialProvider(cache, tenant_service, ownership, places=settings.rabbitmq_prefetch)
+
+
+def _ledger(settings: Settings, redis: RedisLink) -> SentLedger:
+    return SentLedger(
+        redis,
+        replica=f"{socket.gethostname()}:{os.getpid()}",
+        lease_s=settings.meta_api_timeout_ms / 1000 + LEASE_MARGIN_S,
+        ttl_ms=settings.sent_ledger_ttl_ms,
+        most_doubts=settings.meta_api_max_retries,
+    )
+
+
+def _consumer(
+    settings: Settings,
+    redis: RedisLink,
+    connection: BrokerConnection,
+    express: ExpressLane,
+    in_flight: InFlight,
+    metrics: DeliveryMetrics,
+) -> MessageConsumer:
+    unpublished = UnpublishedWaits(redis)
+    return MessageConsumer(
+        settlement=Settlement(Handover(), express, unpublished, mend_topology=connection.mend, metrics=metrics),
+        policy=_policy(settings),
+        guard=PoisonGuard(redis, bound_s=_bound_s(settings)),
+        unpublished=unpublished,
+        metrics=metrics,
+        tried=in_flight.tried,
+    )
+
+
+def _policy(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(
+        failures=settings.meta_api_max_retries,
+        throttles=settings.rate_limit_max_retries,
+        backoff=RetryHandler(
+            base_delay_s=settings.meta_api_retry_delay_ms / 1000, cap_s=settings.meta_api_retry_max_delay_ms / 1000
+        ),
+        max_age=timedelta(milliseconds=settings.message_max_age_ms),
+    )
+
+
+def _subscriber(
+    settings: Settings, processor: MessageProcessor, consumer: MessageConsumer, in_flight: InFlight
+) -> RabbitRouter:
+    return build_subscriber(
+        processor=processor,
+        consumer=consumer,
+        in_flight=in_flight,
+        prefetch=settings.rabbitmq_prefetch,
+        max_bytes=settings.message_max_bytes,
+        queue_kind=settings.rabbitmq_queue_type,
+    )
+
+
+def _health(
+    settings: Settings,
+    connection: BrokerConnection,
+    in_flight: InFlight,
+    redis: RedisLink,
+    instruments: Instruments,
+    metrics: DeliveryMetrics,
+) -> HealthServer:
+    _show(instruments, in_flight, redis)
+    depths = QueueDepths(lambda: connection.robust)
+    longest_try_s = _bound_s(settings) + STUCK_ALLOWANCE_S
+    status = Status(
+        _dependencies(settings, depths, redis),
+        consuming=lambda: connection.consuming,
+        rates=metrics.last_minute.rates,
+        queues=depths.read,
+    )
+    return HealthServer(
+        settings.http_host,
+        settings.http_port,
+        status=status.read,
+        ready=lambda: connection.consuming,
+        alive=lambda: in_flight.oldest_s() < longest_try_s and connection.stuck_s() < STUCK_ALLOWANCE_S,
+        metrics=lambda: instruments.scrape(depths.read),
+        queues=lambda: connection.queue_arguments,
+    )
+
+
+def _show(instruments: Instruments, in_flight: InFlight, redis: RedisLink) -> None:
+    instruments.show("messages_in_flight", lambda: len(in_flight))
+    instruments.show("message_oldest_age_seconds", in_flight.oldest_message_s)
+    instruments.show("redis_away", lambda: redis.away)
+
+
+def _dependencies(settings: Settings, depths: QueueDepths, redis: RedisLink) -> tuple[Dependency, ...]:
+    return (
+        Dependency("rabbitmq", required=True, probe=depths.probe),
+        Dependency("redis", required=False, probe=redis.redis.ping),
+        Dependency("tenantService", required=False, probe=lambda: reachable(settings.tenant_service_url)),
+        Dependency("metaApi", required=True, probe=lambda: reachable(settings.meta_api_base_url)),
     )
 
 

@@ -34,7 +34,7 @@ COLLECT_AFTER: Final = 10_000  # new objects; Python's 700 are a few messages' w
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
     """What was built and must be started and stopped.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aio_pika.abc import AbstractConnection
@@ -16,15 +15,6 @@ from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
 
 FRESH_S: Final = 5.0  # sixteen round trips: a scrape by several readers asks once
 TIMEOUT_S: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Depths:
-    """Messages that are ready; those in flight with a consumer are not among them."""
-
-    intake: int
-    waiting: int
-    failed: int
 
 
 class QueueDepths:
@@ -40,19 +30,34 @@ class QueueDepths:
     ) -> None:
         self._connection = connection
         self._monotonic = monotonic
-        self._known: Depths | None = None
+        self._known: Mapping[str, int] | None = None
         self._asked_at = float("-inf")
         self._one_at_a_time = asyncio.Lock()
 
-    async def read(self) -> Depths | None:
-        """The depths, or `None` while the broker does not tell."""
+    async def read(self) -> Mapping[str, int] | None:
+        """Messages that are ready on `intake`, `waiting` (all delay levels) and `failed`.
+
+        Returns:
+            `None` while the broker does not tell. Messages in flight with a consumer are not counted.
+        """
         async with self._one_at_a_time:
             if self._monotonic() - self._asked_at > FRESH_S:
                 self._known = await self._measured()
                 self._asked_at = self._monotonic()
             return self._known
 
-    async def _measured(self) -> Depths | None:
+    async def probe(self) -> None:
+        """Ask for one depth, to see whether the broker answers.
+
+        Raises:
+            ConnectionError: There is no connection yet.
+            AMQPError: The intake queue is not there.
+        """
+        if (connection := self._connection()) is None:
+            raise ConnectionError
+        await count(connection, INTAKE_QUEUE)
+
+    async def _measured(self) -> Mapping[str, int] | None:
         if (connection := self._connection()) is None:
             return None
         try:
@@ -61,7 +66,7 @@ class QueueDepths:
                 intake, failed, *waiting = await count(connection, INTAKE_QUEUE, DEAD_LETTER_QUEUE, *levels)
         except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError):
             return None
-        return Depths(intake, sum(waiting), failed)
+        return {"intake": intake, "waiting": sum(waiting), "failed": failed}
 
 
 async def count(connection: AbstractConnection, *queues: str) -> list[int]:

@@ -1,13 +1,12 @@
 """The worker's metrics for Prometheus: each is declared once, here, with its kind, unit, labels and meaning.
 
 Whoever counts asks `Instruments` for a metric by its name; a name that is not declared does not exist. The tenant label
-is bounded: ten thousand tenants must not become ten thousand time series for each metric.
+is bounded, see `stream.observe.tenant_labels`.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,11 +20,10 @@ from prometheus_client import (
     generate_latest,
 )
 
-Kind = Literal["counter", "gauge", "histogram"]
+from stream import __version__
+from stream.observe.tenant_labels import TenantLabels
 
-OTHER: Final = "other"
-RANK_EVERY_S: Final = 60.0
-MOST_COUNTED: Final = 50_000  # tenants between two rankings; far above what one replica serves in a minute
+Kind = Literal["counter", "gauge", "histogram"]
 
 # From a cached send on a fast line to a send that runs into its timeout.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 20)
@@ -164,6 +162,7 @@ class Instruments:
         self._registry = CollectorRegistry()
         self._made = {metric.name: _make(metric, self._registry) for metric in CATALOG}
         ProcessCollector(registry=self._registry)
+        self.gauge("worker_info").labels(__version__).set(1)
 
     def counter(self, name: str) -> Counter:
         """A declared counter."""
@@ -183,8 +182,26 @@ class Instruments:
         assert isinstance(made, Histogram)  # noqa: S101 - as above
         return made
 
+    def show(self, name: str, value: Callable[[], float]) -> None:
+        """Let a declared gauge ask for its value whenever the metrics are read."""
+        self.gauge(name).set_function(value)
+
+    async def scrape(self, queues: Callable[[], Awaitable[Mapping[str, int] | None]]) -> bytes:
+        """Everything in Prometheus' text format.
+
+        Args:
+            queues: Messages on each queue; `None` while RabbitMQ does not tell, and then the metric is left out: an
+                old number would be wrong.
+        """
+        known = await queues()
+        gauge = self.gauge("queue_messages")
+        gauge.clear()
+        for queue, messages in (known or {}).items():
+            gauge.labels(queue).set(messages)
+        return self.render()
+
     def render(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """Everything that was counted, in Prometheus' text format."""
         self.tenants.rank()
         return generate_latest(self._registry)
 
@@ -192,62 +209,6 @@ class Instruments:
         for metric in CATALOG:
             if "tenant" in metric.labels:
                 self._made[metric.name].remove_by_labels({"tenant": tenant})
-
-
-class TenantLabels:
-    """The busiest tenants by name, all others as `other`.
-
-    Ranked when somebody reads the metrics, at most once a minute. A tenant that moves up starts a new series at zero,
-    one that moves down loses its own: for Prometheus' `rate` that is a counter's ordinary reset.
-
-    Args:
-        limit: How many have a label of their own.
-        demoted: Told who has lost its own.
-        monotonic: Seconds.
-    """
-
-    def __init__(
-        self, limit: int, *, demoted: Callable[[str], None], monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._limit = limit
-        self._demoted = demoted
-        self._monotonic = monotonic
-        self._ranked_at = monotonic()
-        self._named: dict[str, float] = {}  # → its score at the last ranking
-        self._seen: dict[str, int] = {}
-
-    def label(self, tenant: str) -> str:
-        """What to put into the tenant label, and one more for this tenant's rank."""
-        seen = self._seen
-        if tenant in seen:
-            seen[tenant] += 1
-        elif len(seen) < MOST_COUNTED:
-            seen[tenant] = 1
-        if tenant in self._named:
-            return tenant
-        if len(self._named) < self._limit:
-            self._named[tenant] = 0.0
-            return tenant
-        return OTHER
-
-    def rank(self) -> None:
-        """Let busier tenants take the places of quieter ones."""
-        now = self._monotonic()
-        if now - self._ranked_at < RANK_EVERY_S:
-            return
-        self._ranked_at = now
-        scores = {name: score / 2 + self._seen.get(name, 0) for name, score in self._named.items()}
-        newcomers = sorted((name for name in self._seen if name not in scores), key=self._seen.__getitem__)
-        # Twice as busy, so that two tenants of the same size do not change places every minute.
-        for quiet in sorted(scores, key=scores.__getitem__):
-            if not newcomers or self._seen[newcomers[-1]] <= 2 * scores[quiet]:
-                break
-            del scores[quiet]
-            self._demoted(quiet)
-            busy = newcomers.pop()
-            scores[busy] = float(self._seen[busy])
-        self._named = scores
-        self._seen = {}
 
 
 def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

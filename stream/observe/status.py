@@ -1,10 +1,10 @@
-"""The detailed health: each dependency with state and latency, and what the worker has done lately."""
+"""The detailed health (`/health`): each dependency with state and latency, and what the worker has done lately."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -40,7 +40,8 @@ class Status:
     Args:
         dependencies: Probed all at once, each for a second at most.
         consuming: Whether messages arrive.
-        details: More to show, e.g. rates and depths.
+        rates: Tries per second in the last minute, and the share of them that failed, 0 to 1.
+        queues: Messages on each queue; `None` while RabbitMQ does not tell.
         monotonic: Seconds.
     """
 
@@ -49,12 +50,14 @@ class Status:
         dependencies: tuple[Dependency, ...],
         *,
         consuming: Callable[[], bool],
-        details: Callable[[], Awaitable[dict[str, Any]]],
+        rates: Callable[[], tuple[float, float]],
+        queues: Callable[[], Awaitable[Mapping[str, int] | None]],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dependencies = dependencies
         self._consuming = consuming
-        self._details = details
+        self._rates = rates
+        self._queues = queues
         self._monotonic = monotonic
         self._started = monotonic()
         self._known: dict[str, Any] = {}
@@ -69,6 +72,7 @@ class Status:
                 self._known = {each.name: state for each, state in zip(self._dependencies, found, strict=True)}
                 self._probed_at = self._monotonic()
         consuming = self._consuming()
+        per_second, failed = self._rates()
         overall = self._overall(consuming=consuming)
         return overall, {
             "status": overall,
@@ -76,7 +80,8 @@ class Status:
             "uptimeS": round(self._monotonic() - self._started, 1),
             "consuming": consuming,
             "dependencies": self._known,
-            **await self._details(),
+            "lastMinute": {"messagesPerSecond": round(per_second, 2), "errorRate": round(failed, 4)},
+            "queues": await self._queues(),
         }
 
     def _overall(self, *, consuming: bool) -> Overall:

@@ -13,7 +13,7 @@ from functools import partial
 import httpx
 import pytest
 
-from stream.app import _build
+from stream.app import build
 from stream.meta.transport import ANSWER_MAX_BYTES, HonestTransport
 from stream.settings import Settings
 
@@ -449,7 +449,7 @@ async def test_a_post_that_has_time_waits_as_long_for_a_connection_as_any_other(
 
 async def test_the_worker_gives_a_connect_less_time_than_the_whole_exchange() -> None:
     settings = Settings(tenant_service_url="http://tenants.invalid", meta_api_timeout_ms=400)
-    transport = _build(settings).graph_http
+    transport = build(settings).graph_http
     async with Server(never_shakes_hands) as port:
         with pytest.raises(httpx.ConnectTimeout):
             async with asyncio.timeout(settings.meta_api_timeout_ms / 1000):

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import httpx
 import pytest
@@ -22,10 +21,13 @@ async def rendered() -> bytes:
 
 
 def status(*dependencies: Dependency, consuming: bool = True, clock: Callable[[], float] = time.monotonic) -> Status:
-    async def details() -> dict[str, Any]:
-        return {"queues": None}
+    return Status(
+        dependencies, consuming=lambda: consuming, rates=lambda: (1 / 3, 2 / 3), queues=depths, monotonic=clock
+    )
 
-    return Status(dependencies, consuming=lambda: consuming, details=details, monotonic=clock)
+
+async def depths() -> dict[str, int]:
+    return {"intake": 7}
 
 
 async def answers() -> None:
@@ -71,6 +73,12 @@ async def test_a_dependency_that_is_down_counts_as_its_role_says(
     assert everything["dependencies"]["redis"]["latencyMs"] >= 0
     assert everything["dependencies"]["other"]["status"] == ("up" if probe is answers else "down")
     assert "hunter2" not in str(everything)
+
+
+async def test_the_report_tells_the_last_minute_and_the_queues_depths() -> None:
+    _, everything = await status().read()
+    assert everything["lastMinute"] == {"messagesPerSecond": 0.33, "errorRate": 0.6667}
+    assert everything["queues"] == {"intake": 7}
 
 
 async def test_a_dependency_that_does_not_answer_holds_the_report_a_second_at_most() -> None:

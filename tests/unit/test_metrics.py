@@ -17,8 +17,9 @@ from stream.delivery.outcome import Duplicate, Sent
 from stream.delivery.settlement import Delivery
 from stream.meta.client import Accepted
 from stream.meta.failure import Certainty, Failure
-from stream.observe.instruments import CATALOG, OTHER, Instruments, TenantLabels
+from stream.observe.instruments import CATALOG, Instruments
 from stream.observe.last_minute import LastMinute
+from stream.observe.tenant_labels import OTHER, TenantLabels
 from tests.unit.doubles import Clock, incoming, message
 
 SEEN = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -125,6 +126,25 @@ def test_ten_thousand_tenants_do_not_become_ten_thousand_series() -> None:
     delivered = counted.samples()["messages_delivered_total"]
     assert len(delivered) == 21
     assert delivered[(OTHER,)] == 9_980.0
+
+
+async def test_the_queues_depths_are_shown_while_the_broker_tells_them() -> None:
+    instruments = Instruments()
+    told: list[dict[str, int] | None] = [{"intake": 3, "failed": 0}, None]
+
+    async def depths() -> dict[str, int] | None:
+        return told.pop(0)
+
+    assert b'queue_messages{queue="intake"} 3.0' in await instruments.scrape(depths)
+    assert b"queue_messages{" not in await instruments.scrape(depths), "an old number would be wrong"
+
+
+def test_a_gauge_asks_for_its_value_whenever_the_metrics_are_read() -> None:
+    instruments, value = Instruments(), [0.0]
+    instruments.show("redis_away", lambda: value[0])
+    assert b"\nredis_away 0.0" in instruments.render()
+    value[0] = 1.0
+    assert b"\nredis_away 1.0" in instruments.render()
 
 
 def test_a_busier_tenant_takes_the_place_of_a_quiet_one() -> None:

@@ -10,7 +10,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from faststream import FastStream
@@ -131,10 +131,38 @@ def _broker(settings: Settings) -> RabbitBroker:
         reconnect_interval=RECONNECT_S,
         graceful_timeout=STOP_ALLOWANCE_S,
         app_id=None,
-        middlewares=tracing.start(settings.otel_exporter_otlp_endpoint),
+        middlewares=traces(settings.otel_exporter_otlp_endpoint),
         apply_types=False,  # injection costs more than the rest of FastStream; nothing here is injected
         logger=None,
     )
+
+
+def traces(endpoint: str) -> tuple[Any, ...]:
+    """Start to trace, if there is an endpoint.
+
+    Args:
+        endpoint: `OTEL_EXPORTER_OTLP_ENDPOINT`; empty means off.
+
+    Returns:
+        The middlewares that the broker needs for it.
+
+    Raises:
+        InvalidSettings: The packages of the extra `otel` are not installed.
+    """
+    if not endpoint:
+        return ()
+    try:
+        from stream.observe.telemetry import Telemetry  # noqa: PLC0415 - a worker without traces must not pay for it
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        raise InvalidSettings(
+            "OTEL_EXPORTER_OTLP_ENDPOINT: traces need packages that are not installed: "
+            "install whatsapp-stream[otel], or unset the variable"
+        ) from None
+    telemetry = Telemetry.to(endpoint)
+    tracing.start(telemetry)
+    return (telemetry.middleware(),)
 
 
 def _vhost(settings: Settings) -> str:

@@ -1,18 +1,14 @@
-"""Traces: off unless an OTLP endpoint is set, and then nothing here imports OpenTelemetry.
+"""Traces: the seam through which the worker opens its spans, whether there are traces or not.
 
-The worker opens its spans through `span`. While tracing is off that hands out one shared object that does nothing; what
-there is to it when it is on lives in `stream.observe.telemetry`.
+While tracing is off, `span` hands out one shared object that does nothing. `stream.app` turns it on with a telemetry:
+that of `stream.observe.telemetry`, which this module does not know, so that a worker without traces imports no part of
+OpenTelemetry.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, Protocol
-
-from stream.settings import InvalidSettings
-
-if TYPE_CHECKING:
-    from stream.observe.telemetry import Telemetry
+from typing import Any, Final, Protocol
 
 
 class Span(Protocol):
@@ -20,6 +16,19 @@ class Span(Protocol):
 
     def answered(self, http_status: int | None, error_type: str | None = None) -> None:
         """Note the answer of an HTTP request: its status, if there was one, and the error type, if it failed."""
+
+
+class Telemetry(Protocol):
+    """What this module needs of what makes the spans."""
+
+    def span(self, name: str, tenant_id: str, *, client: bool) -> AbstractContextManager[Span]:
+        """A span around a part of a try; see the function of this name."""
+
+    def publishing(self, name: str, headers: dict[str, Any]) -> AbstractContextManager[Any]:
+        """A span around a publish; see the function of this name."""
+
+    async def shut_down(self) -> None:
+        """Export what has ended, for a bounded time."""
 
 
 class _NoSpan:
@@ -42,34 +51,10 @@ _NO_SPAN: Final = _NoSpan()
 _telemetry: Telemetry | None = None
 
 
-def start(endpoint: str) -> tuple[Any, ...]:
-    """Start to trace, if there is an endpoint; returns the middlewares that the broker needs for it.
-
-    Args:
-        endpoint: `OTEL_EXPORTER_OTLP_ENDPOINT`; empty means off.
-
-    Raises:
-        InvalidSettings: The packages of the extra `otel` are not installed.
-    """
-    if not endpoint:
-        return ()
-    try:
-        from stream.observe import telemetry  # noqa: PLC0415 - or a worker without traces would pay for it
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("opentelemetry"):
-            raise
-        raise InvalidSettings(
-            "OTEL_EXPORTER_OTLP_ENDPOINT: traces need packages that are not installed: "
-            "install whatsapp-stream[otel], or unset the variable"
-        ) from None
-    return use(telemetry.Telemetry.to(endpoint))
-
-
-def use(telemetry: Telemetry) -> tuple[Any, ...]:
-    """Trace with this; returns the middlewares that the broker needs for it."""
+def start(telemetry: Telemetry) -> None:
+    """Trace with this from now on."""
     global _telemetry  # noqa: PLW0603 - see above
     _telemetry = telemetry
-    return (telemetry.middleware(),)
 
 
 async def stop() -> None:

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from stream import __version__
+from stream.app import traces
 from stream.observe import telemetry, tracing
 from stream.observe.telemetry import Telemetry
 from stream.tenants.credentials import TenantNotFound
@@ -30,7 +31,9 @@ class Traced:
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
-        (self.middleware,) = tracing.use(Telemetry(SimpleSpanProcessor(self.exporter)))
+        telemetry = Telemetry(SimpleSpanProcessor(self.exporter))
+        tracing.start(telemetry)
+        self.middleware: Any = telemetry.middleware()
 
     def names(self) -> list[str]:
         return [span.name for span in self.exporter.get_finished_spans()]
@@ -88,7 +91,7 @@ def ids(span: ReadableSpan) -> tuple[int, int]:
 
 
 async def test_without_an_endpoint_there_is_no_middleware_and_one_span_for_all() -> None:
-    assert tracing.start("") == ()
+    assert traces("") == ()
     one, other = tracing.span("claim", "acme"), tracing.span("send", "other", client=True)
     assert one is other
     with one as span, one as nested:
@@ -242,7 +245,7 @@ async def test_a_stop_waits_for_the_exporter_only_so_long(monkeypatch: pytest.Mo
 
     released = threading.Event()
     monkeypatch.setattr(telemetry, "STOP_S", 0.01)
-    tracing.use(Telemetry(Stuck(InMemorySpanExporter())))
+    tracing.start(Telemetry(Stuck(InMemorySpanExporter())))
     await tracing.stop()
     assert tracing.span("claim", "acme") is tracing.span("send", "acme")
     released.set()

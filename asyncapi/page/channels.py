@@ -3,71 +3,48 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
-
-from asyncapi.page.html import Html, code, join, tag, ticked
-from asyncapi.page.markdown import section
-from stream.observe.declared import arguments_html
 
 Node = dict[str, Any]
 
 
-def channels(document: Node) -> Html:
+@dataclass(frozen=True)
+class Channel:
+    """A channel as the page shows it; `exchange` and `queue` are the document's own, `queue` is `None` without one."""
+
+    key: str
+    title: str
+    description: str
+    address: str
+    is_published_by_reader: bool
+    message: str
+    exchange: Node
+    queue: Node | None
+    bound_with: list[str]
+    found_by: str
+
+
+def channels(document: Node) -> list[Channel]:
     """All channels."""
     operations = {
         operation["channel"]["$ref"].rsplit("/", 1)[1]: operation for operation in document["operations"].values()
     }
-    cards = [_channel(key, channel, operations[key]) for key, channel in document["channels"].items()]
-    return section(
-        "Channels", join(_server(document), *cards), "channels", "Exchanges, queues, routing keys, arguments"
-    )
+    return [_channel(key, channel, operations[key]) for key, channel in document["channels"].items()]
 
 
-def _server(document: Node) -> Html:
-    return tag("p", ticked(document["servers"]["rabbitmq"]["description"]))
-
-
-def _channel(key: str, channel: Node, operation: Node) -> Html:
-    receives = operation["action"] == "receive"
-    message, binding = next(iter(channel["messages"])), channel["bindings"]["amqp"]
-    return tag(
-        "article",
-        tag(
-            "header",
-            tag("h3", channel["title"]),
-            tag("span", "you publish" if receives else "you consume", class_="chip in"),
-        ),
-        tag("p", ticked(channel["description"])),
-        tag("dl", *_facts(channel, message), class_="facts"),
-        id=f"channel-{key}",
-        data_find=channel["title"],
-        data_kind="channel",
-        data_about=channel["address"],
-        data_more=json.dumps([binding.get("exchange") or binding["x-exchange"], binding.get("x-bindings")]),
-    )
-
-
-def _facts(channel: Node, message: str) -> list[Html]:
+def _channel(key: str, channel: Node, operation: Node) -> Channel:
     binding = channel["bindings"]["amqp"]
     exchange = binding.get("exchange") or binding["x-exchange"]
-    queue = binding.get("queue") or binding.get("x-queue")
-    facts = [
-        ("Message", tag("a", message, href=f"#message-{message}")),
-        ("Routing key", code(channel["address"])),
-        ("Exchange", join(code(exchange["name"]), f" · {exchange['type']}{_durable(exchange)}")),
-    ]
-    if queue:
-        facts += [("Queue", join(code(queue["name"]), _durable(queue)))]
-        facts += [("Bound with", code(bound["routingKey"])) for bound in binding["x-bindings"]]
-    shown = [join(tag("dt", name), tag("dd", value)) for name, value in facts]
-    return [*shown, _arguments(queue)] if queue else shown
-
-
-def _durable(thing: Node) -> str:
-    return " · durable" if thing["durable"] else ""
-
-
-def _arguments(queue: Node) -> Html:
-    """In a place that a worker finds, since it shows those of its own."""
-    shown = Html(arguments_html(queue["arguments"]))
-    return join(tag("dt", "Arguments"), tag("dd", shown, class_="arguments", data_queue=queue["name"]))
+    return Channel(
+        key=key,
+        title=channel["title"],
+        description=channel["description"],
+        address=channel["address"],
+        is_published_by_reader=operation["action"] == "receive",
+        message=next(iter(channel["messages"])),
+        exchange=exchange,
+        queue=binding.get("queue") or binding.get("x-queue"),
+        bound_with=[bound["routingKey"] for bound in binding.get("x-bindings", ())],
+        found_by=json.dumps([exchange, binding.get("x-bindings")]),
+    )

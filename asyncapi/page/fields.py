@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any, Final
-
-from asyncapi.page.html import Html, code, join, tag, ticked
 
 Schema = dict[str, Any]
 REF: Final = "#/components/schemas/"
@@ -17,66 +16,80 @@ _LIMITS: Final = (
 _FOLDED_FROM: Final = 1  # how deep fields stand open
 
 
+@dataclass(frozen=True)
+class Word:
+    """A part of a type's name; `schema` is the one that it links to, or `""`."""
+
+    text: str
+    schema: str = ""
+
+
+@dataclass(frozen=True)
+class FieldList:
+    """The fields of a schema, and the rules between them; `ticks` in a rule mark code."""
+
+    rules: list[str]
+    fields: list[Field]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field; `place` is its id on the page, `within` names what it is part of, `inside` are its own fields."""
+
+    name: str
+    place: str
+    within: str
+    type: list[Word]
+    is_required: bool
+    limits: list[str]
+    about: str
+    inside: FieldList | None
+    is_open: bool
+
+
 class Fields:
-    """Draws schemas.
+    """Reads schemas.
 
     Args:
         schemas: The document's schemas.
-        linked: Schemas that have a place of their own on the page, which is linked instead of drawn again.
+        linked: Schemas that have a place of their own on the page, which is linked instead of shown again.
     """
 
     def __init__(self, schemas: dict[str, Schema], linked: frozenset[str]) -> None:
         self._schemas = schemas
         self._linked = linked
 
-    def draw(self, name: str) -> Html:
+    def of(self, name: str) -> FieldList:
         """The fields of a named schema."""
         return self._list(self._schemas[name], f"schema-{name}", depth=0)
 
-    def _list(self, schema: Schema, place: str, depth: int) -> Html:
+    def _list(self, schema: Schema, place: str, depth: int) -> FieldList:
         flat = self._flat(schema)
         needed = set(flat.get("required", ()))
         fields = [
-            self._field(name, field, f"{place}.{name}", depth, needed=name in needed)
+            self._field(name, field, f"{place}.{name}", depth, is_required=name in needed)
             for name, field in flat.get("properties", {}).items()
         ]
-        rules = [tag("li", rule) for rule in _rules(flat)]
-        return join(
-            tag("ul", *rules, class_="rules") if rules else "", tag("ul", *fields, class_="fields") if fields else ""
+        return FieldList(_rules(flat), fields)
+
+    def _field(self, name: str, field: Schema, place: str, depth: int, *, is_required: bool) -> Field:
+        return Field(
+            name=name,
+            place=place,
+            within=place.removeprefix("schema-").rsplit(".", 1)[0].replace(".", " > "),
+            type=self._type(field),
+            is_required=is_required,
+            limits=_limits(field),
+            about=self._about(field),
+            inside=self._inside(field, place, depth),
+            is_open=depth < _FOLDED_FROM,
         )
 
-    def _field(self, name: str, field: Schema, place: str, depth: int, *, needed: bool) -> Html:
-        about = self._about(field)
-        line = tag(
-            "div",
-            code(name),
-            tag("span", self._type(field), class_="type"),
-            tag("span", "required", class_="chip need") if needed else "",
-            *(tag("span", limit, class_="chip") for limit in self._limits(field)),
-            class_="line",
-        )
-        return tag(
-            "li",
-            line,
-            tag("p", ticked(about), class_="about") if about else "",
-            self._inside(field, place, depth),
-            class_="field",
-            id=place,
-            data_find=name,
-            data_kind=place.removeprefix("schema-").rsplit(".", 1)[0].replace(".", " > "),
-        )
-
-    def _inside(self, field: Schema, place: str, depth: int) -> Html:
+    def _inside(self, field: Schema, place: str, depth: int) -> FieldList | None:
         inner = self._target(field.get("items", field))
         if not inner or _named(field.get("items", field)) in self._linked:
-            return Html("")
-        flat = self._flat(inner)
-        if "properties" not in flat:
-            return Html("")
-        drawn = self._list(inner, place, depth + 1)
-        count = len(flat["properties"])
-        title = f"{count} field{'' if count == 1 else 's'}"
-        return tag("details", tag("summary", title), drawn, open=depth < _FOLDED_FROM)
+            return None
+        return self._list(inner, place, depth + 1) if "properties" in self._flat(inner) else None
 
     def _target(self, schema: Schema) -> Schema:
         name = _named(schema)
@@ -104,27 +117,28 @@ class Fields:
         target = self._target(field.get("items", field))
         return own or str(target.get("description", ""))
 
-    def _type(self, field: Schema) -> Html:
+    def _type(self, field: Schema) -> list[Word]:
         name = _named(field)
         if name:
-            label = tag("a", name, href=f"#schema-{name}") if name in self._linked else Html(name)
-            return label if name in self._linked else tag("span", str(self._schemas[name].get("type", "object")))
+            return [Word(name, name) if name in self._linked else Word(str(self._schemas[name].get("type", "object")))]
         if "items" in field:
-            return join("array of ", self._type(field["items"]))
+            return [Word("array of "), *self._type(field["items"])]
         if "anyOf" in field and "type" not in field:
-            return join(*_between(" or ", [self._type(option) for option in field["anyOf"]]))
+            options = [self._type(option) for option in field["anyOf"]]
+            return [*options[0], *(word for option in options[1:] for word in (Word(" or "), *option))]
         kind = field.get("type", "any")
-        return Html(" or ".join(kind)) if isinstance(kind, list) else Html(kind)
+        return [Word(" or ".join(kind) if isinstance(kind, list) else kind)]
 
-    def _limits(self, field: Schema) -> list[str]:
-        limits = [f"always {json.dumps(field['const'])}"] if "const" in field else []
-        limits += [" | ".join(map(str, field["enum"]))] if "enum" in field else []
-        for low, high, unit in _LIMITS:
-            limits += _range(field.get(low), field.get(high), unit)
-        limits += [f"default {json.dumps(field['default'])}"] if "default" in field else []
-        limits += [field["format"]] if "format" in field else []
-        limits += [f"pattern {field['pattern']}"] if "pattern" in field and "format" not in field else []
-        return limits
+
+def _limits(field: Schema) -> list[str]:
+    limits = [f"always {json.dumps(field['const'])}"] if "const" in field else []
+    limits += [" | ".join(map(str, field["enum"]))] if "enum" in field else []
+    for low, high, unit in _LIMITS:
+        limits += _range(field.get(low), field.get(high), unit)
+    limits += [f"default {json.dumps(field['default'])}"] if "default" in field else []
+    limits += [field["format"]] if "format" in field else []
+    limits += [f"pattern {field['pattern']}"] if "pattern" in field and "format" not in field else []
+    return limits
 
 
 def _named(schema: Schema) -> str | None:
@@ -134,17 +148,14 @@ def _named(schema: Schema) -> str | None:
     return str(reference).removeprefix(REF) if reference else None
 
 
-def _rules(schema: Schema) -> list[Html]:
+def _rules(schema: Schema) -> list[str]:
     rules = []
-    for key, words in (("oneOf", "exactly one of"), ("anyOf", "at least one of")):
+    for key, words in (("oneOf", "Exactly one of"), ("anyOf", "At least one of")):
         options = [option["required"] for option in schema.get(key, ()) if list(option) == ["required"]]
         if options:
-            rules.append(
-                join(f"{words} ".capitalize(), *_between(", ", [code(" and ".join(names)) for names in options]))
-            )
-    conditions = [part for part in schema.get("allOf", ()) if "if" in part]
-    if conditions:
-        rules.append(join("The field that ", code("type"), " names is required"))
+            rules.append(f"{words} " + ", ".join(f"`{' and '.join(names)}`" for names in options))
+    if any("if" in part for part in schema.get("allOf", ())):
+        rules.append("The field that `type` names is required")
     return rules
 
 
@@ -157,10 +168,3 @@ def _range(low: float | None, high: float | None, unit: str) -> list[str]:
     if low is not None and (low, unit) not in {(1, " characters"), (1, " items")}:
         return [f"at least {low:,}{unit}"]
     return ["not empty"] if low is not None else []
-
-
-def _between(separator: str, parts: list[Html]) -> list[str]:
-    joined: list[str] = []
-    for part in parts:
-        joined += [separator, part] if joined else [part]
-    return joined

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
-from asyncapi.page.fields import REF, Fields
-from asyncapi.page.html import Html, code, join, json_block, tag, ticked
-from asyncapi.page.markdown import section
+from asyncapi.page.examples import Example, example
+from asyncapi.page.fields import REF, FieldList, Fields
 
 Node = dict[str, Any]
-_HEADERS: Final = {
+_TITLES: Final = {
     "UpstreamHeaders": "From upstream",
     "TraceHeaders": "Trace",
     "InstructionHeaders": "Instructions",
@@ -20,89 +20,88 @@ _HEADERS: Final = {
 }
 
 
-def messages(document: Node, fields: Fields) -> Html:
+@dataclass(frozen=True)
+class HeaderGroup:
+    """Headers that belong together."""
+
+    name: str
+    title: str
+    description: str
+    fields: FieldList
+
+
+@dataclass(frozen=True)
+class HeaderLine:
+    """The headers of one group that a message has; `before` is the word before a group that is one of two."""
+
+    name: str
+    title: str
+    before: str
+    headers: list[str]
+
+
+@dataclass(frozen=True)
+class Body:
+    """A message's body: its fields, or the messages that it usually is."""
+
+    description: str
+    fields: FieldList | None
+    usually: list[str]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as the page shows it."""
+
+    name: str
+    content_type: str
+    summary: str
+    about_headers: str
+    header_lines: list[HeaderLine]
+    body: Body
+    correlation_id: Node
+    examples: list[Example]
+
+
+def messages(document: Node, fields: Fields) -> list[Message]:
     """All messages."""
     components = document["components"]
-    cards = [_message(name, message, components["schemas"], fields) for name, message in components["messages"].items()]
-    return section("Messages", join(*cards), "messages", "Bodies, headers and examples")
+    return [_message(name, message, components["schemas"], fields) for name, message in components["messages"].items()]
 
 
-def headers(document: Node, fields: Fields) -> Html:
+def header_groups(schemas: Node, fields: Fields) -> list[HeaderGroup]:
     """The groups of headers that messages are made of."""
-    schemas = document["components"]["schemas"]
-    cards = [
-        tag(
-            "article",
-            tag("header", tag("h3", title), code(name)),
-            tag("p", schemas[name]["description"]),
-            fields.draw(name),
-            id=f"schema-{name}",
-            data_find=name,
-            data_kind="headers",
-            data_about=schemas[name]["description"],
-        )
-        for name, title in _HEADERS.items()
-    ]
-    return section("Headers", join(*cards), "headers", "Instructions, retry history, failure reason")
+    return [HeaderGroup(name, title, schemas[name]["description"], fields.of(name)) for name, title in _TITLES.items()]
 
 
-def _message(name: str, message: Node, schemas: Node, fields: Fields) -> Html:
-    payload = message["payload"]["$ref"].removeprefix(REF)
-    correlation = message["correlationId"]
-    return tag(
-        "article",
-        tag("header", tag("h3", name), tag("span", message["contentType"], class_="chip")),
-        tag("p", ticked(message["summary"])),
-        tag("h4", "Headers"),
-        _header_groups(message, schemas),
-        tag("h4", "Body"),
-        _body(payload, schemas, fields),
-        tag("h4", "Correlation id"),
-        tag("p", code(correlation["location"]), " ", ticked(correlation["description"])),
-        tag("h4", "Examples"),
-        *(example(one) for one in message["examples"]),
-        id=f"message-{name}",
-        data_find=name,
-        data_kind="message",
-        data_about=message["summary"],
+def _message(name: str, message: Node, schemas: Node, fields: Fields) -> Message:
+    headers = schemas[_target(message["headers"])]
+    return Message(
+        name=name,
+        content_type=message["contentType"],
+        summary=message["summary"],
+        about_headers=headers["description"],
+        header_lines=_header_lines(headers, schemas),
+        body=_body(_target(message["payload"]), schemas, fields),
+        correlation_id=message["correlationId"],
+        examples=[example(one) for one in message["examples"]],
     )
 
 
-def _header_groups(message: Node, schemas: Node) -> Html:
-    schema = schemas[message["headers"]["$ref"].removeprefix(REF)]
-    always = [part["$ref"].removeprefix(REF) for part in schema["allOf"]]
-    either = [part["$ref"].removeprefix(REF) for part in schema.get("anyOf", ())]
-    lines = [_group(name, schemas, "") for name in always]
-    lines += [_group(name, schemas, word) for name, word in zip(either, ("either ", "or "), strict=False)]
-    return join(tag("p", ticked(schema["description"])), tag("ul", *lines))
+def _header_lines(headers: Node, schemas: Node) -> list[HeaderLine]:
+    always = [("", part) for part in headers["allOf"]]
+    one_of_two = zip(("either ", "or "), headers.get("anyOf", ()), strict=False)
+    return [_header_line(before, _target(part), schemas) for before, part in (*always, *one_of_two)]
 
 
-def _group(name: str, schemas: Node, before: str) -> Html:
-    link = tag("a", _HEADERS[name], href=f"#schema-{name}")
-    names = list(schemas[name]["properties"])
-    return tag("li", before, link, ": ", *(part for one in names for part in (code(one), " ")))
+def _header_line(before: str, name: str, schemas: Node) -> HeaderLine:
+    return HeaderLine(name, _TITLES[name], before, list(schemas[name]["properties"]))
 
 
-def _body(name: str, schemas: Node, fields: Fields) -> Html:
-    about = tag("p", ticked(schemas[name]["description"]))
-    options = [option["$ref"].removeprefix(REF) for option in schemas[name].get("anyOf", ()) if "$ref" in option]
-    if not options:
-        return join(about, fields.draw(name))
-    links = [tag("a", option, href=f"#message-{option}") for option in options]
-    return join(about, tag("p", "Usually ", *links, "."))
+def _body(name: str, schemas: Node, fields: Fields) -> Body:
+    usually = [_target(option) for option in schemas[name].get("anyOf", ()) if "$ref" in option]
+    return Body(schemas[name]["description"], None if usually else fields.of(name), usually)
 
 
-def example(one: Node) -> Html:
-    """One example, folded."""
-    given = one.get("headers")
-    return tag(
-        "details",
-        tag("summary", code(one["name"]), one["summary"]),
-        tag(
-            "div",
-            join(tag("h4", "Headers"), json_block(given)) if given else "",
-            tag("h4", "Body"),
-            json_block(one["payload"]),
-        ),
-        class_="example",
-    )
+def _target(reference: Node) -> str:
+    return str(reference["$ref"]).removeprefix(REF)

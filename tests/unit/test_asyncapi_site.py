@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from html.parser import HTMLParser
 
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import escape
 
 from asyncapi.build import SITE, site_files
 from asyncapi.page.errors import spans
-from asyncapi.page.html import Html, json_block, tag, ticked
+from asyncapi.page.page import environment, page
 from stream.meta.errors import ROWS, ErrorRule
 from stream.observe.docs import FILES
 from tests.contract import contract
@@ -101,7 +104,7 @@ def test_every_example_is_on_the_page() -> None:
 def test_every_row_of_the_error_table_is_there_with_its_words(row: ErrorRule) -> None:
     found = re.search(rf'<tr id="error-{row.name}".*?</tr>', PAGE, re.DOTALL)
     assert found
-    assert tag("td", row.meaning, tag("small", row.advice)) in found.group()
+    assert f"<td>{escape(row.meaning)}<small>{escape(row.advice)}</small></td>" in found.group()
 
 
 def test_the_picture_of_a_messages_life_shows_every_station() -> None:
@@ -114,10 +117,24 @@ def test_the_picture_of_a_messages_life_shows_every_station() -> None:
 
 
 def test_texts_are_escaped() -> None:
-    assert tag("p", "<b> & co", class_='"x"') == '<p class="&quot;x&quot;">&lt;b&gt; &amp; co</p>'
-    assert tag("p", Html("<br>")) == "<p><br></p>"
-    assert ticked("a `<b>` c") == "a <code>&lt;b&gt;</code> c"
-    assert "&lt;script&gt;" in json_block({"a": "<script>"})
+    document = copy.deepcopy(contract())
+    intake, message = document["channels"]["intake"], document["components"]["messages"]["OutboundMessage"]
+    intake["title"] = '"x" <b> & co'
+    intake["description"] = "a `<b>` c"
+    document["info"]["description"] = "<br>"
+    message["examples"][0]["payload"]["wabaPayload"]["text"] = {"body": "<script>"}
+    drawn = page(document)
+    assert 'data-find="&#34;x&#34; &lt;b&gt; &amp; co"' in drawn
+    assert "<h3>&#34;x&#34; &lt;b&gt; &amp; co</h3>" in drawn
+    assert "<p>a <code>&lt;b&gt;</code> c</p>" in drawn
+    assert "<p>&lt;br&gt;</p>" in drawn
+    assert '<span class="s">&#34;&lt;script&gt;&#34;</span>' in drawn
+    assert [found for found in ("<b>", "<br>", "<script>") if found in drawn] == []
+
+
+def test_a_template_that_names_what_is_not_there_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ page.nothing }}").render(page=object())
 
 
 def test_codes_in_a_row_are_written_as_a_range() -> None:

@@ -56,7 +56,9 @@ class CredentialProvider:
     further messages wait for a glance only; for a tenant whose record is known to struggle they do not wait, but for
     one that starts the next fetch and may see at a glance that it works again. While the service itself struggles, one
     fetch at a time finds out whether it is back; one more may be that of a tenant whose record struggled before, so
-    that neither kind stands in the other's way.
+    that neither kind stands in the other's way. A few broken records look like a service that struggles, as long as no
+    other tenant's are fetched: so a message of a tenant that is not known to struggle waits a glance for what is found
+    out, before it is refused.
 
     Args:
         cache: The shared cache.
@@ -100,8 +102,10 @@ class CredentialProvider:
         """
         if (cached := await self._cache.get(tenant_id)) is not None:
             return cached
+        if tenant_id not in self._flights and tenant_id not in self._struggles:
+            await self._let_find_out()
         flight = self._flights.get(tenant_id) or self._start(tenant_id)
-        await self._wait(flight)
+        await self._wait(flight, flight.patience_s)
         if flight.task.done() and not flight.task.cancelled():
             return flight.task.result()
         self._give_up_oldest()
@@ -123,6 +127,16 @@ class CredentialProvider:
         """Drop credentials that Meta refused, unless another replica has already replaced them."""
         await self._cache.invalidate(tenant_id, failed_token=failed_token)
 
+    async def _let_find_out(self) -> None:
+        """Wait a glance for the fetch that finds out whether the service is back, if there is one."""
+        if self._struggles.everywhere and (ahead := self._finding_out(struggling=False)):
+            await self._wait(ahead, self._glance_s)
+
+    def _finding_out(self, *, struggling: bool) -> _Flight | None:
+        """The last fetch for a tenant whose record does, or does not, struggle."""
+        found = (each for each in reversed(self._flights) if (each in self._struggles) is struggling)
+        return next((self._flights[each] for each in found), None)
+
     def _start(self, tenant_id: TenantId) -> _Flight:
         """Start a fetch, if one may begin now.
 
@@ -132,7 +146,7 @@ class CredentialProvider:
         struggling = tenant_id in self._struggles
         if (reason := self._struggles.pause(tenant_id)) is not None:
             raise TenantServiceUnavailable(f"{reason}; it is asked again in a moment")
-        if self._struggles.everywhere and any((other in self._struggles) is struggling for other in self._flights):
+        if self._struggles.everywhere and self._finding_out(struggling=struggling):
             raise TenantServiceUnavailable("the Tenant Service is slow or away; another fetch is finding out")
         # A record known to struggle has its pauses between fetches, instead of the client's within one.
         attempts = 1 if struggling and not self._struggles.everywhere else ATTEMPTS
@@ -143,9 +157,12 @@ class CredentialProvider:
         task.add_done_callback(lambda _: self._landed(tenant_id, flight, overdue))
         return flight
 
-    async def _wait(self, flight: _Flight) -> None:
-        """Wait for a fetch while a message may; a caller that is cancelled takes it away from nobody."""
-        left_s = flight.started + flight.patience_s - self._clock()
+    async def _wait(self, flight: _Flight, patience_s: float) -> None:
+        """Wait for a fetch while a message may, so many seconds from its start at most.
+
+        A caller that is cancelled takes the fetch away from nobody.
+        """
+        left_s = flight.started + patience_s - self._clock()
         if 2 * sum(each.passengers for each in self._flights.values()) >= self._places:
             left_s = min(left_s, self._glance_s)
         if left_s <= 0:

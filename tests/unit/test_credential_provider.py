@@ -307,7 +307,7 @@ async def test_while_the_service_itself_struggles_one_fetch_finds_out_and_the_ot
     world.client.let.clear()
     several = [f"tenant-{number}" for number in range(SEVERAL)]
     await world.refused(provider, *several)
-    provider._patience_s = provider._glance_s = 30.0  # from now on no load ends a wait before its time
+    provider._patience_s = 30.0  # from now on no load ends the wait of the one before its time
     with structlog.testing.capture_logs() as lines:
         finding = asyncio.create_task(provider.get(ACME))
         await turns()
@@ -317,3 +317,17 @@ async def test_while_the_service_itself_struggles_one_fetch_finds_out_and_the_ot
         await finding
     assert [line["event"] for line in lines] == ["tenant_service_back"]
     assert (await provider.get(OTHER)).tenant_id == OTHER
+
+
+@pytest.mark.parametrize("record", [TenantServiceUnavailable("HTTP 500"), None], ids=["they fail", "they hang"])
+async def test_broken_records_alone_refuse_none_of_a_burst_of_healthy_tenants(
+    world: World, record: CredentialError | None
+) -> None:
+    several = [f"broken-{number}" for number in range(SEVERAL)]
+    world.client.broken = dict.fromkeys(several, record)
+    provider = world.replica(patience_s=0.01)
+    await world.refused(provider, *several)
+    provider._patience_s = provider._glance_s = 30.0  # from now on no load ends a wait before its time
+    healthy = [TenantId(f"healthy-{number}") for number in range(20)]
+    found = await asyncio.gather(*map(provider.get, healthy))
+    assert [credentials.tenant_id for credentials in found] == healthy

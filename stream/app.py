@@ -43,7 +43,7 @@ from stream.observe.health import HealthServer
 from stream.observe.instruments import Instruments
 from stream.observe.status import Dependency, Status, reachable
 from stream.operations.invocation import Invocation
-from stream.redis_link import RedisLink, connect
+from stream.redis.scripts import RedisLink, connect
 from stream.retry import RetryHandler
 from stream.settings import DocumentedSettings, InvalidSettings, Settings, load_settings
 from stream.specification.document import ContractSpecification

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from stream.contract.identifiers import TenantId, hash_tag
-from stream.redis_link import RedisAway, RedisLink
+from stream.redis.scripts import RedisAway, RedisLink
 from stream.tenants.codec import CredentialCodec
 from stream.tenants.credentials import Credentials
 

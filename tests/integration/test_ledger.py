@@ -13,7 +13,7 @@ from sandbox.world import World
 from stream.contract.identifiers import Wamid
 from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
 from stream.meta.client import Accepted
-from stream.redis_link import RedisLink, _Command, connect
+from stream.redis.scripts import RedisLink, _Command, connect
 from tests.scene import unique
 
 ACCEPTED = Accepted(Wamid("wamid.A"), "16505551234", None, 200)

@@ -13,7 +13,7 @@ from stream.contract.headers import History
 from stream.contract.identifiers import InternalId, TenantId
 from stream.contract.messages import UNKNOWN_OWNER, Whose
 from stream.delivery.unpublished import KEPT, KEY_PREFIX, Unpublished, UnpublishedWaits
-from stream.redis_link import RedisLink, connect
+from stream.redis.scripts import RedisLink, connect
 from tests.scene import unique
 from tests.unit.doubles import incoming
 

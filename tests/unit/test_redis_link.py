@@ -13,8 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from stream import redis_link
-from stream.redis_link import MOST_IN_BATCH, PROBE_EVERY_S, PROBE_KEY, RedisAway, RedisLink, Script, connect
+from stream.redis import scripts as redis_link
+from stream.redis.scripts import MOST_IN_BATCH, PROBE_EVERY_S, PROBE_KEY, RedisAway, RedisLink, Script, connect
 from tests.unit.doubles import Clock, ScriptConnection
 
 ECHO = Script("return KEYS[1]")

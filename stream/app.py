@@ -43,7 +43,8 @@ from stream.observe.health import HealthServer
 from stream.observe.instruments import Instruments
 from stream.observe.status import Dependency, Status, reachable
 from stream.operations.invocation import Invocation
-from stream.redis.scripts import RedisLink, connect
+from stream.redis.client import connect
+from stream.redis.link import RedisLink
 from stream.retry import RetryHandler
 from stream.settings import DocumentedSettings, InvalidSettings, Settings, load_settings
 from stream.specification.document import ContractSpecification

@@ -26,7 +26,7 @@ from stream.observe import tracing
 from stream.observe.health import HealthServer
 from stream.observe.logging import configure_logging
 from stream.observe.status import PROBE_TIMEOUT_S, reachable
-from stream.redis.scripts import RedisLink
+from stream.redis.link import RedisLink
 from stream.settings import Settings
 
 COLLECT_AFTER: Final = 10_000  # new objects; Python's 700 are a few messages' worth, and hardly any of them in cycles

@@ -28,7 +28,9 @@ import orjson
 from stream.contract.identifiers import hash_tag
 from stream.contract.messages import Message
 from stream.meta.client import Accepted
-from stream.redis.scripts import PROBE_EVERY_S, RedisAway, RedisLink, Script
+from stream.redis.availability import PROBE_EVERY_S, RedisAway
+from stream.redis.link import RedisLink
+from stream.redis.scripts import Script
 
 KEY_PREFIX: Final = "whatsapp-stream:ledger:"
 RECORD_ATTEMPTS: Final = 2

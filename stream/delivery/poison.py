@@ -23,7 +23,9 @@ from typing import Final, Literal
 
 from stream.delivery.outcome import Busy, Failed, Outcome
 from stream.meta.failure import Certainty, Failure
-from stream.redis.scripts import RedisAway, RedisLink, Script
+from stream.redis.availability import RedisAway
+from stream.redis.link import RedisLink
+from stream.redis.scripts import Script
 
 KEY_PREFIX: Final = "whatsapp-stream:started:"
 MOST_DELIVERIES: Final = 5  # without an end

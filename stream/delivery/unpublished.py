@@ -19,7 +19,9 @@ from aio_pika.abc import AbstractIncomingMessage
 from stream.contract.headers import ATTEMPT, INTERNAL_ID, RESEND, TENANT_ID, History
 from stream.contract.messages import Whose
 from stream.contract.moments import iso_moment
-from stream.redis.scripts import RedisAway, RedisLink, Script
+from stream.redis.availability import RedisAway
+from stream.redis.link import RedisLink
+from stream.redis.scripts import Script
 
 KEY_PREFIX: Final = "whatsapp-stream:unpublished:"
 KEPT: Final = timedelta(hours=1)  # a broker that is away for longer costs its messages a try each

@@ -20,7 +20,9 @@ from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from stream.contract.identifiers import TENANT_ID_PATTERN, TenantId
-from stream.redis.scripts import RedisAway, RedisLink, connect
+from stream.redis.availability import RedisAway
+from stream.redis.client import connect
+from stream.redis.link import RedisLink
 from stream.secret_files import file_variable, from_file
 from stream.setting_checks import redis_url
 from stream.tenants.cache import CredentialCache

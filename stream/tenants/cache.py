@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from stream.contract.identifiers import TenantId, hash_tag
-from stream.redis.scripts import RedisAway, RedisLink
+from stream.redis.availability import RedisAway
+from stream.redis.link import RedisLink
 from stream.tenants.codec import CredentialCodec
 from stream.tenants.credentials import Credentials
 

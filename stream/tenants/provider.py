@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from stream.contract.identifiers import PhoneNumberId, TenantId
-from stream.redis.scripts import RedisAway
+from stream.redis.availability import RedisAway
 from stream.retry import RetryHandler
 from stream.tenants.cache import CredentialCache
 from stream.tenants.client import ATTEMPTS, TenantServiceClient

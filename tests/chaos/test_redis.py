@@ -14,7 +14,10 @@ from sandbox.processes import free_ports
 from sandbox.redis import PrivateRedis
 from sandbox.world import World
 from stream.delivery.ledger import KEY_PREFIX
-from stream.redis.scripts import PROBE_EVERY_S, RedisAway, RedisLink, Script, connect
+from stream.redis.availability import PROBE_EVERY_S, RedisAway
+from stream.redis.client import connect
+from stream.redis.link import RedisLink
+from stream.redis.scripts import Script
 from tests.forwarder import Forwarder
 from tests.scene import Scene, number, unique
 

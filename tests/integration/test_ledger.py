@@ -13,7 +13,8 @@ from sandbox.world import World
 from stream.contract.identifiers import Wamid
 from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
 from stream.meta.client import Accepted
-from stream.redis.scripts import RedisLink, _Command, connect
+from stream.redis.client import connect
+from stream.redis.link import RedisLink
 from tests.scene import unique
 
 ACCEPTED = Accepted(Wamid("wamid.A"), "16505551234", None, 200)
@@ -43,17 +44,17 @@ class Message:
 
     def lose_next_answers(self) -> None:
         """Let Redis run the next batch, and the connection die before the worker reads its answers."""
-        exchange = self.link._exchange_once
+        connection = self.link._connection
+        exchange = connection.exchange
 
-        async def lose(batch: list[_Command]) -> list[object]:
-            self.link._exchange_once = exchange  # type: ignore[method-assign]
-            await exchange(batch)
-            assert self.link._connection is not None
-            await self.link._connection.disconnect()
-            self.lost += len(batch)
+        async def lose(commands: list[bytes]) -> list[object]:
+            connection.exchange = exchange  # type: ignore[method-assign]
+            await exchange(commands)
+            await connection.drop()
+            self.lost += len(commands)
             raise RedisConnectionError("closed by server")
 
-        self.link._exchange_once = lose  # type: ignore[method-assign]
+        connection.exchange = lose  # type: ignore[method-assign]
 
     async def do(self, script: str) -> None:
         """Run one of the ledger's scripts for the try that is called one."""
@@ -212,8 +213,7 @@ async def test_a_redis_that_has_forgotten_the_scripts_runs_each_all_the_same(
 
 async def test_a_connection_that_redis_closed_while_it_was_idle_costs_nothing(message: Message) -> None:
     await message.claim("one")
-    connection = message.link._connection
-    assert connection is not None
+    connection = message.link._connection._connection
     assert connection._writer is not None
     host, port = connection._writer.get_extra_info("sockname")
     assert await message.link.redis.client_kill_filter(addr=f"{host}:{port}") == 1

@@ -11,7 +11,8 @@ from sandbox.world import World
 from stream.delivery import poison
 from stream.delivery.outcome import Busy, Failed, Outcome
 from stream.delivery.poison import KEPT_AFTER_VERDICT_MS, KEPT_MS, NOTED_STARTS, SUSPECT_FROM, PoisonGuard
-from stream.redis.scripts import RedisLink, connect
+from stream.redis.client import connect
+from stream.redis.link import RedisLink
 from tests.scene import unique
 
 OVER_S, RUNNING_S = 0.0, 60.0  # how long a try may last: every start is over at once, or none

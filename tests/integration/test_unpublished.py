@@ -13,7 +13,8 @@ from stream.contract.headers import History
 from stream.contract.identifiers import InternalId, TenantId
 from stream.contract.messages import UNKNOWN_OWNER, Whose
 from stream.delivery.unpublished import KEPT, KEY_PREFIX, Unpublished, UnpublishedWaits
-from stream.redis.scripts import RedisLink, connect
+from stream.redis.client import connect
+from stream.redis.link import RedisLink
 from tests.scene import unique
 from tests.unit.doubles import incoming
 

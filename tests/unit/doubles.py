@@ -24,7 +24,7 @@ from stream.broker.republish import Copy
 from stream.broker.wire import ArrivedHeaders
 from stream.contract.decoding import decode
 from stream.contract.messages import Message
-from stream.redis.scripts import RedisLink
+from stream.redis.link import RedisLink
 from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec
 

@@ -4,7 +4,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from stream.contract.identifiers import TenantId
-from stream.redis.scripts import RedisAway
+from stream.redis.availability import RedisAway
 from stream.tenants import cache
 from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec

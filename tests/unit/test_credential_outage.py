@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stream.contract.identifiers import TenantId
-from stream.redis.scripts import RedisAway
+from stream.redis.availability import RedisAway
 from stream.tenants.credentials import Credentials
 from tests.unit.doubles import Clock, FakeRedis, credential_cache
 

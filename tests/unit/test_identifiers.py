@@ -9,7 +9,7 @@ from redis.crc import key_slot
 
 from stream.contract.identifiers import TenantId, hash_tag, routing_word
 from stream.delivery.ledger import SentLedger
-from stream.redis.scripts import RedisLink
+from stream.redis.link import RedisLink
 from stream.tenants.cache import entry_key, lease_key
 from tests.unit.doubles import Clock, FakeRedis, message
 

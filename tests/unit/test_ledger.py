@@ -13,7 +13,8 @@ from stream.contract.identifiers import Wamid
 from stream.delivery import ledger as module
 from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
 from stream.meta.client import Accepted
-from stream.redis.scripts import PROBE_EVERY_S, RedisLink
+from stream.redis.availability import PROBE_EVERY_S
+from stream.redis.link import RedisLink
 from tests.unit.doubles import Clock, ScriptConnection, Sleeps, message
 
 ACCEPTED = Accepted(Wamid("wamid.A"), "16505551234", None, 200)

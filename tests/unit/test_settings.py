@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from stream.contract.delays import LONGEST_S
 from stream.meta.errors import ROWS
-from stream.redis.scripts import connect
+from stream.redis.client import connect
 from stream.retry import RetryHandler
 from stream.secret_files import file_variable
 from stream.settings import (

@@ -8,58 +8,17 @@ from collections.abc import MutableMapping
 from typing import Any, cast
 
 import pytest
-from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from stream.redis import scripts as redis_link
-from stream.redis.scripts import MOST_IN_BATCH, PROBE_EVERY_S, PROBE_KEY, RedisAway, RedisLink, Script, connect
-from tests.unit.doubles import Clock, ScriptConnection
-
-ECHO = Script("return KEYS[1]")
-WRONG_TYPE = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
+from stream.redis import scripts
+from stream.redis.availability import RedisAway
+from stream.redis.client import BatchConnection, connect
+from stream.redis.scripts import MOST_IN_BATCH
+from tests.unit.redis_world import ECHO, WRONG_TYPE, World, settle
 
 DEATH = RedisConnectionError("closed by server")
-
-
-class World:
-    """A link to a Redis that answers each command with its key, or with the trouble that a test has put there."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.trouble: dict[str, list[Exception]] = {}
-        self.connection = ScriptConnection(self._answer)
-        self.refused: list[int] = []
-        self.link = RedisLink(cast("Redis", self.connection), on_refused=self.refused.append, clock=self.clock)
-
-    def _answer(self, command: list[bytes]) -> object:
-        troubles = self.trouble.get(command[3].decode(), [])
-        return troubles.pop(0) if troubles else command[3]
-
-    @property
-    def sent(self) -> list[list[str]]:
-        """The keys of each batch."""
-        return [[command[3].decode() for command in batch] for batch in self.connection.batches]
-
-    def start(self, *keys: str) -> list[asyncio.Task[Any]]:
-        return [asyncio.create_task(self.link.run(ECHO, (key,), ())) for key in keys]
-
-    async def on_the_way(self, *keys: str) -> list[asyncio.Task[Any]]:
-        """Send these, and hold their answers back."""
-        self.connection.answering.clear()
-        tasks = self.start(*keys)
-        await settle()
-        return tasks
-
-    async def run(self, *keys: str) -> list[object]:
-        return await self.answers(self.start(*keys))
-
-    async def answers(self, tasks: list[asyncio.Task[Any]]) -> list[object]:
-        self.connection.answering.set()
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-        return [type(answer) if isinstance(answer, BaseException) else answer.decode() for answer in answers]
-
 
 pytestmark = pytest.mark.usefixtures("lines")
 
@@ -73,12 +32,6 @@ async def refusal(task: asyncio.Task[Any]) -> RedisAway:
     with pytest.raises(RedisAway) as caught:
         await task
     return caught.value
-
-
-async def settle() -> None:
-    """Let everything run that can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def test_commands_of_the_same_moment_travel_together_and_each_gets_its_own_answer(world: World) -> None:
@@ -107,46 +60,13 @@ async def test_a_batch_is_bounded(world: World) -> None:
     assert [len(batch) for batch in world.sent] == [MOST_IN_BATCH, MOST_IN_BATCH, 1]
 
 
-async def test_a_refused_command_is_its_own_callers_trouble_only(
-    world: World, lines: list[MutableMapping[str, Any]]
-) -> None:
-    world.trouble = {"b": [WRONG_TYPE, WRONG_TYPE]}
-    assert await world.run("a", "b", "c") == ["a", RedisAway, "c"]
-    assert await world.run("b") == [RedisAway]
-    assert await world.run("a") == ["a"]
-    assert (world.link.away, world.connection.disconnects) == (False, 0)
-    assert {line["event"] for line in lines} == {"redis_refused"}
-
-
-async def test_a_single_command_that_is_refused_is_its_own_callers_trouble_too(
-    world: World, lines: list[MutableMapping[str, Any]]
-) -> None:
-    async def refused() -> None:
-        raise WRONG_TYPE
-
-    with pytest.raises(RedisAway, match="WRONGTYPE"):
-        await world.link.ask(refused)
-    assert (world.link.away, world.refused) == (False, [1])
-    assert [line["event"] for line in lines] == ["redis_refused"]
-
-
 async def test_a_connection_of_the_clients_own_pool_has_what_a_batch_needs() -> None:
     client = connect("redis://localhost:1")
-    connection = RedisLink(client)._take_connection()
+    connection = BatchConnection(client)._connection
     assert callable(connection.send_packed_command)
     assert callable(connection.read_response)
     assert connection.socket_timeout is None
     await client.aclose()
-
-
-async def test_a_redis_that_is_full_answers_the_neighbours_and_counts_as_away(world: World) -> None:
-    world.trouble = {"b": [OutOfMemoryError("command not allowed")]}
-    assert await world.run("a", "b", "c") == ["a", RedisAway, "c"]
-    assert (world.link.away, world.connection.disconnects) == (True, 1)  # its name may lead to another by now
-    assert await world.run("a") == [RedisAway]
-    world.clock.now += PROBE_EVERY_S
-    assert await world.run("a") == ["a"]
-    assert not world.link.away
 
 
 async def test_a_script_that_redis_has_forgotten_is_brought_along_unseen(
@@ -217,27 +137,10 @@ async def test_a_batch_whose_callers_have_all_gone_leaves_nothing_behind(world: 
     assert world.sent == [["a", "b"]]
 
 
-async def test_a_batch_that_fails_and_those_behind_it_all_learn_that_redis_is_away(
-    world: World, lines: list[MutableMapping[str, Any]]
-) -> None:
-    batch = await world.on_the_way("a", "b")
-    behind = world.start("c", "d")
-    await settle()
-    world.trouble = {"b": [RedisTimeoutError("no answer")]}
-    assert await world.answers([*batch, *behind]) == [RedisAway] * 4
-    assert (world.sent, world.link.away) == ([["a", "b"]], True)
-    assert world.connection.disconnects == 1  # or the next batch would read this one's answers
-    assert await world.run("e") == [RedisAway]
-    world.clock.now += PROBE_EVERY_S
-    assert await world.run("f", "g") == ["f", RedisAway]  # one finds out for all
-    assert await world.run("h") == ["h"]
-    assert [line["event"] for line in lines] == ["redis_away", "redis_back"]
-
-
 async def test_a_frozen_redis_holds_nobody_longer_than_one_timeout(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_link, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(scripts, "TIMEOUT_S", 0.05)
     batch = await world.on_the_way("a")
     behind = world.start("b", "c")
     async with asyncio.timeout(0.09):
@@ -317,22 +220,3 @@ async def test_a_command_that_cannot_be_written_fails_alone(world: World) -> Non
     with pytest.raises(TypeError):
         await world.link.run(ECHO, ("b",), (cast("str", None),))
     assert await world.answers(fine) == ["a"]
-
-
-@pytest.mark.parametrize(
-    "trouble", [RedisConnectionError("refused"), OutOfMemoryError("OOM"), RedisTimeoutError("frozen")]
-)
-async def test_without_any_message_a_redis_of_no_use_is_noticed_at_once_and_its_return_too(
-    world: World, lines: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch, trouble: Exception
-) -> None:
-    monkeypatch.setattr(redis_link, "PROBE_EVERY_S", 0.0)
-    world.trouble = {PROBE_KEY: [trouble] * 6}
-    watch = asyncio.create_task(world.link.watch())
-    for _ in range(20):
-        await settle()
-    assert (world.trouble[PROBE_KEY], world.link.away) == ([], False)
-    asked = len(world.sent)
-    await settle()
-    watch.cancel()
-    assert [line["event"] for line in lines] == ["redis_away", "redis_back"]
-    assert len(world.sent) == asked  # while it is there, the messages tell

@@ -16,7 +16,14 @@ import structlog
 from redis.exceptions import ResponseError
 
 PROBE_EVERY_S: Final = 1.0
-KEYS_OWN_FAULT: Final = ("WRONGTYPE", "user_script:")  # how errors begin that lie in what a key holds
+# How errors begin that lie in what a key holds. Redis 7 and 8 say them alike, and redis-py takes "ERR " off before. All
+# others count as the server's: a refusal for want of permission, for instance, has other words in each version.
+KEYS_OWN_FAULT: Final = (
+    "WRONGTYPE",  # a command met another type
+    "user_script:",  # Lua could not work with a value
+    "Lua redis lib command arguments must be",  # a value that is not there was to be written
+    "hash value is not an integer",  # HINCRBY
+)
 
 log = structlog.get_logger(__name__)
 

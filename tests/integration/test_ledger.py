@@ -11,10 +11,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sandbox.world import World
 from stream.contract.identifiers import Wamid
+from stream.delivery import ledger as module
 from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
 from stream.meta.client import Accepted
+from stream.redis.availability import RedisAway
 from stream.redis.client import connect
 from stream.redis.link import RedisLink
+from stream.redis.scripts import Script
 from tests.scene import unique
 
 ACCEPTED = Accepted(Wamid("wamid.A"), "16505551234", None, 200)
@@ -231,4 +234,21 @@ async def test_a_key_of_another_type_is_its_own_messages_trouble_only(message: M
         )
     )
     assert [claim.recorded for claim in claims if isinstance(claim, Granted)] == [True, False, True, True, True, True]
+    assert not message.link.away
+
+
+GARBLED = {  # what a message's key may hold that no script has written, and a script that cannot work with it
+    "a lease that is no time": (module._CLAIM, "state sending owner two lease soon"),
+    "doubts that are no number": (module._DOUBT, "state sending owner one doubts many replica here"),
+    "no replica": (module._DOUBT, "state sending owner one doubts 0"),
+}
+
+
+@pytest.mark.parametrize(("script", "held"), GARBLED.values(), ids=GARBLED)
+async def test_a_key_that_holds_nonsense_is_its_own_messages_trouble_only(
+    message: Message, script: Script, held: str
+) -> None:
+    await message.link.redis.hset(message.key, items=held.split())
+    with pytest.raises(RedisAway):
+        await message.link.run(script, (message.key, "no-such-key"), ("one", "unknown"))
     assert not message.link.away

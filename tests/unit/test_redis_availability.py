@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.redis import availability
-from stream.redis.availability import PROBE_EVERY_S, RedisAway
+from stream.redis.availability import PROBE_EVERY_S, Availability, RedisAway
 from stream.redis.link import PROBE_KEY
 from tests.unit.redis_world import WRONG_TYPE, World, settle
 
@@ -45,6 +45,39 @@ async def test_a_single_command_that_is_refused_is_its_own_callers_trouble_too(
         await world.link.ask(refused)
     assert (world.link.away, world.refused) == (False, [1])
     assert [line["event"] for line in lines] == ["redis_refused"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "WRONGTYPE Operation against a key holding the wrong kind of value script: c00cc63bb, on @user_script:1.",
+        "user_script:10: attempt to perform arithmetic on a nil value script: c00cc63bb, on @user_script:10.",
+        "user_script:3: attempt to compare number with nil script: c00cc63bb, on @user_script:3.",
+        "Lua redis lib command arguments must be strings or integers script: c00cc63bb, on @user_script:6.",
+        "hash value is not an integer script: c00cc63bb, on @user_script:5.",
+    ],
+)
+def test_a_refusal_for_what_a_key_holds_says_nothing_of_redis(world: World, words: str) -> None:
+    """In the words of Redis 7.0 and 8.0, as redis-py hands them over."""
+    state = Availability(on_refused=world.refused.append)
+    assert state.note_refusals([ResponseError(words)])
+    assert (state.away, world.refused) == (False, [1])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "NOREPLICAS Not enough good replicas to write. script: c00cc63bb, on @user_script:1.",
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+        "The user executing the script can't run this command or subcommand script: c00cc63bb, on @user_script:1.",
+        "ACL failure in script: No permissions to access a key script: c00cc63bb, on @user_script:1.",
+    ],
+)
+def test_a_refusal_for_what_redis_cannot_do_says_that_it_is_of_no_use(world: World, words: str) -> None:
+    """The last two are the same one, in the words of Redis 7.0 and 8.0."""
+    state = Availability(on_refused=world.refused.append)
+    assert not state.note_refusals([WRONG_TYPE, ResponseError(words)])
+    assert (state.away, world.refused) == (True, [])
 
 
 async def test_a_redis_that_is_full_answers_the_neighbours_and_counts_as_away(world: World) -> None:

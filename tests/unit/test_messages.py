@@ -267,9 +267,7 @@ def test_the_recipient_is_to_or_else_recipient(payload: dict[str, Any], recipien
     assert decode(body(payload={"type": "text", "text": {}, **payload})).recipient == recipient
 
 
-@pytest.mark.parametrize(
-    ("template", "name"), [({"name": "welcome"}, "welcome"), ({"name": 5}, None), ({}, None)]
-)
+@pytest.mark.parametrize(("template", "name"), [({"name": "welcome"}, "welcome"), ({"name": 5}, None), ({}, None)])
 def test_a_template_has_its_name(template: object, name: str | None) -> None:
     assert decode(body(payload={"type": "template", "template": template})).template_name == name
 

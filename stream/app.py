@@ -24,9 +24,10 @@ from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
 from stream.broker.wire import guard_deliveries
 from stream.contract.queues import INTAKE_EXCHANGE
-from stream.delivery.consumer import MessageConsumer
+from stream.delivery.arrival import Limits
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.inflight import InFlight
+from stream.delivery.journey import Journey
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.poison import PoisonGuard
@@ -88,9 +89,10 @@ def build(settings: Settings) -> Worker:
     connection = BrokerConnection(broker, vhost=_vhost(settings), queue_kind=settings.rabbitmq_queue_type)
     in_flight, express = InFlight(), ExpressLane(INTAKE_EXCHANGE)
     processor = _processor(settings, clients, metrics)
-    consumer = _consumer(settings, clients.redis, connection, express, in_flight, metrics)
+    settlement = _settlement(clients.redis, connection, express, metrics)
+    journey = _journey(settings, clients.redis, processor, settlement, in_flight, metrics)
     declare_publishers(broker)
-    broker.include_router(_subscriber(settings, processor, consumer, in_flight))
+    broker.include_router(_subscriber(settings, journey, in_flight))
     return Worker(
         broker=broker,
         connection=connection,
@@ -218,20 +220,27 @@ def _ledger(settings: Settings, redis: RedisLink) -> SentLedger:
     )
 
 
-def _consumer(
+def _settlement(
+    redis: RedisLink, connection: BrokerConnection, express: ExpressLane, metrics: DeliveryMetrics
+) -> Settlement:
+    unpublished = UnpublishedWaits(redis)
+    return Settlement(Handover(), express, unpublished, mend_topology=connection.mend, metrics=metrics)
+
+
+def _journey(
     settings: Settings,
     redis: RedisLink,
-    connection: BrokerConnection,
-    express: ExpressLane,
+    processor: MessageProcessor,
+    settlement: Settlement,
     in_flight: InFlight,
     metrics: DeliveryMetrics,
-) -> MessageConsumer:
-    unpublished = UnpublishedWaits(redis)
-    return MessageConsumer(
-        settlement=Settlement(Handover(), express, unpublished, mend_topology=connection.mend, metrics=metrics),
+) -> Journey:
+    return Journey(
+        processor,
+        settlement,
         policy=_policy(settings),
         guard=PoisonGuard(redis, bound_s=_bound_s(settings)),
-        unpublished=unpublished,
+        unpublished=UnpublishedWaits(redis),
         metrics=metrics,
         tried=in_flight.tried,
     )
@@ -244,19 +253,15 @@ def _policy(settings: Settings) -> RetryPolicy:
         backoff=RetryHandler(
             base_delay_s=settings.meta_api_retry_delay_ms / 1000, cap_s=settings.meta_api_retry_max_delay_ms / 1000
         ),
-        max_age=timedelta(milliseconds=settings.message_max_age_ms),
     )
 
 
-def _subscriber(
-    settings: Settings, processor: MessageProcessor, consumer: MessageConsumer, in_flight: InFlight
-) -> RabbitRouter:
+def _subscriber(settings: Settings, journey: Journey, in_flight: InFlight) -> RabbitRouter:
     return build_subscriber(
-        processor=processor,
-        consumer=consumer,
-        in_flight=in_flight,
+        journey,
+        in_flight,
+        limits=Limits(settings.message_max_bytes, timedelta(milliseconds=settings.message_max_age_ms)),
         prefetch=settings.rabbitmq_prefetch,
-        max_bytes=settings.message_max_bytes,
         queue_kind=settings.rabbitmq_queue_type,
     )
 

@@ -24,6 +24,7 @@ from aiormq.exceptions import (
     InvalidFrameError,
     ProbableAuthenticationError,
 )
+from faststream import AckPolicy
 from faststream.rabbit import RabbitBroker
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
@@ -103,6 +104,10 @@ class BrokerConnection:
         Raises:
             CannotStart: Wrong credentials, no such vhost, no trust in its certificate, or a topology that does not fit.
         """
+        if any(subscriber.ack_policy is not AckPolicy.MANUAL for subscriber in self._subscribers()):
+            raise CannotStart(
+                "a subscriber's ack_policy is not MANUAL: FastStream would acknowledge messages before they are settled"
+            )
         attempt = 0
         while self.robust is None:
             attempt += 1

@@ -9,7 +9,7 @@ from typing import Final
 from stream.contract import delays
 from stream.contract.headers import History
 from stream.contract.validity import Validity
-from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
+from stream.delivery.outcome import Busy, Duplicate, Failed, NotCopyable, Outcome, Sent
 from stream.meta.errors import ERROR_TABLE, Budget, RetryRule
 from stream.meta.failure import DETAIL_LENGTH, Certainty, Failure
 from stream.observe.redaction import without_numbers, without_secrets
@@ -78,25 +78,36 @@ class DeadLetter:
     process_s: float = 0.0
 
 
-Decision = Acknowledge | Postpone | RetryAfter | DeadLetter
+@dataclass(frozen=True, slots=True)
+class LeaveToBroker:
+    """Have the broker dead-letter the original: no copy can be made of it, or nobody knows what is wrong.
+
+    Attributes:
+        reason: Why, for people.
+        error_type: The row of the error table under which it is counted.
+    """
+
+    reason: str
+    error_type: str = "INVALID_MESSAGE"
+
+
+Decision = Acknowledge | Postpone | RetryAfter | DeadLetter | LeaveToBroker
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often each budget may be used, and how old a message may become.
+    """How often each budget may be used.
 
     Attributes:
         failures: `META_API_MAX_RETRIES`.
         throttles: `RATE_LIMIT_MAX_RETRIES`, also the limit for waiting on the Tenant Service; `None` is no limit but
             the message's validity.
         backoff: Computes the delays.
-        max_age: `MESSAGE_MAX_AGE_MS`, from the first sight.
     """
 
     failures: int
     throttles: int | None
     backoff: RetryHandler
-    max_age: timedelta = timedelta(days=1)
 
     def limit(self, budget: Budget) -> int | None:
         """Retries that a message has of a budget; `None`: as many as fit into its validity."""
@@ -115,6 +126,8 @@ def decide(outcome: Outcome, history: History, policy: RetryPolicy, *, validity:
         # A send usually ends long before its lease does. A backoff is as long as it was decided to be.
         delay_s = outcome.left_s if outcome.waits_for == "backoff" else min(outcome.left_s, LONGEST_BUSY_WAIT_S)
         return Postpone(delay_s, history, outcome.waits_for)
+    if isinstance(outcome, NotCopyable):
+        return LeaveToBroker(outcome.reason)
     return _after_failure(outcome, history, policy, validity=validity, now=now)
 
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from aio_pika.abc import AbstractIncomingMessage
 
-from stream.contract.messages import Message
 from stream.delivery import report
+from stream.delivery.arrival import Delivery
 from stream.delivery.metrics import published_at
 
 WATCH_EVERY_S: Final = 1.0
@@ -29,8 +28,7 @@ log = structlog.get_logger(__name__)
 class _Running:
     started: float
     began_at: float  # seconds since the epoch
-    incoming: AbstractIncomingMessage
-    message: Message | None = None
+    delivery: Delivery
     tried: bool = False
     reported: bool = False
 
@@ -72,22 +70,16 @@ class InFlight:
         return len(self._running)
 
     def start(
-        self, work: Callable[[], Coroutine[Any, Any, None]], incoming: AbstractIncomingMessage
+        self, work: Callable[[Delivery], Coroutine[Any, Any, None]], delivery: Delivery
     ) -> asyncio.Task[None] | None:
-        """Start `work` as a task of its own, whoever is cancelled meanwhile; nothing while draining."""
+        """Start `work` on a delivery as a task of its own, whoever is cancelled meanwhile; nothing while draining."""
         if self._draining:
             self._returned += 1  # not acknowledged: it goes back to the queue when the channel closes
             return None
-        task = asyncio.create_task(work())
-        self._running[task] = _Running(self._monotonic(), self._now(), incoming)
+        task = asyncio.create_task(work(delivery))
+        self._running[task] = _Running(self._monotonic(), self._now(), delivery)
         task.add_done_callback(self._ended)
         return task
-
-    def describe(self, message: Message) -> None:
-        """Say which message the calling task is about, for the watchdog."""
-        task = asyncio.current_task()
-        if task is not None and (running := self._running.get(task)):
-            running.message = message
 
     def tried(self) -> None:
         """Say that the calling task's try has ended, and that it is the broker's turn."""
@@ -107,7 +99,8 @@ class InFlight:
     def oldest_message_s(self) -> float:
         """Age of the oldest message that is being tried, from its publish, in seconds; 0 when there is none."""
         published = (
-            published_at(each.message, each.incoming.timestamp, each.began_at) for each in self._running.values()
+            published_at(each.delivery.message, each.delivery.incoming.timestamp, each.began_at)
+            for each in self._running.values()
         )
         return max(0.0, self._now() - min(published, default=float("inf")))
 
@@ -120,7 +113,7 @@ class InFlight:
                 if now - running.started > limit_s and not running.reported:
                     running.reported = True
                     what = "waiting_for_rabbitmq" if running.tried else "stuck"
-                    log.error(what, seconds=round(now - running.started, 1), **report.identity(running.message))
+                    log.error(what, seconds=round(now - running.started, 1), **report.identity(running.delivery.whose))
 
     async def drain(self, timeout_s: float) -> Drained:
         """Start nothing more, wait for what runs, and cut off what has not ended after `timeout_s` seconds."""
@@ -132,7 +125,7 @@ class InFlight:
         unknown = sum(not self._running[task].tried for task in late)
         for task in late:
             cut = self._running[task]
-            log.error("not_settled" if cut.tried else "cut_off", **report.identity(cut.message))
+            log.error("not_settled" if cut.tried else "cut_off", **report.identity(cut.delivery.whose))
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=1.0)

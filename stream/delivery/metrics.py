@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from stream.contract.messages import Message, Whose
 from stream.contract.moments import read_moment
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
+from stream.delivery.arrival import Delivery
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
 from stream.delivery.outcome import Sent
 from stream.meta.failure import Certainty, Failure
 from stream.observe.instruments import Instruments
 from stream.observe.last_minute import LastMinute
-
-if TYPE_CHECKING:
-    from stream.delivery.settlement import Delivery
 
 UNKNOWN_TENANT: Final = ""  # bytes that are not a message have none
 
@@ -53,7 +51,7 @@ class DeliveryMetrics:
         """Count what became of a message."""
         tenant = self._label(delivery.whose)
         if not isinstance(decision, Postpone):  # no try of its own
-            self.last_minute.count(failed=isinstance(decision, RetryAfter | DeadLetter))
+            self.last_minute.count(failed=not isinstance(decision, Acknowledge))
         match decision:
             case Acknowledge(Sent() as sent):
                 self._consumed.labels(tenant, "delivered").inc()
@@ -73,11 +71,8 @@ class DeliveryMetrics:
                 self._consumed.labels(tenant, "waiting").inc()
             case DeadLetter(failure):
                 self._count_failed(tenant, failure)
-
-    def dead_lettered_by_broker(self, message: Message | Whose | None, error_type: str = "INVALID_MESSAGE") -> None:
-        """Count a message that could only be rejected: the broker moves the original."""
-        self.last_minute.count(failed=True)
-        self._count_failed(self._label(message), Failure.of(error_type, ""))
+            case LeaveToBroker(error_type=error_type):
+                self._count_failed(tenant, Failure.of(error_type, ""))
 
     def not_settled(self, message: Message | Whose | None) -> None:
         """Count a message that the broker will deliver again."""

@@ -74,4 +74,15 @@ class Failed:
         return max(1, self.sends)
 
 
-Outcome = Sent | Duplicate | Busy | Failed
+@dataclass(frozen=True, slots=True)
+class NotCopyable:
+    """It was not tried, and no copy of it can be made: only the broker can move it.
+
+    Attributes:
+        reason: Why, for people.
+    """
+
+    reason: str
+
+
+Outcome = Sent | Duplicate | Busy | Failed | NotCopyable

@@ -17,8 +17,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Literal
 
 from stream.delivery.outcome import Busy, Failed, Outcome
@@ -62,8 +62,6 @@ return {'try'}
 """)
 _END: Final = Script("return redis.call('DEL', KEYS[1])")
 
-Bring = Callable[[Outcome | None], Awaitable[None]]
-
 
 def key_of(body: bytes) -> str:
     """Where Redis keeps the starts of a body's tries."""
@@ -84,24 +82,26 @@ class PoisonGuard:
         self._process = uuid.uuid4().hex
         self._turn = asyncio.Lock()
 
-    async def watch(self, body: bytes, bring: Bring) -> None:
-        """Bring a message to the end of a try.
+    @asynccontextmanager
+    async def watch(self, body: bytes) -> AsyncIterator[Outcome | None]:
+        """Watch over a try; what it gives is `None` if the message may be tried, else the outcome without a try.
 
         Args:
             body: Its bytes, which are only hashed.
-            bring: Tries and settles it if it is given `None`, else settles the outcome that it is given.
         """
         key = key_of(body)
         verdict = await self._start(key, alone=False)
         if verdict != "suspect":
-            await self._bring(key, verdict, bring)
+            async with self._watched(key, verdict) as outcome:
+                yield outcome
         elif await self._take_turn():
             try:
-                await self._bring(key, await self._start(key, alone=True), bring)
+                async with self._watched(key, await self._start(key, alone=True)) as outcome:
+                    yield outcome
             finally:
                 self._turn.release()
         else:
-            await bring(Busy(TURN_WAIT_S, "turn"))
+            yield Busy(TURN_WAIT_S, "turn")
 
     async def _start(self, key: str, *, alone: bool) -> Outcome | Literal["try", "suspect"]:
         suspect_from = NOTED_STARTS if alone else SUSPECT_FROM
@@ -120,12 +120,13 @@ class PoisonGuard:
             case _:
                 return "try"
 
-    async def _bring(self, key: str, verdict: Outcome | str, bring: Bring) -> None:
+    @asynccontextmanager
+    async def _watched(self, key: str, verdict: Outcome | str) -> AsyncIterator[Outcome | None]:
         if not isinstance(verdict, str):
-            await bring(verdict)
+            yield verdict
             return
         try:
-            await bring(None)
+            yield None
         finally:  # whatever the end is, the process lives
             with suppress(RedisAway):
                 await self._link.run(_END, (key,), ())

@@ -15,10 +15,10 @@ import structlog
 from stream.contract.headers import OnUnknown
 from stream.contract.messages import Message
 from stream.delivery import report
-from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
+from stream.delivery.ledger import Claim, Granted, NoCredentials, SentLedger
 from stream.delivery.metrics import DeliveryMetrics
-from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
-from stream.delivery.tries import Ended, Expired, Try
+from stream.delivery.outcome import Failed, Outcome, Sent
+from stream.delivery.tries import Expired, Try, ended_by
 from stream.meta.client import Accepted, GraphClient
 from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Certainty, Failure, GraphError
@@ -87,24 +87,24 @@ class MessageProcessor:
         """Deliver the message, or say why not. Raises nothing: what nobody foresaw is an outcome too."""
         started = self._monotonic()
         send_again = (message.instructions.on_unknown or self._on_unknown) == "retry"
-        current = Try(message, self._ledger.key(message), f"{self._process}:{next(self._tries)}", send_again)
+        current = Try(message, f"{self._process}:{next(self._tries)}", send_again)
         try:
             async with asyncio.timeout(self._bound_s):
-                accepted = await self._send(current)
-        except Ended as ended:
-            return ended.outcome
+                current.key = self._ledger.key(message)
+                answer = await self._send(current)
         except Exception as error:  # noqa: BLE001 - logged and classified there; a try ends in an outcome
             failure = self._failure(error, current)
-        else:
-            await self._ledger.record_sent(
-                current.key, accepted, claimed=current.claimed, after_unknown=current.after_unknown
-            )
-            return Sent(accepted, self._monotonic() - started, current.sends, current.after_unknown)
-        await self._give_up_claim(current, failure)
-        return Failed(failure, self._monotonic() - started, current.sends, current.after_unknown)
+            await self._give_up_claim(current, failure)
+            return Failed(failure, self._monotonic() - started, current.sends, current.after_unknown)
+        if not isinstance(answer, Accepted):
+            return answer
+        await self._ledger.record_sent(
+            current.key, answer, claimed=current.claimed, after_unknown=current.after_unknown
+        )
+        return Sent(answer, self._monotonic() - started, current.sends, current.after_unknown)
 
-    async def _send(self, current: Try) -> Accepted:
-        """Send; if Meta refuses the credentials, fetch them anew and send once more, at once."""
+    async def _send(self, current: Try) -> Accepted | Outcome:
+        """Send; if Meta refuses the credentials, fetch them again and send once more, at once."""
         try:
             return await self._send_once(current)
         except GraphError as error:
@@ -115,9 +115,11 @@ class MessageProcessor:
         await self._credentials.forget(current.message.tenant_id, current.token)
         return await self._send_once(current)
 
-    async def _send_once(self, current: Try) -> Accepted:
-        message = current.message
-        credentials = await self._admit(current)
+    async def _send_once(self, current: Try) -> Accepted | Outcome:
+        """Claim the message, get its credentials and send it; an outcome without a send if the ledger says so."""
+        message, credentials = current.message, await self._admit(current)
+        if not isinstance(credentials, Credentials):
+            return credentials
         self._credentials.check(credentials, message.phone_number_id)
         left_s = self._left_s(message)
         current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
@@ -140,26 +142,34 @@ class MessageProcessor:
             span.answered(status)
         return accepted
 
-    async def _admit(self, current: Try) -> Credentials:
+    async def _admit(self, current: Try) -> Credentials | Outcome:
         """Claim the message and get its tenant's credentials: one call to Redis, unless they must be fetched.
 
+        Returns:
+            The credentials, or the outcome of a message that was sent before, is being sent, or must not be sent again.
+
         Raises:
-            Ended: It was sent before, is being sent, or must not be sent again.
             CredentialError: No credentials.
             Expired: Its validity has ended, and it is not worth asking for credentials.
         """
-        tenant_id = current.message.tenant_id
         started = time.perf_counter()
-        credentials = self._take(await self._claim(current, need_credentials=True), current)
+        claim = await self._claim(current, need_credentials=True)
+        if ended := ended_by(claim):
+            return ended
+        credentials = self._cached(claim, current)
         cached = credentials is not None
         if credentials is None:
             self._left_s(current.message)
-            with tracing.span("credentials", tenant_id):
-                credentials = await self._credentials.get(tenant_id)
+            with tracing.span("credentials", current.message.tenant_id):
+                credentials = await self._credentials.get(current.message.tenant_id)
         self._metrics.credentials(time.perf_counter() - started, cached=cached)
-        if not cached:
-            self._take(await self._claim(current, need_credentials=False), current)
+        if not cached and (ended := ended_by(await self._claim(current, need_credentials=False))):
+            return ended
         return credentials
+
+    def _cached(self, claim: Claim, current: Try) -> Credentials | None:
+        entry = claim.entry if isinstance(claim, Granted) else None
+        return self._credentials.read(current.message.tenant_id, entry) if entry else None
 
     def _left_s(self, message: Message) -> float:
         """For how long the message may still be sent. The ledger is asked first: a sent one is a duplicate for ever.
@@ -177,33 +187,20 @@ class MessageProcessor:
 
     async def _claim(self, current: Try, *, need_credentials: bool) -> Claim:
         with tracing.span("claim", current.message.tenant_id):
-            return await self._ledger.claim(
+            claim = await self._ledger.claim(
                 current.key,
                 current.owner,
                 entry_key(current.message.tenant_id),
                 send_again=current.send_again,
                 need_credentials=need_credentials,
             )
-
-    def _take(self, claim: Claim, current: Try) -> Credentials | None:
-        match claim:
-            case NoCredentials(recorded):
-                current.claimed = current.claimed or recorded
-                return None
-            case AlreadySent(first, after_unknown):
-                raise Ended(Duplicate(first, after_unknown))
-            case BeingSent(left_s):
-                raise Ended(Busy(left_s))
-            case InDoubt(replica):
-                detail = f"replica {replica} sent it and no answer is known"
-                raise Ended(Failed(Failure.of("OUTCOME_UNKNOWN", detail, Certainty.UNKNOWN)))
-            case Granted(entry, replica, recorded):
-                current.claimed = current.claimed or recorded
-                if replica is not None and not current.after_unknown:
-                    current.after_unknown = True
-                    who = report.identity(current.message)
-                    log.warning("sending_again_after_unknown_outcome", firstReplica=replica, **who)
-                return self._credentials.read(current.message.tenant_id, entry) if entry else None
+        if isinstance(claim, Granted | NoCredentials):
+            current.claimed = current.claimed or claim.recorded
+        if isinstance(claim, Granted) and claim.after_unknown is not None and not current.after_unknown:
+            current.after_unknown = True
+            who = report.identity(current.message)
+            log.warning("sending_again_after_unknown_outcome", firstReplica=claim.after_unknown, **who)
+        return claim
 
     def _failure(self, error: Exception, current: Try) -> Failure:
         """What an exception means for the message."""

@@ -8,7 +8,7 @@ import structlog
 
 from stream.contract.headers import History
 from stream.contract.messages import Message, Whose
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.failure import Failure
 from stream.observe.redaction import masked_number
@@ -43,6 +43,8 @@ def settled(message: Message | Whose, history: History, decision: Decision) -> N
         case RetryAfter(failure, delay_s, after, process_s):
             why = {**_why(failure), "durationMs": round(process_s * 1000, 1), "attempt": after.attempts}
             log.warning("waiting_for_retry", **who, **why, retryInS=round(delay_s, 2))
+        case LeaveToBroker(reason):
+            log.error("dead_lettered_by_broker", reason=reason, **who)
         case DeadLetter(failure, attempts, exhausted, process_s=process_s):
             why = {**_why(failure), "durationMs": round(process_s * 1000, 1), "attempt": attempts}
             log.error("dead_lettered", **who, **why, retriesExhausted=exhausted)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, assert_never
 
@@ -28,10 +27,11 @@ from stream.contract import delays
 from stream.contract import headers as names
 from stream.contract.headers import History
 from stream.contract.identifiers import routing_word
-from stream.contract.messages import UNKNOWN_OWNER, Message, Whose
+from stream.contract.messages import Message, Whose
 from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, SENT_KEY_PREFIX
 from stream.delivery import notices, report
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
+from stream.delivery.arrival import Delivery
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Sent
 from stream.delivery.unpublished import Unpublished, UnpublishedWaits
@@ -52,28 +52,6 @@ class Unconfirmed(Exception):  # noqa: N818 - a state of the broker, not a fault
 def _short(text: str | None) -> str | None:
     """The text, if AMQP can carry it as a property: at most 255 bytes."""
     return text if text is not None and len(text.encode()) <= SHORT_STRING else None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One message as it came from the broker, and what could be read of it.
-
-    Attributes:
-        incoming: The broker's message, still unacknowledged.
-        message: Its content, or `None` when the bytes are not a message.
-        history: What has happened to it before.
-        unread: Whose it is, as far as bytes that are no message say so.
-    """
-
-    incoming: AbstractIncomingMessage
-    message: Message | None
-    history: History
-    unread: Whose = UNKNOWN_OWNER
-
-    @property
-    def whose(self) -> Message | Whose:
-        """Whose it is, as far as that is known."""
-        return self.message or self.unread
 
 
 class Settlement:
@@ -116,30 +94,42 @@ class Settlement:
         """
         try:
             open_channel_of(delivery.incoming)  # or a message that cannot be copied would be rejected on a dead channel
-            match decision:
-                case Acknowledge():
-                    await self._announce_sent(delivery, decision)
-                case Postpone(delay_s, history) | RetryAfter(_, delay_s, history):
-                    await self._wait(delivery, delay_s, history)
-                case DeadLetter():
-                    await self._dead_letter(delivery, decision)
-                case _:  # or a decision that is forgotten here would be acknowledged, and its message lost
-                    assert_never(decision)
-        except NotRepublishable as error:
-            log.error("dead_lettered_by_broker", reason=str(error), **report.identity(delivery.whose))
-            await delivery.incoming.reject(requeue=False)
-            self._metrics.dead_lettered_by_broker(delivery.whose)
+            carried_out = await self._carry_out(delivery, decision)
         except Unconfirmed as error:
             log.error("left_on_queue", reason=str(error), **report.identity(delivery.whose))
             await self._remember(delivery, decision)
-            await self.give_back(delivery.incoming)
+            await self._give_back(delivery.incoming)
             self._metrics.not_settled(delivery.whose)
         except (AMQPError, ChannelInvalidStateError, OSError):
             await self._remember(delivery, decision)
             raise
         else:
+            self._tell(delivery, carried_out)
+
+    async def _carry_out(self, delivery: Delivery, decision: Decision) -> Decision:
+        """Publish, then take the message off its queue. What cannot be copied is left to the broker after all."""
+        try:
+            await self._publish(delivery, decision)
+        except NotRepublishable as error:
+            decision = LeaveToBroker(str(error))
+        if isinstance(decision, LeaveToBroker):
+            await delivery.incoming.reject(requeue=False)
+        else:
             self._express.acknowledge(delivery.incoming)
-            self._tell(delivery, decision)
+        return decision
+
+    async def _publish(self, delivery: Delivery, decision: Decision) -> None:
+        match decision:
+            case Acknowledge():
+                await self._announce_sent(delivery, decision)
+            case Postpone(delay_s, history) | RetryAfter(_, delay_s, history):
+                await self._wait(delivery, delay_s, history)
+            case DeadLetter():
+                await self._dead_letter(delivery, decision)
+            case LeaveToBroker():
+                pass  # the broker publishes it
+            case _:  # or a decision that is forgotten here would be acknowledged, and its message lost
+                assert_never(decision)
 
     async def _remember(self, delivery: Delivery, decision: Decision) -> None:
         """Keep a wait that the broker did not take: the original, which it delivers again, knows nothing of it."""
@@ -149,7 +139,7 @@ class Settlement:
             whose = Whose(delivery.whose.tenant_id, delivery.whose.internal_id)
             await self._unpublished.keep(delivery.incoming, Unpublished(decision.history, due, whose), now)
 
-    async def give_back(self, incoming: AbstractIncomingMessage) -> None:
+    async def _give_back(self, incoming: AbstractIncomingMessage) -> None:
         """Hand a message back to the queue, after a pause."""
         await self._sleep(RETURN_PAUSE_S)
         await incoming.nack(requeue=True)
@@ -187,8 +177,7 @@ class Settlement:
     async def _announce_sent(self, delivery: Delivery, decision: Acknowledge) -> None:
         # A duplicate was announced when it was sent, unless that try lost its channel or its replica before it could:
         # then the broker, which never got an acknowledgement, marks this one as redelivered.
-        redelivered = delivery.incoming.redelivered or names.REDELIVERED in delivery.incoming.headers
-        news = isinstance(decision.outcome, Sent) or redelivered
+        news = isinstance(decision.outcome, Sent) or delivery.came_before
         if delivery.message is not None and news:
             outcome = decision.outcome
             sent = notices.sent(delivery.message, delivery.history, outcome, self._now())

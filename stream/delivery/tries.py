@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stream.contract.messages import Message
-from stream.delivery.outcome import Outcome
-from stream.meta.failure import Certainty
+from stream.delivery.ledger import AlreadySent, BeingSent, Claim, InDoubt
+from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome
+from stream.meta.failure import Certainty, Failure
 
 
 @dataclass(slots=True)
@@ -15,9 +16,9 @@ class Try:
 
     Attributes:
         message: What is to be sent.
-        key: Its place in the ledger.
-        owner: This try's name there.
+        owner: This try's name in the ledger.
         send_again: Whether a message in doubt may be sent again.
+        key: The message's place in the ledger.
         sends: Requests made to Meta.
         token: The token of the last one.
         refused: What Meta said to the first one, when it refused its token.
@@ -27,9 +28,9 @@ class Try:
     """
 
     message: Message
-    key: str
     owner: str
     send_again: bool
+    key: str = ""
     sends: int = 0
     token: str = field(default="", repr=False)
     refused: str = ""
@@ -43,12 +44,18 @@ class Try:
         return Certainty.UNKNOWN if self.in_request else Certainty.NOT_SENT
 
 
-class Ended(Exception):  # noqa: N818 - not an error: the try needs no send
-    """The ledger says that nothing is to be sent now."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__()
-        self.outcome = outcome
+def ended_by(claim: Claim) -> Outcome | None:
+    """The outcome of a try that the ledger's answer ends before a request; `None` if it goes on."""
+    match claim:
+        case AlreadySent(first, after_unknown):
+            return Duplicate(first, after_unknown)
+        case BeingSent(left_s):
+            return Busy(left_s)
+        case InDoubt(replica):
+            detail = f"replica {replica} sent it and no answer is known"
+            return Failed(Failure.of("OUTCOME_UNKNOWN", detail, Certainty.UNKNOWN))
+        case _:
+            return None
 
 
 class Expired(Exception):  # noqa: N818 - a verdict on the message

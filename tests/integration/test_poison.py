@@ -32,11 +32,9 @@ class Body:
     async def is_delivered_to(self, process: PoisonGuard) -> Outcome | None:
         """What becomes of it there; a try ends at once."""
 
-        async def bring(verdict: Outcome | None) -> None:
+        async with process.watch(self.bytes) as verdict:
             self.brought.append(verdict)
-
-        await process.watch(self.bytes, bring)
-        return self.brought[-1]
+        return verdict
 
     async def kills(self, process: PoisonGuard) -> None:
         """The process dies in the try."""
@@ -102,13 +100,14 @@ async def test_a_hundred_hand_backs_count_nothing_when_redis_never_hears_of_thei
 
 @pytest.mark.parametrize("end", [RuntimeError("unforeseen"), asyncio.CancelledError()], ids=["error", "cut-off"])
 async def test_whatever_ends_a_try_ends_it(body: Body, end: BaseException) -> None:
-    async def bring(_: Outcome | None) -> None:
-        assert await body.noted() == 2
-        raise end
+    async def try_it() -> None:
+        async with body.process().watch(body.bytes):
+            assert await body.noted() == 2
+            raise end
 
     await body.has_killed(1)
     with pytest.raises(type(end)):
-        await body.process().watch(body.bytes, bring)
+        await try_it()
     assert await body.noted() == 0
 
 
@@ -146,13 +145,11 @@ class Trial:
         self._patience(seconds)
 
     async def of(self, body: Body) -> None:
-        async def bring(verdict: Outcome | None) -> None:
+        async with self.process.watch(body.bytes) as verdict:
             body.brought.append(verdict)
             if verdict is None:
                 self.tried.append(body)
                 await self.release.wait()
-
-        await self.process.watch(body.bytes, bring)
 
 
 async def test_suspects_are_tried_one_at_a_time_and_only_the_one_that_is_tried_counts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,7 +24,9 @@ from stream.broker import properties as wire
 from stream.broker.republish import Copy
 from stream.broker.wire import ArrivedHeaders
 from stream.contract.decoding import decode
+from stream.contract.headers import History
 from stream.contract.messages import Message
+from stream.delivery.arrival import Delivery
 from stream.redis.link import RedisLink
 from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec
@@ -218,6 +221,12 @@ def incoming(
     delivery = Basic.Deliver("consumer", 1, redelivered, "whatsapp-exchange", routing_key)
     channel = cast("AbstractChannel", Channel([] if story is None else story))
     return IncomingMessage(DeliveredMessage(delivery, header, body, channel))
+
+
+def delivery(content: Message | None = None, **properties: Any) -> Delivery:
+    """A delivery of a message of acme's, that is read."""
+    seen = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    return Delivery(incoming(**properties), History(seen), content or message())
 
 
 def properties_of(copy: Copy) -> Basic.Properties:

@@ -110,7 +110,7 @@ class World:
         self.now = NOW
         self.meta = OverHttpx(httpx.MockTransport(self._answer))
         self._times = iter(range(100))
-        self._processor = MessageProcessor(
+        self.processor = MessageProcessor(
             credentials=self.provider,
             ledger=self.ledger,
             graph=GraphClient(
@@ -139,7 +139,7 @@ class World:
         return answer
 
     async def process(self, outbound: Message | None = None) -> Outcome:
-        return await self._processor.process(outbound or message())
+        return await self.processor.process(outbound or message())
 
     async def failed(self, outbound: Message | None = None) -> Failed:
         outcome = await self.process(outbound)

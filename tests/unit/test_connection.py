@@ -19,6 +19,7 @@ from aiormq.exceptions import (
     InvalidFrameError,
     ProbableAuthenticationError,
 )
+from faststream import AckPolicy
 from faststream.rabbit import RabbitBroker
 from structlog.testing import capture_logs
 
@@ -170,14 +171,20 @@ class Queue:
 class Door:
     """A connection whose broker answers each attempt to connect with the next of `answers`."""
 
-    def __init__(self, *answers: BaseException, kind: QueueKind = "classic", version: str = "3.10.8") -> None:
+    def __init__(
+        self,
+        *answers: BaseException,
+        kind: QueueKind = "classic",
+        version: str = "3.10.8",
+        ack_policy: AckPolicy = AckPolicy.MANUAL,
+    ) -> None:
         self.amqp = Connection(version)
         self.queue = Queue()
         self.reachable = True
         self._answers = list(answers)
         self.clock = Clock()
         self.broker = RabbitBroker(logger=None)
-        self.subscriber: Any = self.broker.subscriber("any")
+        self.subscriber: Any = self.broker.subscriber("any", ack_policy=ack_policy)
         vars(self.broker).update(connect=self._connect, ping=self._ping)
         self.connection = BrokerConnection(self.broker, vhost="/whatsapp", queue_kind=kind, monotonic=self.clock)
 
@@ -329,6 +336,12 @@ async def test_a_broker_that_comes_back_is_declared_to_again_until_it_takes_it(
     first, *_, last = door.amqp.channels
     assert last.declared == first.declared
     assert last.is_closed
+
+
+@pytest.mark.parametrize("policy", set(AckPolicy) - {AckPolicy.MANUAL})
+async def test_a_subscriber_that_would_acknowledge_by_itself_stops_the_start(policy: AckPolicy) -> None:
+    with pytest.raises(CannotStart, match="not MANUAL"):
+        await Door(ack_policy=policy).connection.open()
 
 
 async def test_a_topology_that_is_refused_after_a_reconnect_is_logged() -> None:

@@ -11,8 +11,8 @@ from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
 from stream.contract.validity import ALWAYS, Validity
 from stream.delivery import decision
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter, RetryPolicy
-from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome, Sent
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter, RetryPolicy
+from stream.delivery.outcome import Busy, Duplicate, Failed, NotCopyable, Outcome, Sent
 from stream.meta.client import Accepted
 from stream.meta.errors import ROWS, Budget, ErrorRule
 from stream.meta.failure import DETAIL_LENGTH, Certainty, Failure
@@ -74,6 +74,10 @@ def test_a_message_that_was_sent_before_is_acknowledged() -> None:
 def test_a_message_that_is_being_sent_waits_a_moment_and_uses_up_nothing(left_s: float, delay_s: float) -> None:
     history = History(FIRST_SEEN, 3, {"META_SERVER_ERROR": 3})
     assert decide(Busy(left_s), history, POLICY) == Postpone(delay_s, history)
+
+
+def test_what_cannot_be_copied_is_left_to_the_broker() -> None:
+    assert decide(NotCopyable("year 10000"), History(FIRST_SEEN), POLICY) == LeaveToBroker("year 10000")
 
 
 @pytest.mark.parametrize(("waits_for", "delay_s"), [("turn", 2.0), ("backoff", 30.0)])

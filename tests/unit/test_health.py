@@ -13,7 +13,7 @@ import pytest
 from stream.delivery.inflight import InFlight
 from stream.observe.health import HealthServer
 from stream.observe.status import Dependency, Status, reachable
-from tests.unit.doubles import NO_TLS, Clock, incoming
+from tests.unit.doubles import NO_TLS, Clock, delivery
 
 
 async def rendered() -> bytes:
@@ -121,10 +121,10 @@ async def test_the_age_of_the_oldest_try_is_what_tells_a_stuck_worker() -> None:
     assert in_flight.oldest_s() == 0
     release = asyncio.Event()
 
-    async def work() -> None:
+    async def work(_: object) -> None:
         await release.wait()
 
-    in_flight.start(work, incoming())
+    in_flight.start(work, delivery())
     await asyncio.sleep(0)
     now[0] += 75
     assert in_flight.oldest_s() == 75
@@ -137,12 +137,12 @@ async def test_the_oldest_message_in_flight_is_as_old_as_its_publish() -> None:
     in_flight = InFlight(now=lambda: 2_000_000_100.0)
     release = asyncio.Event()
 
-    async def work() -> None:
+    async def work(_: object) -> None:
         await release.wait()
 
     assert in_flight.oldest_message_s() == 0
     published = datetime.fromtimestamp(2_000_000_000, UTC)
-    in_flight.start(work, incoming(timestamp=published))
+    in_flight.start(work, delivery(timestamp=published))
     await asyncio.sleep(0)
     assert in_flight.oldest_message_s() == 100
     release.set()

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from stream.delivery import inflight
 from stream.delivery.inflight import Drained, InFlight
-from tests.unit.doubles import Clock, incoming, message
+from tests.unit.doubles import Clock, delivery
 
 
 class Try:
@@ -20,7 +20,7 @@ class Try:
         self.release = asyncio.Event()
         self.ended = False
 
-    async def __call__(self) -> None:
+    async def __call__(self, _: object = None) -> None:
         self.started.set()
         await self.release.wait()
         self.ended = True
@@ -30,7 +30,7 @@ async def test_a_try_goes_on_when_its_handler_is_cancelled() -> None:
     in_flight, work = InFlight(), Try()
 
     async def handler() -> None:
-        in_flight.start(work.__call__, incoming())
+        in_flight.start(work.__call__, delivery())
         await asyncio.Event().wait()
 
     handling = asyncio.create_task(handler())
@@ -46,11 +46,11 @@ async def test_a_try_goes_on_when_its_handler_is_cancelled() -> None:
 
 async def test_a_stop_waits_for_what_runs_and_starts_nothing_more() -> None:
     in_flight, work, late = InFlight(), Try(), Try()
-    in_flight.start(work.__call__, incoming())
+    in_flight.start(work.__call__, delivery())
     await work.started.wait()
     drain = asyncio.create_task(in_flight.drain(5))
     await asyncio.sleep(0)
-    assert in_flight.start(late.__call__, incoming()) is None
+    assert in_flight.start(late.__call__, delivery()) is None
     assert not drain.done()
     work.release.set()
     assert await drain == Drained(finished=1, returned=1, unknown=0)
@@ -65,11 +65,7 @@ async def test_a_stop_with_nothing_in_flight_ends_at_once() -> None:
 async def test_a_try_that_outlasts_the_stop_is_cut_off_and_named() -> None:
     in_flight, work = InFlight(), Try()
 
-    async def about_a_message() -> None:
-        in_flight.describe(message())
-        await work()
-
-    task = in_flight.start(about_a_message, incoming())
+    task = in_flight.start(work.__call__, delivery())
     assert task is not None
     await work.started.wait()
     with capture_logs() as logs:
@@ -81,20 +77,14 @@ async def test_a_try_that_outlasts_the_stop_is_cut_off_and_named() -> None:
         await task
 
 
-async def test_a_task_that_is_no_try_describes_nothing() -> None:
-    in_flight = InFlight()
-    in_flight.describe(message())
-    assert len(in_flight) == 0
-
-
 async def test_an_error_that_nobody_foresaw_reaches_the_log() -> None:
     in_flight = InFlight()
 
-    async def broken() -> None:
+    async def broken(_: object) -> None:
         raise ZeroDivisionError("unforeseen")
 
     with capture_logs() as logs:
-        task = in_flight.start(broken, incoming())
+        task = in_flight.start(broken, delivery())
         assert task is not None
         await asyncio.wait([task])
         await asyncio.sleep(0)  # the waiter may resume before the task's callback
@@ -109,15 +99,11 @@ async def test_the_watchdog_names_a_stuck_try_once(monkeypatch: pytest.MonkeyPat
     clock = Clock()
     in_flight, work = InFlight(monotonic=clock), Try()
 
-    async def about_a_message() -> None:
-        in_flight.describe(message())
-        await work()
-
     async def some_looks() -> None:
         for _ in range(5):
             await asyncio.sleep(0)
 
-    task = in_flight.start(about_a_message, incoming())
+    task = in_flight.start(work.__call__, delivery())
     assert task is not None
     await work.started.wait()
     watchdog = asyncio.create_task(in_flight.watch(limit_s=30))

@@ -11,10 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
 from stream.contract.messages import Message
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
+from stream.delivery.arrival import Delivery
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics, published_at
 from stream.delivery.outcome import Duplicate, Sent
-from stream.delivery.settlement import Delivery
 from stream.meta.client import Accepted
 from stream.meta.failure import Certainty, Failure
 from stream.observe.instruments import CATALOG, Instruments
@@ -36,7 +36,7 @@ class Counted:
         self.instruments = Instruments(tenants=tenants)
         self.metrics = DeliveryMetrics(self.instruments, now=lambda: SEEN.timestamp() + 3)
         for decision in decisions:
-            self.metrics.settled(Delivery(incoming(), outbound or message(), History(SEEN)), decision)
+            self.metrics.settled(Delivery(incoming(), History(SEEN), outbound or message()), decision)
 
     def samples(self) -> dict[str, dict[tuple[str, ...], float]]:
         order = {metric.name: metric.labels for metric in CATALOG}
@@ -88,7 +88,7 @@ def test_requests_credentials_and_lost_events_are_counted() -> None:
     counted.metrics.no_credentials("TENANT_NOT_FOUND")
     counted.metrics.event_lost()
     counted.metrics.not_settled(None)
-    counted.metrics.dead_lettered_by_broker(None)
+    counted.metrics.settled(Delivery(incoming(), History(SEEN)), LeaveToBroker("no copy"))
     samples = counted.samples()
     assert samples["meta_api_requests_total"] == {("acme", "200"): 1.0, ("acme", "none"): 1.0}
     assert samples["meta_api_request_duration_seconds_count"] == {(): 2.0}
@@ -122,7 +122,7 @@ def test_ten_thousand_tenants_do_not_become_ten_thousand_series() -> None:
     counted = Counted(tenants=20)
     for number in range(10_000):
         outbound = message(tenantId=f"tenant-{number}")
-        counted.metrics.settled(Delivery(incoming(), outbound, History(SEEN)), SENT)
+        counted.metrics.settled(Delivery(incoming(), History(SEEN), outbound), SENT)
     delivered = counted.samples()["messages_delivered_total"]
     assert len(delivered) == 21
     assert delivered[(OTHER,)] == 9_980.0
@@ -219,7 +219,7 @@ def test_a_try_that_failed_counts_as_an_error_whatever_becomes_of_its_message(
 def test_tries_that_could_not_be_settled_count_as_errors() -> None:
     counted = Counted(SENT)
     counted.metrics.not_settled(None)
-    counted.metrics.dead_lettered_by_broker(None)
+    counted.metrics.settled(Delivery(incoming(), History(SEEN)), LeaveToBroker("no copy"))
     assert counted.metrics.last_minute.rates() == (3 / 60, 2 / 3)
 
 

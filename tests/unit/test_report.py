@@ -14,7 +14,7 @@ from stream.contract.headers import History
 from stream.contract.identifiers import TenantId, Wamid
 from stream.contract.messages import UNKNOWN_OWNER, Whose
 from stream.delivery import report
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
@@ -91,6 +91,7 @@ def test_a_failure_says_why(decision: Decision, name: str) -> None:
         (Acknowledge(Duplicate(FIRST)), "info", "duplicate"),
         (Postpone(2.0, HISTORY), "warning", "waiting_for_other_send"),
         (Postpone(2.0, HISTORY, "turn"), "warning", "waiting_for_turn"),
+        (LeaveToBroker("no copy"), "error", "dead_lettered_by_broker"),
         (Postpone(2.0, HISTORY, "backoff"), "warning", "waiting_for_backoff"),
     ],
 )

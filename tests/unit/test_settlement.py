@@ -22,10 +22,11 @@ from stream.broker.republish import Copy
 from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
 from stream.contract.messages import Whose
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, Postpone, RetryAfter
+from stream.delivery.arrival import Delivery
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Duplicate, Sent
-from stream.delivery.settlement import Delivery, Settlement
+from stream.delivery.settlement import Settlement
 from stream.delivery.unpublished import Unpublished, UnpublishedWaits
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
@@ -128,7 +129,7 @@ class World:
             now=lambda: NOW,
             sleep=self.sleeps,
         )
-        delivery = Delivery(incoming(b"body", story=self.story, **properties), content, HISTORY)
+        delivery = Delivery(incoming(b"body", story=self.story, **properties), HISTORY, content)
         await settlement.settle(delivery, decision)
         return self.story
 
@@ -145,8 +146,9 @@ class World:
         (Postpone(2.0, HISTORY), ["waits", "acked"]),
         (GIVE_UP, ["dead_letters", "alerts", "acked"]),
         (QUIET, ["dead_letters", "acked"]),
+        (LeaveToBroker("no copy"), ["rejected requeue=False"]),
     ],
-    ids=["sent", "duplicate", "wait", "wait-for-other", "told", "not-told"],
+    ids=["sent", "duplicate", "wait", "wait-for-other", "told", "not-told", "left-to-broker"],
 )
 async def test_it_publishes_first_and_acknowledges_after(decision: Decision, story: list[str]) -> None:
     assert await World().settle(decision) == story

@@ -1,0 +1,95 @@
+"""A message's journey: read, try, decide, settle.
+
+It ends delivered, waiting, dead-lettered, or back on the queue, whatever happens on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from stream.delivery import report
+from stream.delivery.arrival import Delivery
+from stream.delivery.decision import LeaveToBroker, RetryPolicy, decide
+from stream.delivery.metrics import DeliveryMetrics
+from stream.delivery.outcome import Busy, Outcome
+from stream.delivery.poison import PoisonGuard
+from stream.delivery.processor import MessageProcessor
+from stream.delivery.settlement import Settlement
+from stream.delivery.unpublished import UnpublishedWaits
+
+log = structlog.get_logger(__name__)
+
+
+class Journey:
+    """Brings deliveries to their end.
+
+    Args:
+        processor: Tries to deliver a message to Meta.
+        settlement: Carries out the decisions.
+        policy: How often and how long to retry.
+        guard: Knows the messages that end processes.
+        unpublished: Knows the waits that could not be published.
+        metrics: Counts what could not be settled.
+        tried: Told once a try has ended: it is the broker's turn, and no fault of the worker how long that takes.
+        now: The current time in UTC.
+    """
+
+    def __init__(
+        self,
+        processor: MessageProcessor,
+        settlement: Settlement,
+        *,
+        policy: RetryPolicy,
+        guard: PoisonGuard,
+        unpublished: UnpublishedWaits,
+        metrics: DeliveryMetrics,
+        tried: Callable[[], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._processor = processor
+        self._settlement = settlement
+        self._policy = policy
+        self._guard = guard
+        self._unpublished = unpublished
+        self._metrics = metrics
+        self._tried = tried
+        self._now = now
+
+    async def begin(self, delivery: Delivery) -> None:
+        """Bring a delivery to its end; one that came before is looked at with care first."""
+        if not delivery.is_sealed:
+            await self.bring(delivery)
+            return
+        async with self._guard.watch(delivery.incoming.body) as verdict:
+            await self._unseal(delivery, verdict)
+            await self.bring(delivery)
+
+    async def bring(self, delivery: Delivery) -> None:
+        """Bring a delivery that is read to its end: delivered, waiting, dead-lettered, or back on the queue."""
+        try:
+            outcome = delivery.problem or await self._processor.process(delivery.opened)
+            self._tried()
+            decision = decide(outcome, delivery.history, self._policy, validity=delivery.validity, now=self._now())
+            await self._settlement.settle(delivery, decision)
+        except (AMQPError, ChannelInvalidStateError, OSError) as error:
+            # The channel it came on is gone, and with it the right to settle: the broker delivers it again.
+            log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(delivery.whose))
+            self._metrics.not_settled(delivery.whose)
+        except Exception:
+            # Nothing foreseen. Trying again would loop for ever, so the broker dead-letters the original.
+            log.exception("settlement_failed", **report.identity(delivery.whose))
+            await self._settlement.settle(delivery, LeaveToBroker("the worker has an error", "INTERNAL_ERROR"))
+
+    async def _unseal(self, delivery: Delivery, verdict: Outcome | None) -> None:
+        """Read one that came before, unless it is not to be tried now: it is poison, or its backoff has not ended."""
+        delivery.problem = verdict
+        if delivery.incoming.redelivered and (wait := await self._unpublished.take(delivery.incoming, self._now())):
+            delivery.history = wait.history
+            if not verdict and (left_s := (wait.due - self._now()).total_seconds()) > 0:
+                delivery.problem, delivery.unread = Busy(left_s, "backoff"), wait.whose
+        if delivery.problem is None:
+            delivery.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -10,7 +11,9 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from stream.contract.headers import ORIGINAL_EXPIRATION
 
-LONGEST_EXPIRATION_MS: Final = 2**32 - 1  # RabbitMQ's own bound; a header may say anything
+# As RabbitMQ reads the property: a sign and any number of zeros are allowed. It takes ten years at most; a header may
+# say anything, and what has more digits than this ends after `MESSAGE_MAX_AGE_MS` anyway.
+_EXPIRATION: Final = re.compile(r"[+-]?0+|\+?0*([1-9][0-9]{0,9})")
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -64,6 +67,5 @@ def _expiration_ms(incoming: AbstractIncomingMessage) -> float | None:
     if incoming.expiration is not None:
         return float(str(incoming.expiration)) * 1000  # aio-pika's is in seconds
     header = incoming.headers.get(ORIGINAL_EXPIRATION)
-    if not isinstance(header, str) or not header.isdecimal() or not header.isascii():
-        return None
-    return min(int(header), LONGEST_EXPIRATION_MS) if len(header) <= len(str(LONGEST_EXPIRATION_MS)) else None
+    found = _EXPIRATION.fullmatch(header) if isinstance(header, str) else None
+    return int(found[1] or 0) if found else None

@@ -103,14 +103,44 @@ PAYLOAD = {"to": "+16505551234", "type": "text", "text": {"body": "Hello"}}
         ({"timestamp": SEEN - timedelta(days=9)}, SEEN + DAY),
         ({"headers": {"x-original-expiration": "3000"}}, SEEN + timedelta(seconds=3)),
         ({"expiration": "5000", "headers": {"x-original-expiration": "3000"}}, SEEN + timedelta(seconds=5)),
+        ({"headers": {"x-original-expiration": "0"}}, SEEN),
     ],
 )
 def test_properties_and_age_say_when_a_message_ends(properties: dict[str, Any], ends: datetime) -> None:
     assert on_arrival(incoming(**properties), SEEN, DAY).ends == ends
 
 
+# RabbitMQ takes these for the property: Erlang reads a sign, and any number of zeros.
+@pytest.mark.parametrize("expiration", ["+3000", "003000", "+" + "0" * 20 + "3000", "+0", "-0", "-000", "315360000000"])
+def test_an_expiration_counts_after_a_wait_too_however_rabbitmq_lets_it_be_written(expiration: str) -> None:
+    original = incoming(expiration=expiration)
+    again = incoming(headers=properties_of(waiting_copy(original, {})).headers)
+    assert on_arrival(again, SEEN, DAY).ends == on_arrival(original, SEEN, DAY).ends
+
+
 @pytest.mark.parametrize(
-    "odd", [3000, "", "soon", "-1", "1.5", "\u0663", "9" * 11, "9" * 5000, None, [], bytearray(b"3000")]
+    "odd",
+    [
+        "+",
+        "-3000",
+        "--0",
+        "+-0",
+        "+ 3000",
+        "3_000",
+        "3000\n",
+        "3e3",
+        3000,
+        "",
+        "soon",
+        "-1",
+        "1.5",
+        "\u0663",
+        "9" * 11,
+        "9" * 5000,
+        None,
+        [],
+        bytearray(b"3000"),
+    ],
 )
 def test_a_header_that_is_no_expiration_says_nothing(odd: object) -> None:
     assert on_arrival(incoming(headers={"x-original-expiration": odd}), SEEN, DAY) == Validity(SEEN + DAY)

@@ -18,7 +18,8 @@ def from_file(name: str, environ: Mapping[str, str]) -> str | None:
     """The value of a variable from its file; `None` where the environment names none.
 
     Raises:
-        ValueError: One sentence with the fix: the file cannot be read, or the variable itself is set too.
+        ValueError: One sentence with the fix: the file cannot be read, or the variable itself is set too. It shows the
+            path only if that is certainly a path.
     """
     path = environ.get(file_variable(name), "")
     if not path:
@@ -28,6 +29,20 @@ def from_file(name: str, environ: Mapping[str, str]) -> str | None:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ValueError(f"the file {path} cannot be read ({error.strerror}): mount it, or correct the path") from None
+        raise ValueError(f"{_named(path)} cannot be read ({error.strerror}): mount it, or correct the path") from None
     except ValueError:  # not UTF-8, or a path with a NUL; its text may quote the content
-        raise ValueError(f"the file {path!r} is not text: put the value alone into it") from None
+        raise ValueError(f"{_named(path)} is not text: put the value alone into it") from None
+
+
+def _named(path: str) -> str:
+    """The file in words. A mistake may set the variable to the secret itself, which must not be shown.
+
+    A path begins with a folder that is there, even if what it names is not mounted. That it begins with a slash is not
+    enough: so does one in 64 base64 texts.
+    """
+    beginning = Path(path).parts[:2]
+    try:
+        certain = path.isprintable() and path.startswith("/") and path.count("/") > 1 and Path(*beginning).is_dir()
+    except OSError:  # its name is too long
+        certain = False
+    return f"the file {path}" if certain else "the file that it names (not shown: it may be the secret itself)"

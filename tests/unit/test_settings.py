@@ -362,6 +362,28 @@ def test_a_secret_file_in_trouble_is_one_sentence_that_names_the_variable(
     assert "s3cret" not in sentence
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["s3cret", "s3cret" * 100, "/s3cret", "/s3cret/in+base64==", "/" + "s3cret" * 100 + "/", "amqp://s3cret@rabbitmq/"],
+    ids=["word", "long", "slash", "base64", "long base64", "url"],
+)
+@pytest.mark.parametrize("variable", sorted(GOOD))
+def test_a_secret_in_the_place_of_its_files_path_is_not_shown(
+    environment: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    sentence = refused(environment, **{file_variable(variable): value})
+    assert sentence.startswith(f"{file_variable(variable)}: the file that it names (not shown")
+    assert "s3cret" not in sentence
+    assert "\n" not in sentence
+
+
+def test_the_path_of_a_file_is_shown_even_if_its_folder_is_not_mounted(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "not" / "mounted"
+    assert str(path) in refused(environment, REDIS_URL_FILE=str(path))
+
+
 def test_a_wrong_value_in_a_file_names_the_files_variable(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "url").write_text("http://:s3cret@redis")
     sentence = refused(environment, REDIS_URL_FILE=str(tmp_path / "url"), LOG_LEVEL="LOUD")

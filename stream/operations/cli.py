@@ -23,8 +23,8 @@ from stream.contract.identifiers import TENANT_ID_PATTERN, TenantId
 from stream.redis.availability import RedisAway
 from stream.redis.client import connect
 from stream.redis.link import RedisLink
-from stream.secret_files import file_variable, from_file
-from stream.setting_checks import redis_url
+from stream.settings.checks import redis_url
+from stream.settings.secret_files import file_variable, from_file
 from stream.tenants.cache import CredentialCache
 from stream.tenants.codec import CredentialCodec
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stream.settings import LONGEST_LEDGER_MS
+from stream.settings.model import LONGEST_LEDGER_MS
 from tests.scene import Scene, management, number
 
 

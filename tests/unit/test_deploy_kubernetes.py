@@ -19,8 +19,9 @@ from stream.app import STOP_ALLOWANCE_S
 from stream.broker.connection import CANCEL_TIMEOUT_S
 from stream.broker.express import FLUSH_S
 from stream.contract.queues import INTAKE_QUEUE
-from stream.secret_files import file_variable
-from stream.settings import SECRETS, Settings, load_settings
+from stream.settings import Settings, load_settings
+from stream.settings.model import SECRETS
+from stream.settings.secret_files import file_variable
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy" / "kubernetes"

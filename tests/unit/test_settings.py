@@ -11,16 +11,10 @@ from stream.contract.delays import LONGEST_S
 from stream.meta.errors import ROWS
 from stream.redis.client import connect
 from stream.retry import RetryHandler
-from stream.secret_files import file_variable
-from stream.settings import (
-    LEAST_CAP_MS,
-    LONGEST_CAP_MS,
-    DocumentedSettings,
-    InvalidSettings,
-    Settings,
-    load_settings,
-)
-from stream.settings import SECRETS as SECRET_FIELDS
+from stream.settings import DocumentedSettings, InvalidSettings, Settings, load_settings
+from stream.settings.model import LEAST_CAP_MS, LONGEST_CAP_MS
+from stream.settings.model import SECRETS as SECRET_FIELDS
+from stream.settings.secret_files import file_variable
 
 NEW, OLD = (Fernet.generate_key().decode() for _ in range(2))
 

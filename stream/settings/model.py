@@ -1,27 +1,24 @@
-"""Settings, all from the environment; durations are in the unit that the name says.
+"""Every setting: its type, default, bounds and meaning; durations are in the unit that the name says.
 
-Values that are wrong or contradict another stop the start with a line each, which names the variable and the fix.
+Checks of one value alone are in `stream.settings.checks`, those that compare two of them are here.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from stream import setting_checks as checks
 from stream.contract.delays import LONGEST_S
 from stream.contract.headers import OnUnknown
 from stream.contract.messages import MESSAGE_MAX_BYTES
 from stream.contract.queues import INTAKE_TTL_MS, QueueKind
 from stream.meta.errors import ROWS
 from stream.meta.versions import NEWEST
-from stream.proxies import wrong_proxies
 from stream.retry import JITTER_S
-from stream.secret_files import file_variable, from_file
+from stream.settings import checks
 from stream.tenants.ownership import OwnsNumber
 
 DAY_MS: Final = 86_400_000
@@ -33,10 +30,6 @@ LONGEST_LEDGER_MS: Final = 365 * DAY_MS  # Redis refuses what goes beyond 64 bit
 Milliseconds = Annotated[int, Field(ge=1, le=7 * DAY_MS)]
 Delay = Annotated[int, Field(ge=1, le=LONGEST_CAP_MS)]
 HttpUrl = Annotated[str, AfterValidator(checks.http_url)]
-
-
-class InvalidSettings(Exception):  # noqa: N818 - it is a sentence for an operator
-    """Settings are missing, wrong or contradict each other; the text names each and the fix, a line each."""
 
 
 class Settings(BaseSettings):
@@ -189,39 +182,11 @@ class Settings(BaseSettings):
         return [key.get_secret_value() for key in self.credential_cache_keys]
 
 
-# What may come from a file: `RABBITMQ_URL_FILE` and so on.
-SECRETS: Final = tuple(name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation))
-
-
 class DocumentedSettings(Settings):
     """Those of a worker that is only described: nothing is required."""
 
     tenant_service_url: HttpUrl = "http://tenants:3000"
 
 
-def load_settings(model: type[Settings] = Settings) -> Settings:
-    """Read the environment, and the files that it names.
-
-    Raises:
-        InvalidSettings: All that is wrong, one line each: the variable and the fix, never the value.
-    """
-    values: dict[str, str] = {}
-    wrong: dict[str, str] = {}
-    for name in SECRETS:
-        try:
-            if (value := from_file(name.upper(), os.environ)) is not None:
-                values[name] = value
-        except ValueError as error:
-            wrong[file_variable(name.upper())] = str(error)
-    try:
-        settings = model(**values)  # type: ignore[arg-type]  # texts, as the environment's
-    except ValidationError as error:
-        for each in error.errors(include_url=False, include_input=False, include_context=False):
-            name = str(each["loc"][0])
-            variable = file_variable(name.upper()) if name in values else name.upper()
-            if file_variable(variable) not in wrong:  # else what is left without its file is not what was meant
-                wrong.setdefault(variable, each["msg"].removeprefix("Value error, "))
-    wrong.update(wrong_proxies())
-    if wrong:
-        raise InvalidSettings("\n".join(f"{variable}: {fix}" for variable, fix in wrong.items()))
-    return settings
+# What may come from a file: `RABBITMQ_URL_FILE` and so on.
+SECRETS: Final = tuple(name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation))

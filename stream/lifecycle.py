@@ -73,15 +73,9 @@ class Lifecycle:
         Raises:
             SystemExit: With the sentence that tells an operator why the worker could not go on.
         """
-        worker = self._worker
         configure_logging(self._settings.log_level, wamids=self._settings.log_wamid)
         self._announce(await self._listen())
-        # Beside the start, which none of them holds up.
-        watchers = [
-            asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2)),
-            asyncio.create_task(worker.redis.watch()),
-            asyncio.create_task(self._look_for_tenant_service()),
-        ]
+        watchers = self._watch()
         try:
             yield
         except ChannelAccessRefused as error:
@@ -92,11 +86,7 @@ class Lifecycle:
         finally:
             for watcher in watchers:
                 watcher.cancel()
-            await worker.health.stop()
-            await worker.graph_http.aclose()
-            await worker.tenant_http.aclose()
-            await worker.redis.aclose()
-            await tracing.stop()
+            await self._close()
         if self._cannot_go_on:
             raise SystemExit(self._cannot_go_on[0])
 
@@ -130,6 +120,23 @@ class Lifecycle:
             self._cannot_go_on.append(
                 f"{drained.unknown} tries were cut off after SHUTDOWN_GRACE_MS; the ledger knows which had sent"
             )
+
+    def _watch(self) -> list[asyncio.Task[None]]:
+        """What runs beside the start, which none of it holds up."""
+        worker = self._worker
+        return [
+            asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2)),
+            asyncio.create_task(worker.redis.watch()),
+            asyncio.create_task(self._look_for_tenant_service()),
+        ]
+
+    async def _close(self) -> None:
+        worker = self._worker
+        await worker.health.stop()
+        await worker.graph_http.aclose()
+        await worker.tenant_http.aclose()
+        await worker.redis.aclose()
+        await tracing.stop()
 
     async def _listen(self) -> int:
         """Open the HTTP port, the first thing that a second worker on this machine fails at."""

@@ -16,6 +16,7 @@ TENANT_ID_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]{1,128}$"
 PHONE_NUMBER_ID_PATTERN: Final = r"^[0-9]{1,64}$"
 # Printable ASCII without spaces: upstream ids are free-form, and this one is only stored, hashed and logged.
 INTERNAL_ID_PATTERN: Final = r"^[\x21-\x7e]{1,256}$"
+ERROR_TYPE_PATTERN: Final = r"^[A-Z][A-Z0-9_]*$"
 
 LONGEST_ROUTING_WORD: Final = 240  # bytes; AMQP has 255 for the whole key, of which our prefixes take 15
 WILDCARDS: Final = frozenset({"*", "#"})

@@ -1,13 +1,23 @@
-"""Moments as publishers write them: ISO 8601, or seconds or milliseconds since the epoch."""
+"""Moments: as publishers write them (ISO 8601, or seconds or milliseconds since the epoch), and as the worker does."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Any, Final
+
+from pydantic import WithJsonSchema
 
 SECONDS_BELOW: Final = 1e10  # seconds reach this in the year 2286
 MILLISECONDS: Final = (1e11, 1e13)  # from 1973 to 2286; a number between these and beyond is no moment at all
+
+# What the worker writes is RFC 3339 with an offset. A pattern too, because validators need not check formats.
+MOMENT_SCHEMA: Final[dict[str, Any]] = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$",
+}
+Moment = Annotated[str, WithJsonSchema(MOMENT_SCHEMA)]
 
 _NUMBER: Final = re.compile(r"\d{9,}(\.\d+)?")  # eight digits are a date
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
-
-import orjson
+from typing import Any, Final
 
 from stream.contract import headers as names
-from stream.contract.events import DeliveryAlert
+from stream.contract.events import DeliveryAlert, DeliverySent, quick_form, quick_json
 from stream.contract.headers import History
 from stream.contract.messages import Message, Whose
 from stream.delivery.decision import DeadLetter
 from stream.delivery.outcome import Duplicate, Sent
 from stream.observe.redaction import without_numbers, without_secrets
+
+_Sent: Final = quick_form(DeliverySent)
 
 
 def reason(whose: Message | Whose, history: History, decision: DeadLetter, now: datetime) -> dict[str, Any]:
@@ -40,45 +40,45 @@ def reason(whose: Message | Whose, history: History, decision: DeadLetter, now: 
 def sent(message: Message, history: History, outcome: Sent | Duplicate, now: datetime) -> bytes:
     """The event for a message that Meta accepted, now or before: the JSON of a `DeliverySent`.
 
-    It is written without making one, which takes three times as long; a test compares the two.
+    It is written without making one, which takes twice as long; a test compares the two.
     """
     accepted = outcome.first if isinstance(outcome, Duplicate) else outcome.accepted
-    event = {
-        "tenantId": message.tenant_id,
-        "internalId": message.internal_id,
-        "correlationId": message.correlation_id,
-        "phoneNumberId": message.phone_number_id,
-        "type": message.payload_type,
-        "wamid": accepted.wamid,
-        "waId": accepted.wa_id,
-        "messageStatus": accepted.message_status,
-        "attempts": history.attempts + (1 if isinstance(outcome, Duplicate) else outcome.sends),
-        "possiblySentTwice": history.unknown > 0 or outcome.after_unknown,
-        "firstSeenAt": history.first_seen,
-        "sentAt": now,
-        "processMs": None if isinstance(outcome, Duplicate) else round(outcome.process_s * 1000, 1),
-    }
-    return orjson.dumps({name: value for name, value in event.items() if value is not None})
+    event = _Sent(
+        tenant_id=message.tenant_id,
+        internal_id=message.internal_id,
+        correlation_id=message.correlation_id,
+        phone_number_id=message.phone_number_id,
+        type=message.payload_type,
+        wamid=accepted.wamid,
+        wa_id=accepted.wa_id,
+        message_status=accepted.message_status,
+        attempts=history.attempts + (1 if isinstance(outcome, Duplicate) else outcome.sends),
+        possibly_sent_twice=history.unknown > 0 or outcome.after_unknown,
+        first_seen_at=history.first_seen,
+        sent_at=now,
+        process_ms=None if isinstance(outcome, Duplicate) else round(outcome.process_s * 1000, 1),
+    )
+    return quick_json(event)
 
 
 def alert(message: Message, decision: DeadLetter, now: datetime) -> DeliveryAlert:
     """The event for a failure whose row says alert or notify."""
     failure = decision.failure
     return DeliveryAlert(
-        tenantId=message.tenant_id,
-        internalId=message.internal_id,
-        correlationId=message.correlation_id,
-        phoneNumberId=message.phone_number_id,
+        tenant_id=message.tenant_id,
+        internal_id=message.internal_id,
+        correlation_id=message.correlation_id,
+        phone_number_id=message.phone_number_id,
         type=message.payload_type,
-        templateName=message.template_name,
-        errorType=failure.rule.name,
-        errorCode=failure.code,
-        errorSubcode=failure.subcode,
-        httpStatus=failure.http_status,
+        template_name=message.template_name,
+        error_type=failure.rule.name,
+        error_code=failure.code,
+        error_subcode=failure.subcode,
+        http_status=failure.http_status,
         scope=failure.rule.scope,
         alert=failure.rule.alert,
         notify=failure.rule.notify,
         meaning=failure.rule.meaning,
         advice=failure.rule.advice,
-        failedAt=now.isoformat(),
+        failed_at=now.isoformat(),
     )

@@ -12,16 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-
-class Scope(StrEnum):
-    """What is in trouble when the error arrives: how far its consequences reach."""
-
-    MESSAGE = "message"
-    RECIPIENT = "recipient"
-    PAIR = "pair"
-    PHONE_NUMBER = "phone_number"
-    TENANT = "tenant"
-    PLATFORM = "platform"
+from stream.contract.events import Scope
 
 
 class Budget(StrEnum):

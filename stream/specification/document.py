@@ -13,8 +13,9 @@ from stream import __version__
 from stream.specification.bindings import Wiring
 from stream.specification.channels import CHANNELS, ChannelText, parameters
 from stream.specification.examples import examples
+from stream.specification.generation import REF
 from stream.specification.info import info
-from stream.specification.schemas import REF, document_schemas
+from stream.specification.schemas import document_schemas
 
 Node = dict[str, Any]
 
@@ -74,7 +75,7 @@ def _completed(drawn: Node, wiring: Wiring) -> Node:
         "operations": {text.operation: _operation(name, text, drawn) for name, text in texts.items()},
         "components": {
             "messages": {name: _message(name, text) for name, text in texts.items()},
-            "schemas": document_schemas(drawn["components"]["schemas"], roots),
+            "schemas": document_schemas(roots),
         },
     }
 

@@ -185,7 +185,7 @@ def _alert_template() -> Example:
 
 def _alert(name: str, summary: str, payload: dict[str, Any], failure: Failure) -> Example:
     event = notices.alert(_message(payload), DeadLetter(failure, 1), SEEN + timedelta(seconds=1))
-    return _event(name, summary, event.model_dump(exclude_none=True))
+    return _event(name, summary, event.model_dump(mode="json", exclude_none=True))
 
 
 def _event(name: str, summary: str, payload: dict[str, Any]) -> Example:

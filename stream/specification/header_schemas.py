@@ -5,17 +5,12 @@ from __future__ import annotations
 from typing import Any, Final, get_args
 
 from stream.contract import headers as names
-from stream.contract.identifiers import INTERNAL_ID_PATTERN, TENANT_ID_PATTERN
+from stream.contract.identifiers import ERROR_TYPE_PATTERN, INTERNAL_ID_PATTERN, TENANT_ID_PATTERN
+from stream.contract.moments import MOMENT_SCHEMA
 
 Schema = dict[str, Any]
 
-# RFC 3339 with an offset. A pattern too, because validators need not check formats.
-MOMENT: Final[Schema] = {
-    "type": "string",
-    "format": "date-time",
-    "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$",
-}
-ERROR_TYPE: Final[Schema] = {"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"}
+ERROR_TYPE: Final[Schema] = {"type": "string", "pattern": ERROR_TYPE_PATTERN}
 
 UPSTREAM: Final[Schema] = {
     "X-Tenant-ID": {"type": "string", "description": "Upstream's own; kept, not read (the body's tenantId decides)."},
@@ -58,13 +53,13 @@ HISTORY: Final[Schema] = {
     },
     names.RETRIES: {
         "type": "object",
-        "propertyNames": {"pattern": ERROR_TYPE["pattern"]},
+        "propertyNames": {"pattern": ERROR_TYPE_PATTERN},
         "additionalProperties": {"type": "integer", "minimum": 0},
         "description": "Error type to the retries it has used (an AMQP table), so that limits hold for any number of "
         "replicas and over restarts.",
     },
     names.FIRST_SEEN: {
-        **MOMENT,
+        **MOMENT_SCHEMA,
         "description": "When a worker first saw the message, ISO 8601 in UTC; MESSAGE_MAX_AGE_MS after it, the message "
         "is not sent any more.",
     },
@@ -101,7 +96,7 @@ FAILURE: Final[Schema] = {
     },
     names.FBTRACE_ID: {"type": "string", "description": "Meta's trace id: give it to Meta's support."},
     names.ATTEMPTS: {"type": "integer", "minimum": 1, "description": "Tries it took in all."},
-    names.FAILED_AT: {**MOMENT, "description": "When it was given up, ISO 8601 in UTC."},
+    names.FAILED_AT: {**MOMENT_SCHEMA, "description": "When it was given up, ISO 8601 in UTC."},
     names.TENANT_ID: {
         "type": "string",
         "pattern": TENANT_ID_PATTERN,

@@ -119,7 +119,7 @@ def test_the_news_of_a_sent_message() -> None:
 def test_the_news_of_a_duplicate_is_that_of_the_first() -> None:
     first = Accepted(Wamid("wamid.first"), None, None, 200)
     sent = DeliverySent.model_validate_json(notices.sent(message(), HISTORY, Duplicate(first), NOW))
-    assert (sent.wamid, sent.attempts, sent.processMs) == ("wamid.first", 3, None)
+    assert (sent.wamid, sent.attempts, sent.process_ms) == ("wamid.first", 3, None)
 
 
 @pytest.mark.parametrize(("unknown", "after_unknown", "twice"), [(0, False, False), (1, False, True), (0, True, True)])
@@ -149,8 +149,8 @@ def test_the_news_is_the_json_of_the_declared_model(
     sent = notices.sent(message(correlationId=correlation), History(first_seen), outcome, NOW)
     model = DeliverySent.model_validate_json(sent)
     assert model.model_dump_json(exclude_none=True).encode() == sent
-    assert model.firstSeenAt == first_seen.isoformat()
-    assert orjson.loads(sent).keys() <= DeliverySent.model_fields.keys()
+    assert model.first_seen_at == first_seen.isoformat()
+    assert orjson.loads(sent).keys() <= {field.alias for field in DeliverySent.model_fields.values()}
 
 
 def test_a_dead_letter_counts_the_sends_without_an_answer() -> None:
@@ -184,3 +184,8 @@ def test_the_customers_number_and_text_are_in_no_event() -> None:
     alert = notices.alert(outbound, DeadLetter(FAILURE, 1), NOW).model_dump_json()
     assert "6505551234" not in alert
     assert "PIN" not in alert
+
+
+def test_an_alert_of_a_status_that_no_server_should_answer_with_is_made() -> None:
+    alert = notices.alert(message(), DeadLetter(replace(FAILURE, http_status=999), 1), NOW)
+    assert alert.http_status == 999

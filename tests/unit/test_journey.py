@@ -275,3 +275,12 @@ async def test_a_first_delivery_asks_for_no_wait() -> None:
     world = World(wait=wait_until(3))
     await world.begin()
     assert (world.waits.asked, len(world.processor.tried)) == (0, 1)
+
+
+def test_a_sealed_delivery_gives_no_message() -> None:
+    delivery = Delivery.read(incoming(BODY, redelivered=True), NOW, Limits())
+    assert delivery.is_sealed
+    with pytest.raises(LookupError):
+        _ = delivery.opened
+    delivery.open()
+    assert delivery.opened.tenant_id == "acme"

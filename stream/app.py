@@ -91,7 +91,6 @@ def build(settings: Settings) -> Worker:
     processor = _processor(settings, clients, metrics)
     settlement = _settlement(clients.redis, connection, express, metrics)
     journey = _journey(settings, clients.redis, processor, settlement, in_flight, metrics)
-    declare_publishers(broker)
     broker.include_router(_subscriber(settings, journey, in_flight))
     return Worker(
         broker=broker,
@@ -129,7 +128,7 @@ def _clients(settings: Settings, instruments: Instruments) -> _Clients:
 
 def _broker(settings: Settings) -> RabbitBroker:
     url = URL(settings.rabbitmq_url.get_secret_value())
-    return RabbitBroker(
+    broker = RabbitBroker(
         str(url if "heartbeat" in url.query else url.update_query(heartbeat=HEARTBEAT_S)),
         reconnect_interval=RECONNECT_S,
         graceful_timeout=STOP_ALLOWANCE_S,
@@ -138,13 +137,12 @@ def _broker(settings: Settings) -> RabbitBroker:
         apply_types=False,  # injection costs more than the rest of FastStream; nothing here is injected
         logger=None,
     )
+    declare_publishers(broker)
+    return broker
 
 
 def traces(endpoint: str) -> tuple[Any, ...]:
-    """Start to trace, if there is an endpoint.
-
-    Args:
-        endpoint: `OTEL_EXPORTER_OTLP_ENDPOINT`; empty means off.
+    """Start to trace, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
 
     Returns:
         The middlewares that the broker needs for it.
@@ -277,16 +275,10 @@ def _health(
     _show(instruments, in_flight, redis)
     depths = QueueDepths(lambda: connection.robust)
     longest_try_s = _bound_s(settings) + STUCK_ALLOWANCE_S
-    status = Status(
-        _dependencies(settings, depths, redis),
-        consuming=lambda: connection.consuming,
-        rates=metrics.last_minute.rates,
-        queues=depths.read,
-    )
     return HealthServer(
         settings.http_host,
         settings.http_port,
-        status=status.read,
+        status=_status(settings, connection, depths, redis, metrics).read,
         ready=lambda: connection.consuming,
         alive=lambda: in_flight.oldest_s() < longest_try_s and connection.stuck_s() < STUCK_ALLOWANCE_S,
         metrics=lambda: instruments.scrape(depths.read),
@@ -300,12 +292,19 @@ def _show(instruments: Instruments, in_flight: InFlight, redis: RedisLink) -> No
     instruments.show("redis_away", lambda: redis.away)
 
 
-def _dependencies(settings: Settings, depths: QueueDepths, redis: RedisLink) -> tuple[Dependency, ...]:
-    return (
-        Dependency("rabbitmq", required=True, probe=depths.probe),
-        Dependency("redis", required=False, probe=redis.redis.ping),
-        Dependency("tenantService", required=False, probe=lambda: reachable(settings.tenant_service_url)),
-        Dependency("metaApi", required=True, probe=lambda: reachable(settings.meta_api_base_url)),
+def _status(
+    settings: Settings, connection: BrokerConnection, depths: QueueDepths, redis: RedisLink, metrics: DeliveryMetrics
+) -> Status:
+    return Status(
+        (
+            Dependency("rabbitmq", required=True, probe=depths.probe),
+            Dependency("redis", required=False, probe=redis.redis.ping),
+            Dependency("tenantService", required=False, probe=lambda: reachable(settings.tenant_service_url)),
+            Dependency("metaApi", required=True, probe=lambda: reachable(settings.meta_api_base_url)),
+        ),
+        consuming=lambda: connection.consuming,
+        rates=metrics.last_minute.rates,
+        queues=depths.read,
     )
 
 

@@ -20,7 +20,7 @@ class HealthServer:
         port: Port; 0 takes a free one.
         status: The detailed health: the overall state, and everything known.
         ready: Whether the worker consumes; asked at each request.
-        alive: Whether it makes progress; a process that does not should be started anew.
+        alive: Whether it makes progress; a process that does not should be started again.
         metrics: Gives the metrics in Prometheus' text format.
         queues: The arguments of queues that the contract at `/docs/asyncapi` shows; the others are shown as by default.
     """

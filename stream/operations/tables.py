@@ -59,7 +59,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
 
 
 def rewritten(text: str) -> str:
-    """The text with each table between `<!-- name -->` and `<!-- /name -->` made anew."""
+    """The text with each table between `<!-- name -->` and `<!-- /name -->` made again."""
     return re.sub(
         r"<!-- (\w+) -->\n.*?\n<!-- /\1 -->",
         lambda found: f"<!-- {found[1]} -->\n{TABLES[found[1]]()}\n<!-- /{found[1]} -->",
@@ -85,7 +85,7 @@ def _decision(row: ErrorRule) -> str:
     if row.retry is None:
         return "dead-letters at once"
     if row.invalidate_credentials:
-        return "fetches the credentials anew and sends once more, at once"
+        return "fetches the credentials again and sends once more, at once"
     counted = row.retry.budget is Budget.FAILURE
     limit = "retries up to `META_API_MAX_RETRIES` times" if counted else "retries while the message is valid"
     times = {None: limit, 1: "retries once"}

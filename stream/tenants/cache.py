@@ -84,7 +84,7 @@ class CredentialCache:
             return None
         known = self._remembered.get(tenant_id)
         if known is None or known.entry != entry:
-            return self._read_anew(tenant_id, entry)
+            return self._decode(tenant_id, entry)
         now = self._clock()
         if now >= known.ends_at:
             return None
@@ -171,7 +171,7 @@ class CredentialCache:
             return None
         return known.credentials
 
-    def _read_anew(self, tenant_id: TenantId, entry: bytes) -> Credentials | None:
+    def _decode(self, tenant_id: TenantId, entry: bytes) -> Credentials | None:
         credentials = self._codec.decode(tenant_id, entry)
         if credentials is None or self.is_expired(credentials):
             return None

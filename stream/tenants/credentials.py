@@ -37,7 +37,7 @@ class Credentials:
 
 
 class CredentialError(Exception):
-    """The tenant's credentials could not be had, or are not for this message."""
+    """The tenant's credentials could not be obtained, or are not for this message."""
 
 
 class TenantNotFound(CredentialError):  # noqa: N818 - named for what it says to an operator

@@ -98,7 +98,7 @@ class CredentialProvider:
         """The tenant's credentials.
 
         Raises:
-            CredentialError: They could not be had; see `stream.tenants.credentials`.
+            CredentialError: They could not be obtained; see `stream.tenants.credentials`.
         """
         if (cached := await self._cache.get(tenant_id)) is not None:
             return cached

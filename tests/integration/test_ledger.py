@@ -73,10 +73,8 @@ class Message:
 
 
 @pytest.fixture
-async def message(world: World) -> AsyncIterator[Message]:
-    link = RedisLink(connect(world.redis.url))
-    yield Message(link)
-    await link.aclose()
+def message(link: RedisLink) -> Message:
+    return Message(link)
 
 
 async def test_a_claim_is_exclusive_renewable_and_given_back(message: Message) -> None:

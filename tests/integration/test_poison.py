@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 
-from sandbox.world import World
 from stream.delivery import poison
 from stream.delivery.outcome import Busy, Failed, Outcome
 from stream.delivery.poison import KEPT_AFTER_VERDICT_MS, KEPT_MS, NOTED_STARTS, SUSPECT_FROM, PoisonGuard
@@ -54,13 +53,6 @@ class Body:
 
     async def left_ms(self) -> int:
         return int(await self.link.redis.pttl(self._key))
-
-
-@pytest.fixture
-async def link(world: World) -> AsyncIterator[RedisLink]:
-    opened = RedisLink(connect(world.redis.url))
-    yield opened
-    await opened.aclose()
 
 
 @pytest.fixture

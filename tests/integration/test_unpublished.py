@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from sandbox.world import World
 from stream.contract.headers import History
 from stream.contract.identifiers import InternalId, TenantId
 from stream.contract.messages import UNKNOWN_OWNER, Whose
@@ -22,13 +20,6 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WHOSE = Whose(TenantId("acme"), InternalId("i-1"))
 HISTORY = History(NOW, 2, {"META_SERVER_ERROR": 1, "RATE_LIMIT": 1}, 1, "RATE_LIMIT: slow down")
 DUE = NOW + timedelta(seconds=30)
-
-
-@pytest.fixture
-async def link(world: World) -> AsyncIterator[RedisLink]:
-    opened = RedisLink(connect(world.redis.url))
-    yield opened
-    await opened.aclose()
 
 
 @pytest.mark.parametrize("whose", [WHOSE, UNKNOWN_OWNER], ids=["known", "unknown"])

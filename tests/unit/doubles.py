@@ -55,6 +55,12 @@ class Sleeps:
         await asyncio.sleep(0)
 
 
+async def turns(count: int = 50) -> None:
+    """Let the other tasks run, for so many rounds of the loop."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 class FakeRedis:
     """The few commands that the credential cache uses, in memory; it can be away."""
 

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from stream.redis.link import RedisLink
 from stream.redis.scripts import Script
-from tests.unit.doubles import Clock, ScriptConnection
+from tests.unit.doubles import Clock, ScriptConnection, turns
 
 ECHO: Final = Script("return KEYS[1]")
 WRONG_TYPE: Final = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
@@ -42,7 +42,7 @@ class World:
         """Send these, and hold their answers back."""
         self.connection.answering.clear()
         tasks = self.start(*keys)
-        await settle()
+        await turns()
         return tasks
 
     async def run(self, *keys: str) -> list[object]:
@@ -52,9 +52,3 @@ class World:
         self.connection.answering.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         return [type(answer) if isinstance(answer, BaseException) else answer.decode() for answer in answers]
-
-
-async def settle() -> None:
-    """Let everything run that can."""
-    for _ in range(10):
-        await asyncio.sleep(0)

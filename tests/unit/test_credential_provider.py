@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import structlog
@@ -14,7 +14,7 @@ from stream.tenants.credentials import CredentialError, Credentials, TenantNotFo
 from stream.tenants.ownership import NumberOwnership
 from stream.tenants.provider import CredentialProvider
 from stream.tenants.struggles import SEVERAL
-from tests.unit.doubles import Clock, FakeRedis, credential_cache
+from tests.unit.doubles import Clock, FakeRedis, credential_cache, turns
 
 ACME, OTHER = TenantId("acme"), TenantId("other")
 
@@ -84,6 +84,9 @@ class World:
         return reasons
 
 
+pytestmark = pytest.mark.usefixtures("lines")
+
+
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     own = World()
@@ -94,15 +97,8 @@ async def world() -> AsyncIterator[World]:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.tenants.provider.POLL_S", 0)
-    with structlog.testing.capture_logs():
-        yield
-
-
-async def turns(count: int = 50) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def test_a_fetch_serves_until_it_is_forgotten(world: World) -> None:

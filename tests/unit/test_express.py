@@ -17,6 +17,7 @@ from pamqp.header import ContentHeader
 
 from stream.broker import express
 from stream.broker.express import ExpressLane, Properties, Unanswered, abandon
+from tests.unit.doubles import turns
 
 EVENT = Properties(content_type="application/json", delivery_mode=2)
 SMALL = 131_064  # bytes of a body's frame, with RabbitMQ's default frame of 128 KiB
@@ -108,8 +109,7 @@ def came_on(channel: Channel, tag: int = 1) -> AbstractIncomingMessage:
 async def publishing(lane: ExpressLane, connection: Connection, body: bytes = b"{}") -> asyncio.Task[None]:
     """An event of a message that came on a connection, as far as its channel."""
     task = asyncio.create_task(announce(lane, connection, body))
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await turns(3)
     return task
 
 
@@ -321,8 +321,7 @@ async def test_frames_wait_for_room_in_the_queue_and_lose_nothing(monkeypatch: p
     lane = lane_on(intake)
     for tag in (1, 2):
         lane.acknowledge(came_on(intake, tag))
-    for _ in range(5):
-        await asyncio.sleep(0)
+    await turns(5)
     assert await connection.written() == []
     assert [one.delivery_tag for _, one in await connection.written()] == [1, 2]
 

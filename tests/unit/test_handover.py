@@ -15,7 +15,7 @@ from pamqp.commands import Basic
 from stream.broker import express, handover
 from stream.broker.handover import Handover
 from stream.broker.republish import Copy, final_copy
-from tests.unit.doubles import incoming
+from tests.unit.doubles import incoming, turns
 
 
 class Connection:
@@ -66,8 +66,7 @@ def came_on(connection: Connection) -> AbstractIncomingMessage:
 async def publishing(hand: Handover, connection: Connection, copy: Copy | None = None) -> asyncio.Task[None]:
     copy = copy or final_copy(incoming(message_id="one-id-for-all"), {})
     task = asyncio.create_task(hand.publish(came_on(connection), copy, exchange="whatsapp-dlx", routing_key="k"))
-    for _ in range(4):
-        await asyncio.sleep(0)
+    await turns(4)
     return task
 
 
@@ -176,6 +175,5 @@ async def test_a_caller_that_is_cancelled_leaves_no_channel_with_an_answer_to_co
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await turns(3)
     assert connection.channels[0].abandoned

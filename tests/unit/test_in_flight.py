@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from stream.delivery import inflight
 from stream.delivery.inflight import Drained, InFlight
-from tests.unit.doubles import Clock, delivery
+from tests.unit.doubles import Clock, delivery, turns
 
 
 class Try:
@@ -99,20 +99,16 @@ async def test_the_watchdog_names_a_stuck_try_once(monkeypatch: pytest.MonkeyPat
     clock = Clock()
     in_flight, work = InFlight(monotonic=clock), Try()
 
-    async def some_looks() -> None:
-        for _ in range(5):
-            await asyncio.sleep(0)
-
     task = in_flight.start(work.__call__, delivery())
     assert task is not None
     await work.started.wait()
     watchdog = asyncio.create_task(in_flight.watch(limit_s=30))
     with capture_logs() as logs:
         clock.now += 30  # exactly the limit is not beyond it
-        await some_looks()
+        await turns(5)
         assert logs == []
         clock.now += 1.25
-        await some_looks()
+        await turns(5)
         (line,) = logs
     assert (line["event"], line["internalId"], line["seconds"]) == ("stuck", "order-4711", 31.2)
     watchdog.cancel()

@@ -14,7 +14,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from stream.redis import availability
 from stream.redis.availability import PROBE_EVERY_S, Availability, RedisAway
 from stream.redis.link import PROBE_KEY
-from tests.unit.redis_world import WRONG_TYPE, World, settle
+from tests.unit.doubles import turns
+from tests.unit.redis_world import WRONG_TYPE, World
 
 pytestmark = pytest.mark.usefixtures("lines")
 
@@ -95,7 +96,7 @@ async def test_a_batch_that_fails_and_those_behind_it_all_learn_that_redis_is_aw
 ) -> None:
     batch = await world.on_the_way("a", "b")
     behind = world.start("c", "d")
-    await settle()
+    await turns()
     world.trouble = {"b": [RedisTimeoutError("no answer")]}
     assert await world.answers([*batch, *behind]) == [RedisAway] * 4
     assert (world.sent, world.link.away) == ([["a", "b"]], True)
@@ -117,10 +118,10 @@ async def test_without_any_message_a_redis_of_no_use_is_noticed_at_once_and_its_
     world.trouble = {PROBE_KEY: [trouble] * 6}
     watch = asyncio.create_task(world.link.watch())
     for _ in range(20):
-        await settle()
+        await turns()
     assert (world.trouble[PROBE_KEY], world.link.away) == ([], False)
     asked = len(world.sent)
-    await settle()
+    await turns()
     watch.cancel()
     assert [line["event"] for line in lines] == ["redis_away", "redis_back"]
     assert len(world.sent) == asked  # while it is there, the messages tell

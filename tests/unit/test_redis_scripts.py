@@ -16,7 +16,8 @@ from stream.redis import scripts
 from stream.redis.availability import RedisAway
 from stream.redis.client import BatchConnection, connect
 from stream.redis.scripts import MOST_IN_BATCH
-from tests.unit.redis_world import ECHO, WRONG_TYPE, World, settle
+from tests.unit.doubles import turns
+from tests.unit.redis_world import ECHO, WRONG_TYPE, World
 
 DEATH = RedisConnectionError("closed by server")
 
@@ -48,7 +49,7 @@ async def test_a_command_is_sent_by_its_scripts_name(world: World) -> None:
 async def test_what_comes_while_a_batch_is_on_the_way_leaves_together_as_the_next(world: World) -> None:
     first = await world.on_the_way("a")
     rest = world.start("b", "c", "d")
-    await settle()
+    await turns()
     assert world.sent == [["a"]]
     assert await world.answers([*first, *rest]) == ["a", "b", "c", "d"]
     assert world.sent == [["a"], ["b", "c", "d"]]
@@ -89,7 +90,7 @@ async def test_a_redis_that_denies_even_a_script_it_was_given_is_asked_once(worl
 async def test_a_caller_that_is_cancelled_on_the_way_disturbs_nobody(world: World) -> None:
     tasks = await world.on_the_way("a", "b", "c")
     tasks[1].cancel()
-    await settle()
+    await turns()
     assert await world.answers(tasks) == ["a", asyncio.CancelledError, "c"]
     assert (world.sent, world.connection.disconnects) == ([["a", "b", "c"]], 0)
 
@@ -97,7 +98,7 @@ async def test_a_caller_that_is_cancelled_on_the_way_disturbs_nobody(world: Worl
 async def test_a_caller_that_is_cancelled_before_its_command_left_takes_it_back(world: World) -> None:
     first = await world.on_the_way("a")
     rest = world.start("b", "c")
-    await settle()
+    await turns()
     rest[0].cancel()
     assert await world.answers([*first, *rest]) == ["a", asyncio.CancelledError, "c"]
     assert world.sent == [["a"], ["c"]]
@@ -123,13 +124,13 @@ async def test_a_batch_whose_callers_have_all_gone_leaves_nothing_behind(world: 
     try:
         tasks = await world.on_the_way("a", "b")
         behind = world.start("c")
-        await settle()
+        await turns()
         world.trouble = {"a": [trouble]}
         for task in (*tasks, *behind):
             task.cancel()
         assert await world.answers([*tasks, *behind]) == [asyncio.CancelledError] * 3
         del tasks, behind, task
-        await settle()
+        await turns()
         gc.collect()
     finally:
         asyncio.get_running_loop().set_exception_handler(None)
@@ -180,7 +181,7 @@ async def test_a_command_without_an_answer_may_have_run_if_it_left(
 async def test_what_was_still_behind_a_batch_that_failed_has_not_run(world: World) -> None:
     tasks = await world.on_the_way("a")
     behind = world.start("b")
-    await settle()
+    await turns()
     world.trouble = {"a": [RedisTimeoutError("no answer")]}
     world.connection.answering.set()
     assert [(await refusal(task)).may_have_run for task in (*tasks, *behind)] == [True, False]
@@ -201,7 +202,7 @@ async def test_an_error_that_nobody_foresaw_answers_everybody_too(world: World) 
 async def test_closing_answers_those_on_the_way_and_those_that_wait(world: World) -> None:
     batch = await world.on_the_way("a")
     behind = world.start("b")
-    await settle()
+    await turns()
     await world.link.aclose()
     assert await world.answers([*batch, *behind]) == [RedisAway, RedisAway]
     assert await world.run("c") == [RedisAway]

@@ -11,7 +11,8 @@ import aio_pika
 import orjson
 
 from stream.broker import topology
-from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE, SENT_KEY_PREFIX
+from stream.contract.publications import SENT
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE
 
 if TYPE_CHECKING:
     from typing import Self
@@ -50,7 +51,7 @@ class Load:
         await topology.declare(self._connection, "classic")
         # Somebody listens for the sent events, as in production: the broker has to deliver them, not to drop them.
         events = await self._channel.declare_queue(EVENTS_QUEUE, arguments={"x-max-length": EVENTS_KEPT})
-        await events.bind(INTAKE_EXCHANGE, f"{SENT_KEY_PREFIX}#")
+        await events.bind(INTAKE_EXCHANGE, SENT.binding)
 
     async def publish(self, count: int, tenants: list[str]) -> list[str]:
         """Put so many messages on the queue, the tenants in turn, and wait until they are there.

@@ -15,9 +15,6 @@ DEAD_LETTER_EXCHANGE: Final = "whatsapp-dlx"
 DEAD_LETTER_QUEUE: Final = "outbound-failed"
 DEAD_LETTER_KEY: Final = "outbound.failed"
 
-SENT_KEY_PREFIX: Final = "outbound.sent."
-ALERT_KEY_PREFIX: Final = "outbound.alert."
-
 INTAKE_ARGUMENTS: Final = {
     "x-dead-letter-exchange": DEAD_LETTER_EXCHANGE,
     "x-dead-letter-routing-key": DEAD_LETTER_KEY,

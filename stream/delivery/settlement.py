@@ -28,7 +28,7 @@ from stream.contract import headers as names
 from stream.contract.headers import History
 from stream.contract.identifiers import routing_word
 from stream.contract.messages import Message, Whose
-from stream.contract.queues import ALERT_KEY_PREFIX, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, SENT_KEY_PREFIX
+from stream.contract.publications import ALERT, DEAD_LETTER, SENT, Publication
 from stream.delivery import notices, report
 from stream.delivery.arrival import Delivery
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
@@ -161,12 +161,12 @@ class Settlement:
 
     async def _dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
         headers = notices.reason(delivery.whose, delivery.history, decision, self._now())
-        with tracing.publishing(DEAD_LETTER_EXCHANGE, headers):
+        with tracing.publishing(DEAD_LETTER.exchange, headers):
             copy = final_copy(delivery.incoming, headers)
-            await self._hand_over(delivery, copy, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY)
+            await self._hand_over(delivery, copy, DEAD_LETTER.exchange, DEAD_LETTER.key)
         if delivery.message is not None and decision.failure.rule.told:
             alert = notices.alert(delivery.message, decision, self._now()).model_dump_json(exclude_none=True)
-            await self._event(ALERT_KEY_PREFIX, delivery, delivery.message, alert.encode(), uuid.uuid4().hex)
+            await self._event(ALERT, delivery, delivery.message, alert.encode(), uuid.uuid4().hex)
 
     async def _hand_over(self, delivery: Delivery, copy: Copy, exchange: str, routing_key: str) -> None:
         incoming = delivery.incoming
@@ -183,21 +183,23 @@ class Settlement:
             sent = notices.sent(delivery.message, delivery.history, outcome, self._now())
             accepted = outcome.accepted if isinstance(outcome, Sent) else outcome.first
             # A sent event that comes twice is known by its id.
-            await self._event(SENT_KEY_PREFIX, delivery, delivery.message, sent, accepted.wamid)
+            await self._event(SENT, delivery, delivery.message, sent, accepted.wamid)
 
-    async def _event(self, prefix: str, delivery: Delivery, message: Message, body: bytes, message_id: str) -> None:
+    async def _event(
+        self, event: Publication, delivery: Delivery, message: Message, body: bytes, message_id: str
+    ) -> None:
         headers: dict[str, Any] = {}
         properties = Properties(
             content_type="application/json",
-            delivery_mode=DeliveryMode.PERSISTENT,
+            delivery_mode=DeliveryMode.PERSISTENT if event.persistent else DeliveryMode.NOT_PERSISTENT,
             correlation_id=_short(message.correlation_id) or delivery.incoming.correlation_id,
             message_id=_short(message_id),
             timestamp=self._now(),
             headers=headers,
         )
-        incoming, routing_key = delivery.incoming, prefix + routing_word(message.tenant_id)
+        incoming, routing_key = delivery.incoming, event.key + routing_word(message.tenant_id)
         try:
-            with tracing.publishing(prefix.removesuffix("."), headers):
+            with tracing.publishing(event.key.removesuffix("."), headers):
                 await self._confirmed(
                     incoming, lambda: self._express.publish(incoming, body, properties, routing_key=routing_key)
                 )

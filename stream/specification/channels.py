@@ -6,16 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stream.contract.identifiers import LONGEST_ROUTING_WORD
-from stream.contract.queues import (
-    ALERT_KEY_PREFIX,
-    DEAD_LETTER_EXCHANGE,
-    DEAD_LETTER_KEY,
-    DEAD_LETTER_QUEUE,
-    INTAKE_BINDING,
-    INTAKE_EXCHANGE,
-    INTAKE_QUEUE,
-    SENT_KEY_PREFIX,
-)
+from stream.contract.publications import ALERT, DEAD_LETTER, SENT
+from stream.contract.queues import INTAKE_BINDING, INTAKE_EXCHANGE, INTAKE_QUEUE
 
 TENANT: Final = {
     "description": "metadata.tenantId. An event's key has its SHA-256 instead, as `sha256-` and 64 hexadecimal "
@@ -66,7 +58,7 @@ CHANNELS: Final = {
         summary="Upstream publishes a message; the worker delivers it.",
         description=f"Publish to the exchange `{INTAKE_EXCHANGE}` with a routing key per tenant. The queue "
         f"`{INTAKE_QUEUE}` is bound with `{INTAKE_BINDING}`; what waits on it for 24 hours, or is refused, goes to "
-        f"`{DEAD_LETTER_QUEUE}`.",
+        f"`{DEAD_LETTER.queue}`.",
         tag="publish",
         address="outbound.processed.{tenantId}",
         message_summary="One ready-made WhatsApp message.",
@@ -74,48 +66,48 @@ CHANNELS: Final = {
         payload="OutboundMessage",
         correlation_id="$message.payload#/metadata/correlationId",
     ),
-    "DeadLetter": ChannelText(
+    DEAD_LETTER.name: ChannelText(
         key="deadLetters",
         operation="deadLetter",
-        title=f"Dead letters: {DEAD_LETTER_QUEUE}",
+        title=f"Dead letters: {DEAD_LETTER.queue}",
         summary="A message could not be delivered; it waits here for a person.",
-        description=f"The durable queue `{DEAD_LETTER_QUEUE}` on the exchange `{DEAD_LETTER_EXCHANGE}`. Nothing "
+        description=f"The durable queue `{DEAD_LETTER.queue}` on the exchange `{DEAD_LETTER.exchange}`. Nothing "
         "consumes it: messages stay until an operator replays or discards them.",
         tag="operations",
-        address=DEAD_LETTER_KEY,
-        message_summary="A message that was given up: original bytes, properties and headers, and the whole reason.",
+        address=DEAD_LETTER.address,
+        message_summary=DEAD_LETTER.description,
         headers="DeadLetterHeaders",
         payload="DeadLetterBody",
         correlation_id="$message.payload#/metadata/correlationId",
     ),
-    "DeliverySent": ChannelText(
+    SENT.name: ChannelText(
         key="sent",
         operation="announceSent",
         title="Events: sent",
-        summary="Meta accepted a message.",
+        summary=SENT.description,
         description="Accepted by Meta, not yet on the phone: delivery and reading are told by Meta's own status "
-        f"webhooks, which name the `wamid`. Bind a queue to `{SENT_KEY_PREFIX}#`, or to one tenant's key; when nobody "
+        f"webhooks, which name the `wamid`. Bind a queue to `{SENT.binding}`, or to one tenant's key; when nobody "
         "does, the event is dropped. It may come twice: tell events apart by `wamid`.",
         tag="events",
-        address=SENT_KEY_PREFIX + "{tenantId}",
-        message_summary="Meta accepted a message.",
+        address=SENT.address,
+        message_summary=SENT.description,
         headers="EventHeaders",
-        payload="DeliverySent",
+        payload=SENT.name,
         correlation_id="$message.payload#/correlationId",
     ),
-    "DeliveryAlert": ChannelText(
+    ALERT.name: ChannelText(
         key="alert",
         operation="raiseAlert",
         title="Events: alert",
         summary="A message was dead-lettered, and a person should know.",
         description="Published for the error types that say `alert` (an operator should act) or `notify` (the tenant "
-        f"should know). Bind a queue to `{ALERT_KEY_PREFIX}#`, or to one tenant's key; when nobody does, the event is "
+        f"should know). Bind a queue to `{ALERT.binding}`, or to one tenant's key; when nobody does, the event is "
         "dropped.",
         tag="events",
-        address=ALERT_KEY_PREFIX + "{tenantId}",
-        message_summary="A failure that a person should know of.",
+        address=ALERT.address,
+        message_summary=ALERT.description,
         headers="EventHeaders",
-        payload="DeliveryAlert",
+        payload=ALERT.name,
         correlation_id="$message.payload#/correlationId",
     ),
 }

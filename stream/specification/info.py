@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from stream.contract.queues import (
-    ALERT_KEY_PREFIX,
-    DEAD_LETTER_QUEUE,
-    INTAKE_EXCHANGE,
-    INTAKE_QUEUE,
-    INTAKE_TTL_MS,
-    SENT_KEY_PREFIX,
-)
+from stream.contract.publications import ALERT, SENT
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE, INTAKE_TTL_MS
 from stream.delivery.decision import LONGEST_RETRY_AFTER_S
 from stream.retry import JITTER_S
 from stream.settings import Settings
@@ -93,7 +87,7 @@ reason.
 2. The body is one JSON object with `metadata` and `wabaPayload`. Required: `tenantId`, `phoneNumberId`, `internalId`,
    and a payload with `type` and the content of the same name.
 3. Keep `internalId` the same when you publish a message again: that is what makes it safe.
-4. Bind a queue to `{SENT_KEY_PREFIX}#` or `{ALERT_KEY_PREFIX}#` to hear what became of it.
+4. Bind a queue to `{SENT.binding}` or `{ALERT.binding}` to hear what became of it.
 
 With Python and aio-pika:
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from stream.contract.events import DeliveryAlert, DeliverySent
 from stream.contract.messages import OutboundMessage
+from stream.contract.publications import ALERT, SENT
 from stream.specification.generation import REF, NeverNull, Readable, Schema, schema_of
 from stream.specification.header_schemas import header_schemas
 from stream.specification.payloads.envelope import Envelope
@@ -25,8 +25,7 @@ def document_schemas(roots: list[str]) -> dict[str, Schema]:
         **_message_schemas(),
         **_payload_schemas(),
         **header_schemas(),
-        "DeliverySent": schema_of(DeliverySent, NeverNull)[0],
-        "DeliveryAlert": schema_of(DeliveryAlert, NeverNull)[0],
+        **{event.name: schema_of(event.body, NeverNull)[0] for event in (SENT, ALERT)},
         "DeadLetterBody": _DEAD_LETTER_BODY,
     }
     return {name: _ordered(schemas[name]) for name in _reached(schemas, roots)}

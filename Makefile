@@ -89,7 +89,7 @@ format: $(VENV)/.installed ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 readme: $(VENV)/.installed ## Make the README's tables anew from the code
-	$(BIN)/python -m stream.operations.tables README.md
+	$(BIN)/python -m stream.specification.tables README.md
 
 asyncapi: $(VENV)/.installed ## Write asyncapi/asyncapi.yaml and .json from the code
 	$(BIN)/python -m asyncapi document

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from stream.meta.errors import ROWS, ErrorRule
-from stream.specification.retries import decision_of, delays_of, limit_of, retries_of
+from stream.specification.retries import DEAD_LETTER, RETRY_AT_ONCE, WAIT_AND_RETRY, decision_of, notes_of
 
-DECISIONS: Final = {"dead-letter": "bad", "wait and retry": "wait", "retry once, at once": "wait"}
+DECISIONS: Final = {DEAD_LETTER: "bad", WAIT_AND_RETRY: "wait", RETRY_AT_ONCE: "wait"}
 """What the worker does about an error → the class of its colour."""
 
 
@@ -41,23 +41,13 @@ def _row(row: ErrorRule) -> ErrorRow:
         codes=_numbers(row) if row.codes else "",
         decision=decision,
         colour=DECISIONS[decision],
-        retries=_retries(row),
+        retries=notes_of(row),
         scope=row.scope.replace("_", " "),
         told=_told(row),
         meaning=row.meaning,
         advice=row.advice,
         found_by=" ".join(map(str, (*row.codes, *row.subcodes))),
     )
-
-
-def _retries(row: ErrorRule) -> list[str]:
-    if row.retry is None:
-        return []
-    if row.invalidate_credentials:
-        return ["with fresh credentials"]
-    count = retries_of(row)
-    times = "retries" if count is None else f"{count} {'retry' if count == 1 else 'retries'}"
-    return [f"{times}: {delays_of(row)}", f"limit: {limit_of(row)}"]
 
 
 def _told(row: ErrorRule) -> list[str]:

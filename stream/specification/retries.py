@@ -1,33 +1,80 @@
-"""The retry rules in words and numbers, computed from the error table and the default settings."""
+"""The retry rules in words and numbers, computed from the error table and the default settings.
+
+The README, the document and its site all have them from here: the README by the names of the settings that decide, the
+other two by what the settings' defaults make of them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from stream.meta.errors import ROWS, Budget, ErrorRule, RetryRule
 from stream.retry import RetryHandler
 from stream.settings import Settings
 
+DEAD_LETTER: Final = "dead-letter"
+WAIT_AND_RETRY: Final = "wait and retry"
+RETRY_AT_ONCE: Final = "retry once, at once"
+
 UNTIL_STEADY: Final = 10  # by then every delay has reached its cap
-_BUDGETS: Final = {
-    Budget.FAILURE: ("META_API_MAX_RETRIES", "meta_api_max_retries"),
-    Budget.THROTTLE: ("the message's validity (RATE_LIMIT_MAX_RETRIES if set)", "rate_limit_max_retries"),
-    Budget.TENANT_SERVICE: ("the same, counted apart", "rate_limit_max_retries"),
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """What bounds the retries of a budget: its setting, and what a table says of it, alone or in a sentence."""
+
+    setting: str
+    words: str
+    sentence: str
+
+
+_VALIDITY: Final = "retries while the message is valid"
+_LIMITS: Final = {
+    Budget.FAILURE: _Limit(
+        "meta_api_max_retries", "META_API_MAX_RETRIES", "retries up to `META_API_MAX_RETRIES` times"
+    ),
+    Budget.THROTTLE: _Limit(
+        "rate_limit_max_retries", "the message's validity (RATE_LIMIT_MAX_RETRIES if set)", _VALIDITY
+    ),
+    Budget.TENANT_SERVICE: _Limit("rate_limit_max_retries", "the same, counted apart", _VALIDITY),
 }
 
 
 def decision_of(row: ErrorRule) -> str:
     """What the worker does about an error, in a few words."""
     if row.retry is None:
-        return "dead-letter"
-    return "retry once, at once" if row.invalidate_credentials else "wait and retry"
+        return DEAD_LETTER
+    return RETRY_AT_ONCE if row.invalidate_credentials else WAIT_AND_RETRY
+
+
+def action_of(row: ErrorRule) -> str:
+    """What the worker does about an error, in a sentence that names the settings."""
+    if row.retry is None:
+        return "dead-letters at once"
+    if row.invalidate_credentials:
+        return "fetches the credentials again and sends once more, at once"
+    own = {None: _LIMITS[row.retry.budget].sentence, 1: "retries once"}
+    base = "`META_API_RETRY_DELAY_MS`" if row.retry.base_s is None else f"{row.retry.base_s:g} s"
+    return f"{own.get(row.retry.limit, f'retries up to {row.retry.limit} times')}, first after {base}"
+
+
+def notes_of(row: ErrorRule) -> list[str]:
+    """What is to be said beside the decision: how often, after which delays, up to which limit."""
+    if row.retry is None:
+        return []
+    if row.invalidate_credentials:
+        return ["with fresh credentials"]
+    count = retries_of(row)
+    times = "retries" if count is None else f"{count} {'retry' if count == 1 else 'retries'}"
+    return [f"{times}: {delays_of(row)}", f"limit: {limit_of(row)}"]
 
 
 def retries_of(row: ErrorRule) -> int | None:
     """How often it is tried again by default; `None`: as often as its validity allows."""
     if row.retry is None:
         return 0
-    limits = (row.retry.limit, Settings.model_fields[_BUDGETS[row.retry.budget][1]].default)
+    limits = (row.retry.limit, Settings.model_fields[_LIMITS[row.retry.budget].setting].default)
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -35,7 +82,7 @@ def limit_of(row: ErrorRule) -> str:
     """What bounds the retries."""
     if row.retry is None:
         return ""
-    return "the error type itself" if row.retry.limit is not None else _BUDGETS[row.retry.budget][0]
+    return "the error type itself" if row.retry.limit is not None else _LIMITS[row.retry.budget].words
 
 
 def delays_of(row: ErrorRule) -> str:

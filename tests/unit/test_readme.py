@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from stream.meta.errors import ROWS
-from stream.operations.tables import rewritten
 from stream.settings import Settings
+from stream.specification.tables import rewritten
 
 ROOT = Path(__file__).parent.parent.parent
 

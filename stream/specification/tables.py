@@ -1,4 +1,4 @@
-"""The README's tables, from the code's own: `python -m stream.operations.tables README.md` rewrites them in place."""
+"""The README's tables, made from the code: `python -m stream.specification.tables README.md` rewrites them in place."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Final
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from stream.meta.errors import ROWS, Budget, ErrorRule
+from stream.meta.errors import ROWS, ErrorRule
 from stream.observe.instruments import CATALOG
 from stream.settings import Settings
+from stream.specification.retries import action_of
 
 NONE: Final = "-"
 
@@ -25,7 +26,7 @@ def error_table() -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| `{row.name}` | {_codes(row)} | {_decision(row)} | {_tells(row)} | {row.meaning} | {row.advice} |"
+        f"| `{row.name}` | {_codes(row)} | {action_of(row)} | {_tells(row)} | {row.meaning} | {row.advice} |"
         for row in ROWS
     ]
     return "\n".join(lines)
@@ -79,18 +80,6 @@ def _runs(numbers: Sequence[int]) -> str:
     last = [number for number in numbers if number + 1 not in numbers]
     runs = zip(first, last, strict=True)
     return ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in runs)
-
-
-def _decision(row: ErrorRule) -> str:
-    if row.retry is None:
-        return "dead-letters at once"
-    if row.invalidate_credentials:
-        return "fetches the credentials again and sends once more, at once"
-    counted = row.retry.budget is Budget.FAILURE
-    limit = "retries up to `META_API_MAX_RETRIES` times" if counted else "retries while the message is valid"
-    times = {None: limit, 1: "retries once"}
-    base = "`META_API_RETRY_DELAY_MS`" if row.retry.base_s is None else f"{row.retry.base_s:g} s"
-    return f"{times.get(row.retry.limit, f'retries up to {row.retry.limit} times')}, first after {base}"
 
 
 def _tells(row: ErrorRule) -> str:

@@ -23,7 +23,6 @@ from stream.broker.express import ExpressLane
 from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
 from stream.broker.wire import guard_deliveries
-from stream.contract.queues import INTAKE_EXCHANGE
 from stream.delivery.arrival import Limits
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.inflight import InFlight
@@ -87,7 +86,7 @@ def build(settings: Settings) -> Worker:
     clients = _clients(settings, instruments)
     broker = _broker(settings)
     connection = BrokerConnection(broker, vhost=_vhost(settings), queue_kind=settings.rabbitmq_queue_type)
-    in_flight, express = InFlight(), ExpressLane(INTAKE_EXCHANGE)
+    in_flight, express = InFlight(), ExpressLane()
     processor = _processor(settings, clients, metrics)
     settlement = _settlement(clients.redis, connection, express, metrics)
     journey = _journey(settings, clients.redis, processor, settlement, in_flight, metrics)

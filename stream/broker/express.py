@@ -40,21 +40,16 @@ class Unanswered(Exception):  # noqa: N818 - a state of the broker
 
 
 class ExpressLane:
-    """Publishes and acknowledges. What is handed in while a write is on its way goes with the next one.
+    """Publishes and acknowledges. What is handed in while a write is on its way goes with the next one."""
 
-    Args:
-        exchange: Where to publish.
-    """
-
-    def __init__(self, exchange: str) -> None:
-        self._exchange = exchange
+    def __init__(self) -> None:
         self._channel: Any = None
         self._opening = asyncio.Lock()
         self._writer: _Writer | None = None
         self._unconfirmed: deque[tuple[float, asyncio.Future[Any]]] = deque()  # with the loop's time of giving up
 
     async def publish(
-        self, incoming: AbstractIncomingMessage, body: bytes, properties: Properties, *, routing_key: str
+        self, incoming: AbstractIncomingMessage, body: bytes, properties: Properties, *, exchange: str, routing_key: str
     ) -> None:
         """Publish what `incoming` caused, and wait for the broker to confirm it; no queue need be bound for it.
 
@@ -64,7 +59,7 @@ class ExpressLane:
             Unanswered: It did not confirm within `CONFIRM_TIMEOUT_S`; noticed up to `SWEEP_S` later. It may still.
         """
         channel = await self._channel_beside(incoming)
-        method = _publish_frame(self._exchange, routing_key, channel.number)
+        method = _publish_frame(exchange, routing_key, channel.number)
         frames = b"".join((method, *_content_frames(body, properties, channel)))
         confirmation = channel.create_future()  # fails when the channel closes
         channel.delivery_tag += 1  # the broker counts too: nothing may be awaited between this and the write

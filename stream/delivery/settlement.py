@@ -188,21 +188,23 @@ class Settlement:
     async def _event(
         self, event: Publication, delivery: Delivery, message: Message, body: bytes, message_id: str
     ) -> None:
+        incoming, routing_key = delivery.incoming, event.key + routing_word(message.tenant_id)
         headers: dict[str, Any] = {}
         properties = Properties(
             content_type="application/json",
             delivery_mode=DeliveryMode.PERSISTENT if event.persistent else DeliveryMode.NOT_PERSISTENT,
-            correlation_id=_short(message.correlation_id) or delivery.incoming.correlation_id,
+            correlation_id=_short(message.correlation_id) or incoming.correlation_id,
             message_id=_short(message_id),
             timestamp=self._now(),
             headers=headers,
         )
-        incoming, routing_key = delivery.incoming, event.key + routing_word(message.tenant_id)
+
+        def publish() -> Awaitable[None]:
+            return self._express.publish(incoming, body, properties, exchange=event.exchange, routing_key=routing_key)
+
         try:
             with tracing.publishing(event.key.removesuffix("."), headers):
-                await self._confirmed(
-                    incoming, lambda: self._express.publish(incoming, body, properties, routing_key=routing_key)
-                )
+                await self._confirmed(incoming, publish)
         except Unanswered as error:
             # The acknowledgement follows it on the same connection: the broker takes both, or neither.
             log.warning("event_unconfirmed", routingKey=routing_key, reason=str(error), **report.identity(message))

@@ -17,6 +17,7 @@ from stream.contract.messages import MESSAGE_MAX_BYTES
 from stream.contract.queues import INTAKE_TTL_MS, QueueKind
 from stream.meta.errors import ROWS
 from stream.meta.versions import NEWEST
+from stream.observe.logging import Wamids
 from stream.retry import JITTER_S
 from stream.settings import checks
 from stream.tenants.ownership import OwnsNumber
@@ -114,7 +115,7 @@ class Settings(BaseSettings):
         default="", description="base URL of an OTLP/HTTP collector, which turns traces on"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least level logged")
-    log_wamid: Literal["full", "masked"] = Field(
+    log_wamid: Wamids = Field(
         default="full",
         description="Meta's message ids in the log: `masked` cuts out the recipient's number, which they encode",
     )

@@ -12,6 +12,7 @@ from stream.contract.decoding import decode
 from stream.contract.headers import History
 from stream.contract.identifiers import InternalId, Wamid
 from stream.contract.messages import Message, Whose
+from stream.contract.publications import ALERT, DEAD_LETTER, SENT
 from stream.contract.validity import Validity
 from stream.delivery import notices
 from stream.delivery.decision import DeadLetter, RetryPolicy, decide
@@ -35,9 +36,9 @@ def examples() -> dict[str, list[Example]]:
     """The examples of every message, by its name."""
     return {
         "OutboundMessage": [*_outbound(), _waited()],
-        "DeadLetter": [_refused(), _exhausted(), _too_late(), _unreadable(), _expired()],
-        "DeliverySent": [_sent(), _sent_late()],
-        "DeliveryAlert": [_alert_token(), _alert_template()],
+        DEAD_LETTER.name: [_refused(), _exhausted(), _too_late(), _unreadable(), _expired()],
+        SENT.name: [_sent(), _sent_late()],
+        ALERT.name: [_alert_token(), _alert_template()],
     }
 
 

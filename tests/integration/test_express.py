@@ -46,7 +46,7 @@ async def test_a_channel_that_the_broker_closes_under_load_does_not_take_the_con
     connection = await aio_pika.connect_robust(stage.url, reconnect_interval=0.5)
     connection.close_callbacks.add(lambda _, error: lost.append(error))
     async with connection:
-        lane = ExpressLane(INTAKE_EXCHANGE)
+        lane = ExpressLane()
         consumer, channel = Consumer(lane), await connection.channel()
         await channel.set_qos(50)
         await (await channel.get_queue(INTAKE_QUEUE)).consume(consumer.take)

@@ -98,7 +98,7 @@ def lane_on(*channels: Channel) -> ExpressLane:
     """A lane that finds these channels, each on its connection, one after the other."""
     for channel in channels:
         channel.connection.for_events.append(channel)
-    return ExpressLane("whatsapp-exchange")
+    return ExpressLane()
 
 
 def came_on(channel: Channel, tag: int = 1) -> AbstractIncomingMessage:
@@ -114,7 +114,9 @@ async def publishing(lane: ExpressLane, connection: Connection, body: bytes = b"
 
 
 async def announce(lane: ExpressLane, connection: Connection, body: bytes = b"{}") -> None:
-    await lane.publish(came_on(Channel(connection, 2)), body, EVENT, routing_key="outbound.sent.acme")
+    await lane.publish(
+        came_on(Channel(connection, 2)), body, EVENT, exchange="whatsapp-exchange", routing_key="outbound.sent.acme"
+    )
 
 
 async def test_an_event_is_published_and_waits_for_its_confirm() -> None:
@@ -232,7 +234,9 @@ async def test_an_event_of_a_message_whose_channel_is_closed_fails_at_once() -> 
     intake = Channel(connection, 2)
     intake.close()
     with pytest.raises(ChannelInvalidStateError, match="closed"):
-        await lane_on(Channel(connection)).publish(came_on(intake), b"{}", EVENT, routing_key="k")
+        await lane_on(Channel(connection)).publish(
+            came_on(intake), b"{}", EVENT, exchange="whatsapp-exchange", routing_key="k"
+        )
 
 
 async def test_a_channel_that_the_broker_has_closed_is_replaced_on_the_same_connection() -> None:
@@ -261,7 +265,9 @@ async def test_a_channel_that_does_not_open_is_waited_for_as_long_as_the_connect
         await asyncio.Event().wait()
 
     monkeypatch.setattr(connection, "channel", never)
-    publish = asyncio.create_task(lane_on().publish(came_on(intake), b"{}", EVENT, routing_key="k"))
+    publish = asyncio.create_task(
+        lane_on().publish(came_on(intake), b"{}", EVENT, exchange="whatsapp-exchange", routing_key="k")
+    )
     await asyncio.sleep(0.05)
     assert not publish.done()
     intake.close()

@@ -73,15 +73,16 @@ class FakeLane(ExpressLane):
     """Encodes what it is given, as the real one would, and fails as often as it is told to."""
 
     def __init__(self, story: list[str], errors: dict[str, list[BaseException]]) -> None:
-        super().__init__("whatsapp-exchange")
+        super().__init__()
         self.published: list[Event] = []
         self._story = story
         self._errors = errors
 
     async def publish(
-        self, incoming: AbstractIncomingMessage, body: bytes, properties: Properties, *, routing_key: str
+        self, incoming: AbstractIncomingMessage, body: bytes, properties: Properties, *, exchange: str, routing_key: str
     ) -> None:
         assert not incoming.channel.is_closed
+        assert exchange == "whatsapp-exchange"
         name = "sent" if routing_key.startswith("outbound.sent.") else "alerts"
         if errors := self._errors.get(name):
             raise errors.pop(0)

@@ -16,7 +16,6 @@ from faststream.rabbit import RabbitBroker, RabbitQueue, TestRabbitBroker
 from stream.broker.express import ExpressLane, Properties
 from stream.broker.handover import Handover
 from stream.broker.topology import INTAKE
-from stream.contract.queues import INTAKE_EXCHANGE
 from stream.delivery.arrival import Limits
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.inflight import InFlight
@@ -42,16 +41,21 @@ class FastStreamLane(ExpressLane):
     """Publishes events through FastStream."""
 
     def __init__(self, broker: RabbitBroker) -> None:
-        super().__init__(INTAKE_EXCHANGE)
+        super().__init__()
         self._broker = broker
         self.acknowledged = 0
 
     async def publish(
-        self, incoming: AbstractIncomingMessage, body: bytes, properties: Properties, *, routing_key: str
+        self, incoming: AbstractIncomingMessage, body: bytes, properties: Properties, *, exchange: str, routing_key: str
     ) -> None:
         assert incoming.routing_key == "outbound.processed.acme"
+        assert exchange == INTAKE.name
         await self._broker.publish(
-            body, exchange=INTAKE, routing_key=routing_key, message_id=properties.message_id, mandatory=False
+            body,
+            exchange=INTAKE,
+            routing_key=routing_key,
+            message_id=properties.message_id,
+            mandatory=False,
         )
 
     def acknowledge(self, incoming: AbstractIncomingMessage) -> None:

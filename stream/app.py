@@ -88,8 +88,9 @@ def build(settings: Settings) -> Worker:
     connection = BrokerConnection(broker, vhost=_vhost(settings), queue_kind=settings.rabbitmq_queue_type)
     in_flight, express = InFlight(), ExpressLane()
     processor = _processor(settings, clients, metrics)
-    settlement = _settlement(clients.redis, connection, express, metrics)
-    journey = _journey(settings, clients.redis, processor, settlement, in_flight, metrics)
+    unpublished = UnpublishedWaits(clients.redis)
+    settlement = _settlement(unpublished, connection, express, metrics)
+    journey = _journey(settings, clients.redis, processor, settlement, unpublished, in_flight, metrics)
     broker.include_router(_subscriber(settings, journey, in_flight))
     return Worker(
         broker=broker,
@@ -218,9 +219,8 @@ def _ledger(settings: Settings, redis: RedisLink) -> SentLedger:
 
 
 def _settlement(
-    redis: RedisLink, connection: BrokerConnection, express: ExpressLane, metrics: DeliveryMetrics
+    unpublished: UnpublishedWaits, connection: BrokerConnection, express: ExpressLane, metrics: DeliveryMetrics
 ) -> Settlement:
-    unpublished = UnpublishedWaits(redis)
     return Settlement(Handover(), express, unpublished, mend_topology=connection.mend, metrics=metrics)
 
 
@@ -229,6 +229,7 @@ def _journey(
     redis: RedisLink,
     processor: MessageProcessor,
     settlement: Settlement,
+    unpublished: UnpublishedWaits,
     in_flight: InFlight,
     metrics: DeliveryMetrics,
 ) -> Journey:
@@ -237,7 +238,7 @@ def _journey(
         settlement,
         policy=_policy(settings),
         guard=PoisonGuard(redis, bound_s=_bound_s(settings)),
-        unpublished=UnpublishedWaits(redis),
+        unpublished=unpublished,
         metrics=metrics,
         tried=in_flight.tried,
     )

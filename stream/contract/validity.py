@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
-from aio_pika.abc import AbstractIncomingMessage
-
-from stream.contract.headers import ORIGINAL_EXPIRATION
-
-# As RabbitMQ reads the property: a sign and any number of zeros are allowed. It takes ten years at most; a header may
-# say anything, and what has more digits than this ends after `MESSAGE_MAX_AGE_MS` anyway.
-_EXPIRATION: Final = re.compile(r"[+-]?0+|\+?0*([1-9][0-9]{0,9})")
 NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -47,25 +39,3 @@ class Validity:
 
 
 ALWAYS: Final = Validity(NEVER)
-
-
-def on_arrival(incoming: AbstractIncomingMessage, first_seen: datetime, max_age: timedelta) -> Validity:
-    """What a message's properties and its age say; the same on every arrival, however often it has waited.
-
-    `expiration` counts from the property `timestamp`, or from the first sight where there is none or it is later.
-    """
-    too_old = first_seen + max_age
-    milliseconds = _expiration_ms(incoming)
-    if milliseconds is None:
-        return Validity(too_old)
-    published = min(incoming.timestamp or first_seen, first_seen)
-    return Validity(too_old, published + timedelta(milliseconds=milliseconds), "expiration")
-
-
-def _expiration_ms(incoming: AbstractIncomingMessage) -> float | None:
-    """The property; a copy that has waited has it as a header, or the wait would have ended early."""
-    if incoming.expiration is not None:
-        return float(str(incoming.expiration)) * 1000  # aio-pika's is in seconds
-    header = incoming.headers.get(ORIGINAL_EXPIRATION)
-    found = _EXPIRATION.fullmatch(header) if isinstance(header, str) else None
-    return int(found[1] or 0) if found else None

@@ -1,1 +1,1 @@
-"""One message's journey, top-down: subscriber, processor, decision, settlement."""
+"""One message's journey, top-down: subscriber, arrival, journey, processor, decision, settlement."""

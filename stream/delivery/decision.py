@@ -15,7 +15,7 @@ from stream.meta.failure import DETAIL_LENGTH, Certainty, Failure
 from stream.observe.redaction import without_numbers, without_secrets
 from stream.retry import RetryHandler
 
-LONGEST_RETRY_AFTER_S: Final = 300.0  # beyond this a server's wish is an outage, and our own limits decide
+LONGEST_SERVER_WISH_S: Final = 300.0  # a longer Retry-After is cut to this
 LONGEST_BUSY_WAIT_S: Final = 2.0
 EXPIRED: Final = ERROR_TABLE["MESSAGE_EXPIRED"]
 
@@ -117,8 +117,8 @@ class RetryPolicy:
 def decide(outcome: Outcome, history: History, policy: RetryPolicy, *, validity: Validity, now: datetime) -> Decision:
     """Decide what becomes of a message whose try has just ended.
 
-    A message that another try is sending waits for that try's end, after its own validity too: it is not sent then,
-    but it may turn out to have been delivered, and a dead letter would say that it was not. The lease bounds it.
+    A message that another try is sending waits for the end of that try, even after its own validity: a dead letter
+    would say that it was not delivered, and it may have been. The wait ends with the lease of the other try.
     """
     if isinstance(outcome, Sent | Duplicate):
         return Acknowledge(outcome)
@@ -158,7 +158,7 @@ def _expired(failure: Failure, last: str, validity: Validity) -> Failure:
 
 
 def _unknown(outcome: Failed, history: History) -> int:
-    """Sends without an answer in all; one that another replica died in is known to the ledger alone."""
+    """Sends without an answer in all. A send in which a replica died is in no header: `after_unknown` counts as it."""
     before = max(history.unknown, int(outcome.after_unknown))
     return before + (outcome.failure.certainty is Certainty.UNKNOWN)
 
@@ -183,5 +183,5 @@ def _used(budget: Budget, history: History) -> int:
 
 def _delay_s(failure: Failure, rule: RetryRule, attempt: int, policy: RetryPolicy) -> float:
     computed = policy.backoff.calculate_backoff(attempt, base_delay_s=rule.base_s, growth=rule.growth, cap_s=rule.cap_s)
-    wish = min(failure.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)
+    wish = min(failure.retry_after_s or 0.0, LONGEST_SERVER_WISH_S)
     return max(computed, wish)

@@ -17,7 +17,6 @@ import structlog
 
 from stream.delivery import report
 from stream.delivery.arrival import Delivery
-from stream.delivery.metrics import published_at
 
 WATCH_EVERY_S: Final = 1.0
 
@@ -27,7 +26,6 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True)
 class _Running:
     started: float
-    began_at: float  # seconds since the epoch
     delivery: Delivery
     tried: bool = False
     reported: bool = False
@@ -77,7 +75,7 @@ class InFlight:
             self._returned += 1  # not acknowledged: it goes back to the queue when the channel closes
             return None
         task = asyncio.create_task(work(delivery))
-        self._running[task] = _Running(self._monotonic(), self._now(), delivery)
+        self._running[task] = _Running(self._monotonic(), delivery)
         task.add_done_callback(self._ended)
         return task
 
@@ -98,10 +96,7 @@ class InFlight:
 
     def oldest_message_s(self) -> float:
         """Age of the oldest message that is being tried, from its publish, in seconds; 0 when there is none."""
-        published = (
-            published_at(each.delivery.message, each.delivery.incoming.timestamp, each.began_at)
-            for each in self._running.values()
-        )
+        published = (each.delivery.published_at for each in self._running.values())
         return max(0.0, self._now() - min(published, default=float("inf")))
 
     async def watch(self, limit_s: float) -> None:

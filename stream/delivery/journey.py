@@ -34,7 +34,7 @@ class Journey:
         guard: Knows the messages that end processes.
         unpublished: Knows the waits that could not be published.
         metrics: Counts what could not be settled.
-        tried: Told once a try has ended: it is the broker's turn, and no fault of the worker how long that takes.
+        tried: Called when a try has ended: a long wait for the broker after that does not mean a stuck worker.
         now: The current time in UTC.
     """
 
@@ -60,7 +60,7 @@ class Journey:
         self._now = now
 
     async def begin(self, delivery: Delivery) -> None:
-        """Bring a delivery to its end; one that came before is looked at with care first."""
+        """Bring a delivery to its end. One that was delivered before is checked first: it may not be tried now."""
         if not delivery.is_sealed:
             await self.bring(delivery)
             return
@@ -69,7 +69,7 @@ class Journey:
             await self.bring(delivery)
 
     async def bring(self, delivery: Delivery) -> None:
-        """Bring a delivery that is read to its end: delivered, waiting, dead-lettered, or back on the queue."""
+        """The story of one that is read: try, decide, settle. It raises nothing that it can name."""
         try:
             outcome = delivery.problem or await self._processor.process(delivery.opened)
             self._tried()
@@ -80,16 +80,17 @@ class Journey:
             log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(delivery.whose))
             self._metrics.not_settled(delivery.whose)
         except Exception:
-            # Nothing foreseen. Trying again would loop for ever, so the broker dead-letters the original.
+            # Unexpected. Another try would loop for ever, so the broker dead-letters the original.
             log.exception("settlement_failed", **report.identity(delivery.whose))
             await self._settlement.settle(delivery, LeaveToBroker("the worker has an error", "INTERNAL_ERROR"))
 
     async def _unseal(self, delivery: Delivery, verdict: Outcome | None) -> None:
-        """Read one that came before, unless it is not to be tried now: it is poison, or its backoff has not ended."""
+        """Read one that was delivered before, unless it is poison, or its backoff has not ended."""
         delivery.problem = verdict
+        # A copy has its history in its headers. Only an original that is delivered again can have a kept wait.
         if delivery.incoming.redelivered and (wait := await self._unpublished.take(delivery.incoming, self._now())):
-            delivery.history = wait.history
+            delivery.history, delivery.owner = wait.history, wait.whose
             if not verdict and (left_s := (wait.due - self._now()).total_seconds()) > 0:
-                delivery.problem, delivery.unread = Busy(left_s, "backoff"), wait.whose
+                delivery.problem = Busy(left_s, "backoff")
         if delivery.problem is None:
             delivery.open()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
 from stream.contract.messages import Message, Whose
-from stream.contract.moments import read_moment
 from stream.delivery.arrival import Delivery
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
 from stream.delivery.outcome import Sent
@@ -57,7 +55,7 @@ class DeliveryMetrics:
                 self._consumed.labels(tenant, "delivered").inc()
                 self._delivered.labels(tenant).inc()
                 self._processing.observe(sent.process_s)
-                self._age.observe(max(0.0, self._now() - _published_at(delivery)))
+                self._age.observe(max(0.0, self._now() - delivery.published_at))
                 if sent.after_unknown:
                     self._unknown.labels("sent again").inc()
             case Acknowledge():
@@ -108,23 +106,3 @@ class DeliveryMetrics:
     def _count_unknown(self, failure: Failure, decision: str) -> None:
         if failure.certainty is Certainty.UNKNOWN:
             self._unknown.labels(decision).inc()
-
-
-def published_at(message: Message | None, amqp: datetime | None, else_at: float) -> float:
-    """When upstream made or published a message, in seconds since the epoch; `else_at` when nothing readable says so.
-
-    Args:
-        message: Its `metadata.timestamp` is the most exact: AMQP's property has whole seconds.
-        amqp: The AMQP property.
-        else_at: What is known otherwise.
-    """
-    try:
-        if message and message.content.metadata.timestamp is not None:
-            return read_moment(message.content.metadata.timestamp).timestamp()
-    except ValueError:
-        pass
-    return amqp.timestamp() if amqp else else_at
-
-
-def _published_at(delivery: Delivery) -> float:
-    return published_at(delivery.message, delivery.incoming.timestamp, delivery.history.first_seen.timestamp())

@@ -1,4 +1,4 @@
-"""The story of one try: route, claim, credentials, send, outcome."""
+"""The story of one try: claim, credentials, send, outcome."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class MessageProcessor:
         graph: Meta.
         on_unknown: `ON_UNKNOWN_OUTCOME`.
         metrics: Counts requests and credentials.
-        bound_s: How long a try may take in all, in seconds.
+        bound_s: How long claim, credentials and send may take together, in seconds; the record of the end comes after.
         monotonic: Seconds, for durations.
         now: The current time in UTC, for validity.
     """
@@ -117,9 +117,10 @@ class MessageProcessor:
 
     async def _send_once(self, current: Try) -> Accepted | Outcome:
         """Claim the message, get its credentials and send it; an outcome without a send if the ledger says so."""
-        message, credentials = current.message, await self._admit(current)
-        if not isinstance(credentials, Credentials):
-            return credentials
+        message, admitted = current.message, await self._admit(current)
+        if not isinstance(admitted, Credentials):
+            return admitted
+        credentials = admitted
         self._credentials.check(credentials, message.phone_number_id)
         left_s = self._left_s(message)
         current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
@@ -159,7 +160,7 @@ class MessageProcessor:
         credentials = self._cached(claim, current)
         cached = credentials is not None
         if credentials is None:
-            self._left_s(current.message)
+            self._left_s(current.message)  # raises if it has ended: then no credentials are fetched
             with tracing.span("credentials", current.message.tenant_id):
                 credentials = await self._credentials.get(current.message.tenant_id)
         self._metrics.credentials(time.perf_counter() - started, cached=cached)
@@ -172,7 +173,7 @@ class MessageProcessor:
         return self._credentials.read(current.message.tenant_id, entry) if entry else None
 
     def _left_s(self, message: Message) -> float:
-        """For how long the message may still be sent. The ledger is asked first: a sent one is a duplicate for ever.
+        """For how long the message may still be sent. Asked after the ledger: a sent message stays a duplicate.
 
         Returns:
             More than 0, in seconds.

@@ -1,10 +1,11 @@
 """Settling: the only place that publishes and acknowledges.
 
-Publish first, confirmed, mandatory and bounded in time; acknowledge after. If the publish fails the message stays on
-the broker. Events are news, not custody: they are confirmed too, but their loss does not hold a message back.
+Publish first, confirmed and mandatory; acknowledge after. A publish is bounded in time, unless the broker says that it
+is short of memory or disk: then it waits. If the publish fails, the message stays on the broker. Events are confirmed
+too, but the loss of an event does not hold its message back.
 
-Before each publish the message's own channel is asked whether it still lives. If it does not, the broker has put the
-message back, and whatever is published now would be a second one.
+Before each publish the channel that the message came on is checked. If it is closed, the broker delivers the message
+again, and what is published then would be a second one.
 """
 
 from __future__ import annotations
@@ -87,13 +88,19 @@ class Settlement:
         self._sleep = sleep
 
     async def settle(self, delivery: Delivery, decision: Decision) -> None:
-        """Carry out a decision; afterwards the message is in exactly one place.
+        """Carry out a decision; afterwards the message is in one place.
+
+        After a confirm that did not come it may be in two, the copy and the original; the ledger recognises that.
 
         Raises:
             ChannelInvalidStateError: The channel that it came on is closed: the broker delivers it again.
+            AMQPError: The same, as the connection was lost.
+            OSError: The same.
         """
         try:
-            open_channel_of(delivery.incoming)  # or a message that cannot be copied would be rejected on a dead channel
+            open_channel_of(
+                delivery.incoming
+            )  # otherwise a message that cannot be copied would be rejected on a closed one
             carried_out = await self._carry_out(delivery, decision)
         except Unconfirmed as error:
             log.error("left_on_queue", reason=str(error), **report.identity(delivery.whose))
@@ -128,7 +135,7 @@ class Settlement:
                 await self._dead_letter(delivery, decision)
             case LeaveToBroker():
                 pass  # the broker publishes it
-            case _:  # or a decision that is forgotten here would be acknowledged, and its message lost
+            case _:  # otherwise a decision that is forgotten here would be acknowledged, and its message lost
                 assert_never(decision)
 
     async def _remember(self, delivery: Delivery, decision: Decision) -> None:
@@ -175,8 +182,8 @@ class Settlement:
         )
 
     async def _announce_sent(self, delivery: Delivery, decision: Acknowledge) -> None:
-        # A duplicate was announced when it was sent, unless that try lost its channel or its replica before it could:
-        # then the broker, which never got an acknowledgement, marks this one as redelivered.
+        # A duplicate is announced only if the broker has delivered it before: the first try may have lost its channel,
+        # or its replica, before it could announce what it had sent.
         news = isinstance(decision.outcome, Sent) or delivery.came_before
         if delivery.message is not None and news:
             outcome = decision.outcome
@@ -213,7 +220,7 @@ class Settlement:
             log.warning("event_lost", routingKey=routing_key, reason=str(error), **report.identity(message))
 
     async def _confirmed(self, incoming: AbstractIncomingMessage, publish: Callable[[], Awaitable[Any]]) -> None:
-        """Publish until the broker confirms, a few times. `publish` has a bound of its own.
+        """Publish until the broker confirms, a few times. `publish` bounds the wait for a confirm itself.
 
         Raises:
             Unconfirmed: It did not.
@@ -224,7 +231,7 @@ class Settlement:
             open_channel_of(incoming)
             try:
                 await publish()
-            except TimeoutError as error:  # it may have arrived: another one would be a second one
+            except TimeoutError as error:  # it may have arrived: it is not published again
                 raise Unconfirmed(str(error) or "the broker does not answer") from None
             except (PublishError, ChannelNotFoundEntity) as error:
                 reason = f"{type(error).__name__}: {error}"

@@ -47,7 +47,7 @@ def build_subscriber(
     """
 
     async def read(msg: RabbitMessage) -> Delivery:
-        """From the bytes: no content type may be assumed."""
+        """Read the bytes, whatever content type the message claims."""
         return Delivery.read(msg.raw_message, now(), limits)
 
     router = RabbitRouter()
@@ -64,7 +64,7 @@ def build_subscriber(
         title="OutboundMessage",
     )
     async def deliver(delivery: Delivery) -> None:
-        """Deliver one ready-made WhatsApp message to Meta."""
+        """Deliver one ready-made WhatsApp message to Meta."""  # shown in the contract
         task = in_flight.start(journey.begin, delivery)
         if task is not None and tracing.tracing():  # FastStream's span of a delivery lasts as long as this does
             await asyncio.shield(task)

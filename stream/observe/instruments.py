@@ -61,7 +61,7 @@ CATALOG: Final = (
         "counter",
         "messages",
         "Messages taken off the queue, by what became of them: delivered, duplicate, retry, waiting (another try is "
-        "sending it), dead_lettered, not_settled (the broker delivers it again).",
+        "sending it, or it may not be tried yet), dead_lettered, not_settled (the broker delivers it again).",
         ("tenant", "status"),
     ),
     Metric("messages_delivered_total", "counter", "messages", "Messages that Meta accepted.", ("tenant",)),

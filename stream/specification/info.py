@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from stream.contract.publications import ALERT, SENT
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE, INTAKE_TTL_MS
-from stream.delivery.decision import LONGEST_RETRY_AFTER_S
+from stream.delivery.decision import LONGEST_SERVER_WISH_S
 from stream.retry import JITTER_S
 from stream.settings import Settings
 from stream.specification.retries import retry_table
@@ -110,7 +110,7 @@ then, with its last failure in the detail. A copy of a message that was sent sta
 
 Counts travel in the message's headers, so that they hold over restarts and for any number of replicas. Waiting is done
 on the broker. Throttles, and a Tenant Service that is away, end a message only with its validity. Each delay gets up to
-{JITTER_S:g} s of jitter; a `Retry-After` from Meta is honoured up to {LONGEST_RETRY_AFTER_S / 60:g} minutes. Every
+{JITTER_S:g} s of jitter; a `Retry-After` from Meta is honoured up to {LONGEST_SERVER_WISH_S / 60:g} minutes. Every
 other error goes to the queue `{DEAD_LETTER_QUEUE}` at once. With the default settings:
 
 {retry_table()}

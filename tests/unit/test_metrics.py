@@ -13,7 +13,7 @@ from stream.contract.identifiers import Wamid
 from stream.contract.messages import Message
 from stream.delivery.arrival import Delivery
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
-from stream.delivery.metrics import DeliveryMetrics, published_at
+from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.client import Accepted
 from stream.meta.failure import Certainty, Failure
@@ -195,7 +195,10 @@ def test_a_demoted_tenants_series_are_removed() -> None:
     ],
 )
 def test_the_time_of_publishing_is_read_where_it_can_be(timestamp: Any, amqp: datetime | None, expected: float) -> None:
-    assert published_at(message(timestamp=timestamp), amqp, 5.0) == pytest.approx(expected)
+    delivery = Delivery(
+        incoming(timestamp=amqp), History(datetime.fromtimestamp(5.0, UTC)), message(timestamp=timestamp)
+    )
+    assert delivery.published_at == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from stream.broker.republish import waiting_copy
 from stream.contract.decoding import decode
 from stream.contract.messages import InvalidMessage
 from stream.contract.moments import read_moment
-from stream.contract.validity import NEVER, Validity, on_arrival
+from stream.contract.validity import NEVER, Validity
+from stream.delivery.arrival import on_arrival
 from tests.unit.doubles import incoming, message, properties_of
 
 SEEN = datetime(2026, 11, 24, 6, 15, 2, 250_000, tzinfo=UTC)

@@ -54,13 +54,13 @@ from stream.tenants.codec import CredentialCodec
 from stream.tenants.ownership import NumberOwnership
 from stream.tenants.provider import PATIENCE_S, CredentialProvider
 
-HEARTBEAT_S: Final = 10  # a frozen broker is noticed within three of these; RabbitMQ's own default is 60
+HEARTBEAT_S: Final = 10  # seconds; a frozen broker is noticed within three heartbeats. RabbitMQ's default is 60 s
 RECONNECT_S: Final = 1.0
-CONNECT_SHARE: Final = 0.5  # of META_API_TIMEOUT_MS: a connect that hangs is then told apart from an answer that hangs
-LEASE_MARGIN_S: Final = 5.0  # a claim outlives the longest send by this, so that only a dead replica lets it end
-STOP_ALLOWANCE_S: Final = 5.0  # for FastStream's own wait, after ours: by then nothing runs any more
-STUCK_ALLOWANCE_S: Final = 60.0  # a try has its bound, a publish too; what is older than both is stuck for good
-BOUND_MARGIN_S: Final = 5.0  # a try takes at most two sends and two waits for credentials, and this
+CONNECT_SHARE: Final = 0.5  # of META_API_TIMEOUT_MS: so a connect that hangs differs from an answer that hangs
+LEASE_MARGIN_S: Final = 5.0  # a lease is this much longer than the longest send: it only ends if the replica has died
+STOP_ALLOWANCE_S: Final = 5.0  # for FastStream's own wait, after ours: nothing runs any more then
+STUCK_ALLOWANCE_S: Final = 60.0  # a try has a time limit, a publish too; what is older than both will not end
+BOUND_MARGIN_S: Final = 5.0  # added to the time of two sends and two waits for credentials, the most that a try makes
 
 
 def create_app(settings: Settings) -> FastStream:
@@ -107,7 +107,7 @@ def build(settings: Settings) -> Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Clients:
-    """Clients of what the worker asks, but for RabbitMQ."""
+    """Clients of the services that the worker asks, except RabbitMQ."""
 
     redis: RedisLink
     graph_http: HonestTransport
@@ -117,7 +117,7 @@ class _Clients:
 def _clients(settings: Settings, instruments: Instruments) -> _Clients:
     refused = instruments.counter("redis_refused_total")
     connect_s = settings.meta_api_timeout_ms / 1000 * CONNECT_SHARE
-    # Half of the connections is for fetches that a message waits for, half for those that go on without one.
+    # Half of the connections are for fetches that a message waits for, half for fetches that no message waits for.
     tenant_transport = HonestTransport(2 * settings.rabbitmq_prefetch)
     return _Clients(
         redis=RedisLink(connect(settings.redis_url.get_secret_value()), on_refused=refused.inc),
@@ -153,7 +153,7 @@ def traces(endpoint: str) -> tuple[Any, ...]:
     if not endpoint:
         return ()
     try:
-        from stream.observe.telemetry import Telemetry  # noqa: PLC0415 - a worker without traces must not pay for it
+        from stream.observe.telemetry import Telemetry  # noqa: PLC0415 - slow to import, and needed for traces only
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):
             raise

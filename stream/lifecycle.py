@@ -1,4 +1,4 @@
-"""The worker's life, in the order that keeps messages safe: start, consume, stop taking, finish, close."""
+"""Start and stop the worker in the order that keeps messages safe: start, consume, stop consuming, finish, close."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from stream.observe.status import PROBE_TIMEOUT_S, reachable
 from stream.redis.link import RedisLink
 from stream.settings import Settings
 
-COLLECT_AFTER: Final = 10_000  # new objects; Python's 700 are a few messages' worth, and hardly any of them in cycles
+COLLECT_AFTER: Final = 10_000  # new objects; Python's default, 700, is reached in a few messages; few are in cycles
 
 log = structlog.get_logger(__name__)
 
@@ -54,10 +54,10 @@ class Worker:
 
 
 class Lifecycle:
-    """What FastStream calls in the course of a run.
+    """What FastStream calls while the worker starts, runs and stops.
 
     Args:
-        worker: What there is.
+        worker: The parts of the worker.
         settings: The environment.
     """
 
@@ -79,7 +79,7 @@ class Lifecycle:
         try:
             yield
         except ChannelAccessRefused as error:
-            # The topology is declared by now: what is left to refuse in FastStream's start is the consumer.
+            # The topology is declared already: FastStream's start can only be refused the consumer.
             self._cannot_go_on.append(
                 f"RabbitMQ does not let the user of RABBITMQ_URL consume: grant the right ({error})"
             )
@@ -97,11 +97,11 @@ class Lifecycle:
         except CannotStart as error:
             self._cannot_go_on.append(str(error))
             app.exit()
-            # FastStream's loop sees the exit and stops; its own start must not go on meanwhile.
+            # FastStream's loop sees the exit and stops; until then, its own start must not continue.
             await asyncio.Event().wait()
 
     async def started(self) -> None:
-        """Messages arrive from now on. What is there stays: the garbage collector need not look at it ever again."""
+        """Messages arrive from now on. Existing objects stay: the garbage collector need not check them again."""
         await self._worker.connection.watch_consumers()
         gc.collect()
         gc.freeze()
@@ -109,7 +109,7 @@ class Lifecycle:
         log.info("consuming")
 
     async def drain(self) -> None:
-        """Before FastStream's own stop: take nothing more, and bring what is in flight to its end."""
+        """Before FastStream's own stop: consume nothing more, and finish what is in flight."""
         worker = self._worker
         await worker.connection.stop_deliveries()
         drained = await worker.in_flight.drain(self._settings.shutdown_grace_ms / 1000)
@@ -122,7 +122,7 @@ class Lifecycle:
             )
 
     def _watch(self) -> list[asyncio.Task[None]]:
-        """What runs beside the start, which none of it holds up."""
+        """Start the tasks that run beside the worker; the start does not wait for them."""
         worker = self._worker
         return [
             asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2)),
@@ -139,12 +139,12 @@ class Lifecycle:
         await tracing.stop()
 
     async def _listen(self) -> int:
-        """Open the HTTP port, the first thing that a second worker on this machine fails at."""
+        """Open the HTTP port. It comes first: a second worker on this machine must fail before it consumes."""
         settings = self._settings
         try:
             return await self._worker.health.start()
         except OSError as error:
-            reason = str(error.strerror).rsplit(": ", 1)[-1]  # asyncio puts the address in front, once more
+            reason = str(error.strerror).rsplit(": ", 1)[-1]  # asyncio puts the address in front of it
             raise SystemExit(
                 f"HTTP_PORT: cannot listen on {settings.http_host}:{settings.http_port} ({reason}): stop what uses it, "
                 "or set another HTTP_PORT or HTTP_HOST"

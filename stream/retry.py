@@ -15,10 +15,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 T = TypeVar("T")
 
-DOUBLINGS: Final = 5  # 1, 2, 4, 8, 16 s; from the sixth attempt on the cap, so that an outage is not hammered
+DOUBLINGS: Final = 5  # 1, 2, 4, 8, 16 s, then the cap: a service that is down does not get many requests
 DEFAULT_BASE_S: Final = 1.0
 DEFAULT_CAP_S: Final = 60.0
-JITTER_S: Final = 1.0  # spreads messages that failed together
+JITTER_S: Final = 1.0  # so that messages that failed together are not retried together
 
 
 class RetryHandler:
@@ -78,7 +78,7 @@ class RetryHandler:
             max_retries: Further calls after the first.
             base_delay_s: First delay in seconds; 0 retries at once.
             classifier: Whether an exception is retryable.
-            on_retry: Told the exception and the number of the failed attempt, before the wait.
+            on_retry: Called with the exception and the number of the failed attempt, before the wait.
 
         Raises:
             BaseException: What the last call raised.

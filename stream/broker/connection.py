@@ -1,7 +1,7 @@
-"""The way in: connecting, declaring, consuming, and stopping in the right order.
+"""The connection to RabbitMQ: connecting, declaring, consuming, and stopping in the right order.
 
-FastStream drains before it cancels its consumer, so a stopping worker would be handed messages that it drops. And its
-start gives up on a broker that is not there yet. Both are done here instead, around FastStream's own start and stop.
+FastStream drains before it cancels its consumer, so a stopping worker would still get messages, and drop them. And its
+start fails if the broker is not there yet. Both are done here instead, around FastStream's own start and stop.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from stream.contract.queues import INTAKE_QUEUE, QueueKind
 
 CONNECT_TIMEOUT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 10.0  # between attempts to reach a broker that is not there yet
-CANCEL_TIMEOUT_S: Final = 2.0  # a cancel waits for the connection, which may be gone for good
-CLOSE_TIMEOUT_S: Final = 2.0  # aiormq would wait for 12 s for what a frozen broker has to say to a farewell
+CANCEL_TIMEOUT_S: Final = 2.0  # a cancel waits for the connection, which may not come back
+CLOSE_TIMEOUT_S: Final = 2.0  # without it, aiormq waits 12 s for a frozen broker's answer to the close
 
-# What a declaration meets on a broker that has just started, crashed or thawed: it passes.
-NOT_WELL: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
+# What a declaration may raise on a broker that has just started, crashed, or been frozen. It works a little later.
+TEMPORARY: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
 log = structlog.get_logger(__name__)
 
 
 class CannotStart(Exception):  # noqa: N818 - a sentence for an operator
-    """The worker cannot start and waiting would not help."""
+    """The worker cannot start, and waiting would not help."""
 
 
 class BrokerConnection:
@@ -86,10 +86,10 @@ class BrokerConnection:
         return self.robust is not None and self.robust.connected.is_set()
 
     def stuck_s(self) -> float:
-        """For how long there has been a connection but no consumer on it, in seconds; looked at from call to call.
+        """For how long there has been a connection but no consumer on it, in seconds, as far as the calls have seen.
 
-        A broker that is away is not the worker's fault and no reason to start it anew; a consumer that does not come
-        back on a connection that did is.
+        A broker that is away is not the worker's fault, and no reason to restart the worker. A consumer that does not
+        come back although the connection did is a reason.
         """
         if self.consuming or self._stopping or not self._connected:
             self._idle_since = None
@@ -141,13 +141,13 @@ class BrokerConnection:
         return self.robust
 
     async def _declare_patiently(self) -> None:
-        """Declare, and again while a broker that has just started or thawed is not well enough for it."""
+        """Declare the topology, again and again while the broker cannot take it yet."""
         attempt = 0
         while True:
             attempt += 1
             try:
                 return await self._declare()
-            except NOT_WELL as error:
+            except TEMPORARY as error:
                 await _wait_for_broker(attempt, error)
 
     def _lost(self, _connection: object, error: BaseException | None) -> None:
@@ -161,15 +161,15 @@ class BrokerConnection:
         self._declare_again()
 
     def mend(self) -> None:
-        """Declare the topology again: a publish found no queue or no exchange. Once for all who find that meanwhile."""
+        """Declare the topology again: a publish found no queue or no exchange. Once for all that find it meanwhile."""
         if not (self._stopping or self._is_declaring()):
-            log.warning("topology_incomplete", consequence="somebody has deleted a part of it; it is declared again")
+            log.warning("topology_incomplete", consequence="a part of it was deleted; it is declared again")
             self._declare_again()
 
     def _declare_again(self) -> None:
         """Declare the topology until it is there, or the connection is lost.
 
-        Not awaited: aio-pika waits for its callbacks before it looks after the connection again.
+        Not awaited: aio-pika waits for its callbacks before it watches the connection again.
         """
         self._end_declaring()
         self._declaring = asyncio.create_task(self._redeclare())
@@ -188,10 +188,10 @@ class BrokerConnection:
             log.error("topology_not_declared", error=str(error))
 
     async def watch_consumers(self) -> None:
-        """Once subscribed: give up a channel whose consumer the broker cancels, so that aio-pika opens another.
+        """Once subscribed: close a channel whose consumer the broker cancels, so that aio-pika opens another.
 
-        aio-pika would subscribe again on the same channel, by the same tag. RabbitMQ 4.3 cancels a consumer that has
-        held a message for too long, keeps its tag, and takes that for an error of the whole connection.
+        aio-pika would subscribe again on the same channel, with the same tag. RabbitMQ 4.3 cancels a consumer that has
+        held a message for too long, but keeps its tag: it treats that subscription as an error of the whole connection.
         """
         for subscriber in self._subscribers():
             if (queue := subscriber._queue_obj) is not None:  # noqa: SLF001 - see the module's docstring
@@ -206,17 +206,17 @@ class BrokerConnection:
     async def _cancelled(self, underlay: Any, _cancel: object) -> None:
         if not self._stopping:
             log.warning("consumer_cancelled_by_rabbitmq")
-            # The queue may be deleted. aio-pika makes it again, but not the way back to it from the delay levels.
+            # The queue may be deleted. aio-pika declares it again, but not its binding to the delay levels.
             self._declare_again()
             await abandon(underlay)
 
     async def stop_deliveries(self) -> None:
-        """Cancel the consumer, so that the broker gives what comes now to another replica."""
+        """Cancel the consumer, so that the broker gives new messages to another replica."""
         self._stopping = True
         self._end_declaring()
         for subscriber in self._subscribers():
             queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001 - see the module's docstring
-            # Or FastStream's own stop would cancel it again, without a bound and on a channel that may be closed.
+            # Otherwise FastStream's stop would cancel it again, without a time limit, on a channel that may be closed.
             subscriber._consumer_tag = None  # noqa: SLF001
             if queue is None or tag is None or not await self._broker.ping(timeout=0.2):
                 continue
@@ -226,12 +226,12 @@ class BrokerConnection:
             except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
                 log.warning("consumer_not_cancelled", error=f"{type(error).__name__}: {error}")
             except asyncio.CancelledError:
-                # A connection that dies under the cancel raises this too. What is in flight must end all the same.
+                # A connection that is lost during the cancel raises this too. What is in flight must still be finished.
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
 
     async def close(self) -> None:
-        """Let the connection go, after all has been written, so that FastStream's stop finds nothing to close."""
+        """Close the connection after everything has been written, so that FastStream's stop finds nothing to close."""
         if self.robust is not None:
             with suppress(AMQPError, ChannelInvalidStateError, OSError, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -251,25 +251,25 @@ class BrokerConnection:
             raise CannotStart(
                 f"RabbitMQ does not let the user of RABBITMQ_URL declare the topology: grant the right ({error})"
             ) from None
-        self._tell(declared)
+        self._warn_of(declared)
         self.queue_arguments = topology.shared_arguments(self._queue_kind, declared.unlimited)
         intake = topology.intake_queue(self._queue_kind, unlimited=INTAKE_QUEUE in declared.unlimited)
         for subscriber in self._subscribers():
             subscriber.queue = intake  # FastStream declares it once more
 
-    def _tell(self, declared: Declared) -> None:
+    def _warn_of(self, declared: Declared) -> None:
         if declared.limited:
             log.warning(
                 "delivery_limit",
                 queues=list(declared.limited),
-                consequence="RabbitMQ drops a message that has come back 20 times, a dead letter after 20 looks too",
+                consequence="RabbitMQ drops a message that came back 20 times, also a dead letter looked at 20 times",
                 fix="empty and delete the queue: the worker declares it without a limit",
             )
         if declared.former_levels is not None:
             log.warning(
                 "former_delay_levels",
                 messages=declared.former_levels,
-                consequence="they are delivered when their time is up; a crash of RabbitMQ may lose some of them",
+                consequence="they are delivered when their wait ends; a crash of RabbitMQ may lose some of them",
                 fix="once every replica is of this release, delete the queues whatsapp-delay-00 to -13 when empty",
             )
 
@@ -282,9 +282,9 @@ async def _wait_for_broker(attempt: int, error: BaseException) -> None:
 
 
 def _is_consumed(subscriber: RabbitSubscriber) -> bool:
-    """Whether the broker knows the consumer: a tag stays behind when the channel is closed or the consumer cancelled.
+    """Whether the broker knows the consumer: the tag remains when the channel is closed or the consumer cancelled.
 
-    Neither FastStream nor aio-pika has a public way to ask.
+    Neither FastStream nor aio-pika has a public function for this.
     """
     queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001
     underlay = getattr(queue.channel, "_channel", None) if queue is not None else None

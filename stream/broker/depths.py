@@ -1,4 +1,4 @@
-"""How many messages are on the queues, asked of the broker itself: no management API, no rights but to connect."""
+"""How many messages are on the queues, as the broker reports over AMQP: it needs no management API and no rights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from stream.contract import delays
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
 
-FRESH_S: Final = 5.0  # sixteen round trips: a scrape by several readers asks once
+FRESH_S: Final = 5.0  # seconds; a reading takes sixteen round trips, and several readers share it
 TIMEOUT_S: Final = 2.0
 
 
@@ -38,7 +38,7 @@ class QueueDepths:
         """Messages that are ready on `intake`, `waiting` (all delay levels) and `failed`.
 
         Returns:
-            `None` while the broker does not tell. Messages in flight with a consumer are not counted.
+            `None` while the broker does not answer. Messages in flight with a consumer are not counted.
         """
         async with self._one_at_a_time:
             if self._monotonic() - self._asked_at > FRESH_S:
@@ -47,7 +47,7 @@ class QueueDepths:
             return self._known
 
     async def probe(self) -> None:
-        """Ask for one depth, to see whether the broker answers.
+        """Ask for one depth, to check whether the broker answers.
 
         Raises:
             ConnectionError: There is no connection yet.
@@ -75,7 +75,7 @@ async def count(connection: AbstractConnection, *queues: str) -> list[int]:
     Raises:
         AMQPError: One of them is not there.
     """
-    # A channel of its own: asking for a queue that is not there closes the channel.
+    # A separate channel: asking for a queue that is not there closes the channel.
     async with connection.channel(publisher_confirms=False) as channel:
         # The robust channel would answer from memory.
         underlay = await channel.get_underlay_channel()

@@ -1,14 +1,14 @@
-"""The worker's fast way to the broker, the express lane: events and acknowledgements, all that wait in one write.
+"""The express lane: publishes events and acknowledges messages; all that are waiting are sent in one write.
 
 Every delivered message has a sent event and an acknowledgement. Through FastStream's publisher, aio-pika's exchange and
-aiormq's channel they took a third of a message's CPU, and a write to the socket each. Here pamqp encodes them and
+aiormq's channel they took a third of a message's CPU, and one write to the socket each. Here pamqp encodes them and
 aiormq sends and confirms them, on a channel that nothing else publishes on: its `write_queue`, `ChannelFrame`,
 `delivery_tag` and `confirmations` are what its own `basic_publish` uses. Waits and dead letters, which are rare and
 must reach a queue, go through `handover.py`.
 
-An event leaves on the connection that its message came on, before the message's acknowledgement: a broker that has the
-acknowledgement has the event too. Once that connection is lost, the broker delivers the message again, and the event is
-published then; so nothing here waits for a reconnect.
+An event is sent on the connection that its message came on, before the message's acknowledgement: a broker that has the
+acknowledgement has the event too. If that connection is lost, the broker delivers the message again, and the event is
+published then. So nothing here waits for a reconnect.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ from pamqp import commands, frame
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-CONFIRM_TIMEOUT_S: Final = 5.0  # a broker that is well confirms in milliseconds, one that is frozen not for minutes
-SWEEP_S: Final = 1.0  # between looks for confirmations that do not come: cheaper than a timer for each
-OPEN_TIMEOUT_S: Final = 5.0  # between looks whether the connection still lives, while a channel does not open
-FLUSH_S: Final = 2.0  # a broker that takes nothing must not hold a stop back
-FULL_QUEUE_S: Final = 0.01  # until the next look at a queue of frames that is full: the broker takes nothing
+CONFIRM_TIMEOUT_S: Final = 5.0  # a healthy broker confirms in milliseconds, a frozen one may take minutes
+SWEEP_S: Final = 1.0  # between checks for missing confirmations: cheaper than a timer for each
+OPEN_TIMEOUT_S: Final = 5.0  # between checks whether the connection is still open, while a channel does not open
+FLUSH_S: Final = 2.0  # a broker that reads nothing must not delay a stop
+FULL_QUEUE_S: Final = 0.01  # between checks of a full queue of frames, while the broker reads nothing
 
 Properties = commands.Basic.Properties
 
 
 class Unanswered(Exception):  # noqa: N818 - a state of the broker
-    """What was published is on its way to the broker, which has not confirmed it."""
+    """What was published has been sent to the broker, which has not confirmed it."""
 
 
 class ExpressLane:
-    """Publishes and acknowledges. What is handed in while a write is on its way goes with the next one."""
+    """Publishes and acknowledges. Frames that are added during a write are sent in the next one."""
 
     def __init__(self) -> None:
         self._channel: Any = None
         self._opening = asyncio.Lock()
         self._writer: _Writer | None = None
-        self._unconfirmed: deque[tuple[float, asyncio.Future[Any]]] = deque()  # with the loop's time of giving up
+        self._unconfirmed: deque[tuple[float, asyncio.Future[Any]]] = deque()  # with deadlines, in the loop's time
 
     async def publish(
         self, incoming: AbstractIncomingMessage, body: bytes, properties: Properties, *, exchange: str, routing_key: str
     ) -> None:
-        """Publish what `incoming` caused, and wait for the broker to confirm it; no queue need be bound for it.
+        """Publish an event about `incoming`, and wait for the broker to confirm it. No queue need be bound for it.
 
         Raises:
             ChannelInvalidStateError: The connection that `incoming` came on is lost.
             AMQPError: The broker refused it, or the channel was closed before it could confirm.
-            Unanswered: It did not confirm within `CONFIRM_TIMEOUT_S`; noticed up to `SWEEP_S` later. It may still.
+            Unanswered: No confirm within `CONFIRM_TIMEOUT_S`, noticed up to `SWEEP_S` later. It may still come.
         """
         channel = await self._channel_beside(incoming)
         method = _publish_frame(exchange, routing_key, channel.number)
         frames = b"".join((method, *_content_frames(body, properties, channel)))
         confirmation = channel.create_future()  # fails when the channel closes
-        channel.delivery_tag += 1  # the broker counts too: nothing may be awaited between this and the write
+        channel.delivery_tag += 1  # the broker counts publishes too: await nothing between this line and the write
         channel.confirmations[channel.delivery_tag] = confirmation
         self._write(channel, frames)
         self._watch(confirmation)
@@ -90,12 +90,12 @@ class ExpressLane:
             async with self._opening:
                 if not self._is_on(connection):
                     self._channel = await open_channel_beside(incoming)
-        if _is_gone(self._channel):
+        if _is_closed(self._channel):
             raise ChannelInvalidStateError("the channel for events is closed")
         return self._channel
 
     def _is_on(self, connection: Any) -> bool:
-        return self._channel is not None and self._channel.connection is connection and not _is_gone(self._channel)
+        return self._channel is not None and self._channel.connection is connection and not _is_closed(self._channel)
 
     def _watch(self, confirmation: asyncio.Future[Any]) -> None:
         loop = confirmation.get_loop()
@@ -104,7 +104,7 @@ class ExpressLane:
         self._unconfirmed.append((loop.time() + CONFIRM_TIMEOUT_S, confirmation))
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Fail what has waited too long; the oldest come first."""
+        """Fail the confirmations that have waited too long, the oldest first."""
         waiting, now = self._unconfirmed, loop.time()
         while waiting and (waiting[0][1].done() or waiting[0][0] <= now):
             _, confirmation = waiting.popleft()
@@ -120,22 +120,22 @@ class ExpressLane:
 
 
 def open_channel_of(incoming: AbstractIncomingMessage) -> Any:
-    """The channel that a message came on, and on which alone it can be settled.
+    """The channel that a message came on: it can be settled on no other.
 
     Raises:
         ChannelInvalidStateError: It is closed: the broker delivers the message again.
     """
     channel = incoming.channel
-    if _is_gone(channel):
+    if _is_closed(channel):
         raise ChannelInvalidStateError("the message came on a channel that is closed")
     return channel
 
 
 async def open_channel_beside(incoming: AbstractIncomingMessage) -> Any:
-    """Open a channel for publishing on the connection that a message came on, however long the broker takes for it.
+    """Open a channel for publishing on the connection that a message came on; wait as long as the broker needs for it.
 
-    Each attempt costs a channel until the broker answers: one that is short of memory or disk, for hours maybe, is only
-    asked once it takes something again.
+    Each attempt occupies a channel until the broker answers. A broker that is short of memory or disk may not answer
+    for hours, so it is only asked when it reads again.
 
     Raises:
         ChannelInvalidStateError: The connection is lost: the broker delivers the message again.
@@ -147,27 +147,27 @@ async def open_channel_beside(incoming: AbstractIncomingMessage) -> Any:
                 await connection.ready()
                 return await connection.channel(publisher_confirms=True, on_return_raises=True)
         except TimeoutError:
-            continue  # frozen, or short of memory: nothing has been published yet, so nothing is lost by waiting
+            continue  # the broker is frozen or short of memory; nothing is published yet, so waiting loses nothing
         except RuntimeError as error:
             raise ChannelInvalidStateError(str(error)) from None
 
 
 async def abandon(channel: Any) -> None:
-    """Close a channel of aiormq's, on which nothing more is written from now on; aio-pika opens another in its place.
+    """Close a channel of aiormq's, and write nothing more on it; aio-pika opens another in its place.
 
-    aiormq's own `close` lets acknowledgements through until the broker has answered. One that the broker reads after
-    the close is an error of the whole connection to it.
+    aiormq's own `close` still sends acknowledgements until the broker has answered. If the broker reads one after the
+    close, it treats that as an error of the whole connection.
     """
-    channel._Channel__close_event.set()  # noqa: SLF001 - see `_is_gone`
+    channel._Channel__close_event.set()  # noqa: SLF001 - see `_is_closed`
     close = commands.Channel.Close(reply_code=200, class_id=0, method_id=0)
     await channel.write_queue.put(ChannelFrame.marshall(channel_number=channel.number, frames=[close]))
 
 
 class _Writer:
-    """Writes to one connection: one write at a time, and what gathers meanwhile is the next one.
+    """Writes to one connection, one write at a time; frames that are added during a write form the next one.
 
     Args:
-        connection: aiormq's; a reconnect makes a new one, on which the numbers of channels and messages start anew.
+        connection: aiormq's; a reconnect makes a new one, with new numbers for channels and messages.
     """
 
     def __init__(self, connection: Any) -> None:
@@ -177,14 +177,14 @@ class _Writer:
         self._waiting: list[tuple[Any, bytes]] = []
 
     def add(self, channel: Any, frames: bytes) -> None:
-        """Hand in whole frames of one channel."""
+        """Add whole frames of one channel."""
         self._waiting.append((channel, frames))
         if self.idle.is_set():
             self.idle.clear()
             self.connection.loop.call_soon(self._write)
 
     def _write(self, _written: object = None) -> None:
-        alive = [frames for channel, frames in self._waiting if not _is_gone(channel)]
+        alive = [frames for channel, frames in self._waiting if not _is_closed(channel)]
         if alive and self.connection.write_queue.full():
             self.connection.loop.call_later(FULL_QUEUE_S, self._write)
             return
@@ -202,11 +202,11 @@ def _publish_frame(exchange: str, routing_key: str, channel_number: int) -> byte
     return frame.marshal(commands.Basic.Publish(exchange=exchange, routing_key=routing_key), channel_number)
 
 
-def _is_gone(channel: Any) -> bool:
-    """Whether the broker would take a frame on it for an error of the whole connection, and close that.
+def _is_closed(channel: Any) -> bool:
+    """Whether the channel is closed: the broker would close the whole connection over a frame on it.
 
-    aiormq answers the broker's close at once, and some rounds of the event loop before its `is_closed` says so. Nothing
-    public tells that; a unit test asks aiormq whether it still keeps the event.
+    aiormq answers the broker's close at once, but its `is_closed` changes some rounds of the event loop later. Nothing
+    public shows that; a unit test checks that aiormq still has the event.
     """
     return bool(channel.is_closed or channel._Channel__close_event.is_set())  # noqa: SLF001
 

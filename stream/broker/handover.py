@@ -1,12 +1,12 @@
 """Handing a message over: a copy is published on the connection that the original came on, confirmed and mandatory.
 
-While that connection lives, the original is this worker's to settle. Once it is lost, the broker has put the original
-back, and a copy published on another connection would be a second message: so no publish waits for a reconnect, as
+While that connection is open, this worker settles the original. Once it is lost, the broker has put the original back,
+and a copy published on another connection would be a second message. So no publish waits for a reconnect, as
 FastStream's publisher does.
 
-aiormq finds the publish that a returned message belongs to by its message id, and two messages may carry the same one:
-the confirmed one would count as returned, the returned one as confirmed, and be lost. So each channel has one publish
-in flight at a time.
+aiormq finds the publish of a returned message by its message id, but two messages may carry the same id. Then the
+confirmed one would count as returned, and the returned one as confirmed: it would be lost. So each channel has one
+publish in flight at a time.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from stream.broker import properties as wire
 from stream.broker.express import abandon, open_channel_beside, open_channel_of
 from stream.broker.republish import Copy
 
-CONFIRM_TIMEOUT_S: Final = 30.0  # of a broker that takes what is published; one with an alarm is waited for
-MOST_CHANNELS: Final = 64  # RabbitMQ allows 2,047 a connection; what is published beyond these waits for a free one
+CONFIRM_TIMEOUT_S: Final = 30.0  # for a broker that reads; while it has an alarm, the time does not count
+MOST_CHANNELS: Final = 64  # RabbitMQ allows 2,047 per connection; further publishes wait for a free one
 
 
 class Handover:
@@ -49,13 +49,13 @@ class Handover:
         async with self._places:
             channel = self._idle_on(open_channel_of(incoming).connection) or await open_channel_beside(incoming)
             try:
-                open_channel_of(incoming)  # the broker may have closed it while the other one opened
+                open_channel_of(incoming)  # the broker may have closed it while another one was opened
                 await _publish(channel, copy, exchange, routing_key)
             except (PublishError, DeliveryError):
                 self._idle.append(channel)
                 raise
             except BaseException:
-                self._discard(channel)  # what it still has to say must not be taken for the next publish's answer
+                self._discard(channel)  # a late answer on it must not count as the next publish's answer
                 raise
             self._idle.append(channel)
 
@@ -87,7 +87,7 @@ async def _publish(channel: AbstractChannel, copy: Copy, exchange: str, routing_
 
 
 async def _is_blocked(connection: Any) -> bool:
-    """Whether the broker has said that it takes nothing for now: it is short of memory or disk."""
+    """Whether the broker has reported that it reads nothing for now: it is short of memory or disk."""
     try:
         async with asyncio.timeout(0):
             await connection.ready()

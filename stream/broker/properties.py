@@ -1,8 +1,8 @@
-"""The properties and headers of a message as AMQP's own bytes: taken apart and put together without being understood.
+"""The properties and headers of a message as AMQP's own bytes: split and joined without decoding the values.
 
-A copy of a message must carry every header as it came. Decoded to Python and encoded again, a 64-bit float comes back
-with 32 bits, a time in milliseconds as one in seconds, and text that is not UTF-8 not at all. So a copy is made of the
-bytes that arrived: a value is only ever skipped over, kept, left out or added.
+A copy of a message must carry every header as it came. Decoding to Python and encoding again changes a 64-bit float to
+32 bits and a time in milliseconds to seconds, and fails for text that is not UTF-8. So a copy is made of the bytes that
+arrived: a value is only skipped, kept, left out or added.
 
 Source: AMQP 0-9-1, 4.2.5 and 4.2.6, and RabbitMQ's errata for the types of a table's values.
 """
@@ -36,8 +36,8 @@ Table = dict[bytes, bytes]
 """Header name → type and value, as they stand on the wire."""
 
 
-class Malformed(ValueError):  # noqa: N818 - what is said of the bytes
-    """The bytes are no AMQP properties."""
+class Malformed(ValueError):  # noqa: N818 - it describes the bytes
+    """The bytes are not AMQP properties."""
 
 
 def split(flags: int, data: bytes) -> dict[str, bytes]:

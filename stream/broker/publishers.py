@@ -1,7 +1,7 @@
 """What this worker publishes, declared as FastStream publishers so that the AsyncAPI document shows it.
 
-They publish nothing themselves: events leave by the express lane (`express.py`), dead letters by `handover.py`.
-FastStream's own publish waits for a reconnect, ignores its timeout, and cannot copy headers bit for bit.
+They publish nothing themselves: `express.py` publishes the events, `handover.py` the dead letters. FastStream's own
+publish waits for a reconnect, ignores its timeout, and cannot copy headers bit for bit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Copying a message: the same bytes, properties and headers, less what would make the broker act on the copy."""
+"""Copying a message: the same bytes, properties and headers, except those that the broker would act on."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from stream.broker.properties import Malformed, Table
 from stream.broker.wire import NO_TEXT, ArrivedHeaders
 from stream.contract import headers as names
 
-# AMQP sends all properties in one frame (131,072 bytes by default), and the broker closes the connection over a larger
-# one. Beside them are the frame's own 8 bytes, the header's 14, and a message id where there was none.
+# AMQP sends all properties in one frame (131,072 bytes by default), and the broker closes the connection if it is
+# larger. The frame also holds its own 8 bytes, the header's 14, and a message id where there was none.
 LARGEST_PROPERTIES: Final = 100_000
 FRAME_RESERVE: Final = 64
 
-# The broker's own bookkeeping. A copied x-death makes RabbitMQ take a second wait for a dead-letter cycle and drop the
-# message; the counts are counted anew.
+# The broker's own records. With a copied x-death, RabbitMQ takes a second wait for a dead-letter cycle and drops the
+# message. The counts start again from zero.
 _BROKER_OWNED: Final = frozenset({b"x-death", b"x-delivery-count", b"x-acquired-count"})
 _BROKER_OWNED_PREFIXES: Final = (b"x-first-death-", b"x-last-death-")
 # Sender-selected distribution: a copy that carries these would be routed to more queues than it is meant for.
@@ -34,7 +34,7 @@ _UNSIGNED_BYTE: Final = b"B"
 _TEXT: Final = b"S"
 
 
-class NotRepublishable(ValueError):  # noqa: N818 - a verdict on the message, not on the caller
+class NotRepublishable(ValueError):  # noqa: N818 - it describes the message, not a mistake of the caller
     """The copy cannot be sent over AMQP; only the broker itself can move this message."""
 
 
@@ -54,8 +54,8 @@ class Copy:
 def waiting_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, Any]) -> Copy:
     """A copy that will come back to the intake.
 
-    Its priority travels as `x-original-priority`: RabbitMQ from 4.3 on orders a quorum queue by priority, and a message
-    with a high one at the head of a delay level would hold back those whose time is up.
+    Its priority is kept in `x-original-priority`: RabbitMQ from 4.3 on orders a quorum queue by priority, and a message
+    with a high one at the head of a delay level would delay those behind it whose wait has ended.
 
     Raises:
         NotRepublishable: The properties are too large, or no AMQP.
@@ -74,7 +74,7 @@ def final_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, An
     """
     values, table = _kept(incoming)
     original = table.get(names.ORIGINAL_PRIORITY.encode(), b"")
-    if original[:1] == _UNSIGNED_BYTE and "priority" not in values:  # else no worker wrote it
+    if original[:1] == _UNSIGNED_BYTE and "priority" not in values:  # without it, no worker wrote the header
         values["priority"] = original[1:]
         del table[names.ORIGINAL_PRIORITY.encode()]
     return _copy(incoming, values, table, extra_headers)
@@ -84,7 +84,7 @@ def _kept(incoming: AbstractIncomingMessage) -> tuple[dict[str, bytes], Table]:
     """What a copy keeps.
 
     `user_id` (which the broker compares with the publisher's own), `expiration` (which would end a wait early, or
-    remove a dead letter) and the routing headers travel under `x-original-…`.
+    remove a dead letter) and the routing headers are kept under `x-original-…`.
     """
     try:
         values = _arrived(incoming)
@@ -120,7 +120,7 @@ def _copy(
     incoming: AbstractIncomingMessage, values: dict[str, bytes], table: Table, extra_headers: Mapping[str, Any]
 ) -> Copy:
     if TRACE_PARENT in extra_headers:
-        table.pop(TRACE_STATE, None)  # it belongs to the parent that is replaced
+        table.pop(TRACE_STATE, None)  # it belongs to the replaced traceparent
     table.update(wire.table_of(extra_headers))
     values |= {"headers": wire.join_table(table), "delivery_mode": _PERSISTENT}
     size = sum(map(len, values.values()))
@@ -131,7 +131,7 @@ def _copy(
 
 def _limit(incoming: AbstractIncomingMessage) -> int:
     """Bytes that the properties of a copy may take on the connection that the message came on."""
-    channel: Any = incoming.channel  # aiormq's, which has worked out what is left of the negotiated frame
+    channel: Any = incoming.channel  # aiormq has computed what is left of the negotiated frame
     frame = channel.max_content_size
     return min(LARGEST_PROPERTIES, frame - FRAME_RESERVE) if frame > 0 else LARGEST_PROPERTIES
 

@@ -1,12 +1,12 @@
-"""A guard at the wire: what cannot be decoded must not take the connection down, and none of it may be lost.
+"""A guard for pamqp's decoding: a message that cannot be decoded must not end the connection, and must not be lost.
 
-pamqp decodes a message's properties while it reads the connection. One message with a timestamp beyond the year 9999,
-or with text that is not UTF-8, makes that fail; the connection closes, the broker delivers the message again, and so on
-for ever. With the guard such a message arrives with one header that says so, and the consumer leaves it to the broker,
-which dead-letters the original with everything in it.
+pamqp decodes a message's properties while it reads the connection. One message with a timestamp after the year 9999, or
+with text that is not UTF-8, makes that fail: the connection closes, the broker delivers the message again, and so on
+for ever. With the guard, such a message arrives with one header that says so. The worker leaves it to the broker, which
+dead-letters the complete original.
 
-A routing key may be any bytes too, and stands in the frame before the properties. Nothing here depends on it, so such a
-message is delivered: see `stream.broker.republish` for the key's way into a copy.
+A routing key may be any bytes too, and comes before the properties in the frame. Nothing here depends on it, so such a
+message is delivered; `stream.broker.republish` copies the key.
 
 The guard also keeps the bytes that were decoded, for the copy of a message: see `stream.broker.properties`.
 """
@@ -19,20 +19,20 @@ from typing import Any, Final
 from pamqp.base import BasicProperties
 from pamqp.commands import Basic
 
-NO_TEXT: Final = "surrogateescape"  # how bytes that are not UTF-8 are told as text, from which they can be had again
+NO_TEXT: Final = "surrogateescape"  # decodes bytes that are not UTF-8 to a text that encodes to the same bytes
 UNREADABLE: Final = "x-unreadable-properties"
 
 
 class Unreadable(str):
-    """Why the properties could not be decoded: the one header value that no publisher can send."""
+    """Why the properties could not be decoded: a header value of a type that no publisher can send."""
 
     __slots__ = ()
 
 
 class ArrivedHeaders(dict[str, Any]):
-    """A message's headers, and all its properties as they stood on the wire.
+    """A message's headers, and all its properties as bytes.
 
-    True even when there is no header: aio-pika takes `headers or {}` over into its message, and these must get there.
+    True even when there is no header: aio-pika puts `headers or {}` into its message, and this object must get there.
 
     Attributes:
         flags: Which properties there are.
@@ -58,7 +58,7 @@ def _guarded(properties: BasicProperties, flags: int, data: bytes) -> None:
     try:
         _unmarshal(properties, flags, data)
         headers = properties.headers  # type: ignore[attr-defined]
-    except Exception as error:  # noqa: BLE001 - whatever the bytes make pamqp raise
+    except Exception as error:  # noqa: BLE001 - the bytes may make pamqp raise anything
         for name in properties.__slots__:
             setattr(properties, name, None)
         headers = {UNREADABLE: Unreadable(f"{type(error).__name__}: {error}"[:200])}

@@ -49,7 +49,7 @@ def decode(
         body: As it arrived.
         headers: For the instructions in them.
         validity: What the message's properties and its age say.
-        max_bytes: A longer body is refused unread: as objects it takes some thirty times the memory.
+        max_bytes: A longer body is refused unread: as objects it takes about thirty times the memory.
 
     Raises:
         InvalidMessage: With the first field that is wrong and how to fix it.
@@ -91,7 +91,7 @@ def _payload(body: bytes, payload: dict[str, Any]) -> tuple[bytes, bytes]:
 
 
 def whose(content: Mapping[str, Any]) -> Whose:
-    """Read tenant and internal id from a message of which something else is wrong."""
+    """Read tenant and internal id from a message that is otherwise not valid."""
     metadata = content.get("metadata")
     known = metadata if isinstance(metadata, dict) else {}
     return Whose(
@@ -113,7 +113,7 @@ _PATTERNS: Final = {
 
 
 def _explained(error: ValidationError) -> tuple[str, str]:
-    """The first wrong field and how to fix it; the rejected value stays out, it may be anything."""
+    """The first wrong field and how to fix it, without the rejected value, which may be anything."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     path = ".".join(str(part) for part in first["loc"])
     fixes = {"missing": "is required: add it", "string_pattern_mismatch": _PATTERNS.get(str(first["loc"][-1]), "")}

@@ -1,8 +1,8 @@
 """Waiting on the broker: binary delay levels.
 
-A delay is written in binary, one routing-key word a bit. Level *k* holds a message for 2^k units when its bit is 1
-and passes it by when it is 0, so 14 queues give every delay from 250 ms to 68 minutes, exact to the unit, with no
-message waiting behind another one that waits longer. NServiceBus and Celery (on quorum queues) wait this way.
+A delay is written in binary, with one routing-key word for each bit. Level *k* holds a message for 2^k units when its
+bit is 1 and is skipped when it is 0. So 14 queues give every delay from 250 ms to 68 minutes, exact to the unit, and no
+message waits behind another one that waits longer. NServiceBus and Celery (on quorum queues) use this method.
 
 The queues are quorum queues with at-least-once dead-lettering, always: classic queues hand a message from one level to
 the next without a confirm, and a broker that crashes in that moment loses it.
@@ -29,8 +29,8 @@ def level_name(level: int) -> str:
 def former_level_name(level: int) -> str:
     """What a level was called while `RABBITMQ_QUEUE_TYPE` decided its type.
 
-    A queue's type cannot be changed, so the quorum levels have a name of their own. What waits on the former levels
-    still reaches the intake through `DELIVERY_EXCHANGE`, which has kept its name for that.
+    A queue's type cannot be changed, so the quorum levels have a new name. Messages on the former levels still reach
+    the intake through `DELIVERY_EXCHANGE`, which has kept its name for that.
     """
     return f"whatsapp-delay-{level:02d}"
 
@@ -63,14 +63,14 @@ def delivery_pattern(queue: str) -> str:
 def _units(delay_s: float) -> int:
     """How many units a delay takes.
 
-    Rounded up: a backoff is a promise of *at least*. Longer than `LONGEST_S` waits `LONGEST_S`.
+    Rounded up: a backoff is a minimum. A delay longer than `LONGEST_S` becomes `LONGEST_S`.
     """
     units = max(1, math.ceil(delay_s * 1000 / UNIT_MS))
     return min(units, MOST_UNITS)
 
 
 def held_s(delay_s: float) -> float:
-    """How long a message really waits that should wait `delay_s` seconds, in seconds."""
+    """How long the levels hold a message for a delay of `delay_s` seconds, in seconds."""
     return _units(delay_s) * UNIT_MS / 1000
 
 

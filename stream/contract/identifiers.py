@@ -11,7 +11,7 @@ InternalId = NewType("InternalId", str)
 Wamid = NewType("Wamid", str)
 """WhatsApp message id, `wamid.…`: what Meta answers and what its webhooks refer to."""
 
-# Any text but control characters (Unicode's Cc): whoever carries it further escapes it for its place.
+# Any text without control characters (Unicode's Cc); code that puts it into a URL or a key escapes it there.
 TENANT_ID_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]{1,128}$"
 PHONE_NUMBER_ID_PATTERN: Final = r"^[0-9]{1,64}$"
 # Printable ASCII without spaces: upstream ids are free-form, and this one is only stored, hashed and logged.
@@ -25,9 +25,9 @@ _NO_BRACES: Final = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 
 
 def hash_tag(tenant_id: TenantId) -> str:
-    """The part of a Redis key that names the tenant, in the braces by which a Redis Cluster keeps its keys together.
+    """The part of a Redis key that names the tenant, in braces: a Redis Cluster keeps keys with equal parts together.
 
-    Its own braces are escaped: Redis reads to the first closing one, and takes an empty pair for none.
+    Braces in the id are escaped: Redis reads to the first closing brace, and ignores an empty pair.
     """
     return f"{{{tenant_id.translate(_NO_BRACES)}}}"
 

@@ -1,7 +1,7 @@
 """The message that upstream publishes: what it must contain, and what arrived.
 
-It is strict about what delivery needs (tenant, phone number, id, payload type) and lenient about the rest: an optional
-field that nobody reads must not cost a customer a message. `stream.contract.decoding` makes a `Message` of bytes.
+It is strict about what delivery needs (tenant, phone number, id, payload type) and lenient about the rest: a wrong
+value in a field that is not read must not stop a message. `stream.contract.decoding` makes a `Message` from bytes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MESSAGE_MAX_BYTES: Final = 1024 * 1024  # by default; Meta's own limits on what 
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """Whose message it is, as far as that can be read of one that is not valid."""
+    """Whose message it is, as far as that can be read from a message that is not valid."""
 
     tenant_id: TenantId | None = None
     internal_id: InternalId | None = None
@@ -45,7 +45,7 @@ class InvalidMessage(ValueError):  # noqa: N818 - it reads as what it is: the me
     Attributes:
         field: The path of the field that is wrong, e.g. `metadata.tenantId`; `body` when it is not JSON at all.
         problem: What is wrong and how to fix it, without the offending value.
-        whose: What could be read all the same.
+        whose: Whose message it is, as far as that could be read.
     """
 
     def __init__(self, field: str, problem: str, whose: Whose = UNKNOWN_OWNER) -> None:
@@ -96,7 +96,7 @@ class Metadata(BaseModel):
     correlation_id: Annotated[str | None, BeforeValidator(_text_or_none)] = Field(
         default=None, description="Carried into events and logs."
     )
-    # One that cannot be read is refused: a late one-time password is worse than none.
+    # A value that cannot be read is refused: a late one-time password is worse than none.
     valid_until: Annotated[Any, BeforeValidator(_moment), WithJsonSchema({"type": ["string", "number", "null"]})] = (
         Field(
             default=None,
@@ -105,7 +105,7 @@ class Metadata(BaseModel):
             examples=["2026-11-24T06:20:00Z"],
         )
     )
-    # Read by nobody here, so a value of another type is kept rather than refused.
+    # Not read here, so a value of another type is kept, not refused.
     timestamp: Annotated[Any, WithJsonSchema({"type": ["string", "number", "null"]})] = Field(
         default=None, description="When upstream made the message: ISO 8601, or seconds since the epoch."
     )

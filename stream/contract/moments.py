@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import WithJsonSchema
 
 SECONDS_BELOW: Final = 1e10  # seconds reach this in the year 2286
-MILLISECONDS: Final = (1e11, 1e13)  # from 1973 to 2286; a number between these and beyond is no moment at all
+MILLISECONDS: Final = (1e11, 1e13)  # from 1973 to 2286; a number between these ranges or beyond them is not a moment
 
 # What the worker writes is RFC 3339 with an offset. A pattern too, because validators need not check formats.
 MOMENT_SCHEMA: Final[dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""The payload types that this release knows, and what is worth checking before Meta is asked."""
+"""The payload types that this release knows, and what is checked before Meta is asked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BUSINESS_SCOPED_USER_ID: Final = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,1
 
 
 def check_payload(payload: dict[str, Any]) -> None:
-    """Ask for `type` and its same-named content. A type that Meta adds tomorrow has both, and Meta judges the rest.
+    """Require `type` and the content of the same name. A future type of Meta's has both, and Meta checks the rest.
 
     Raises:
         InvalidMessage: One of them is missing or of the wrong JSON kind; a recipient in the wrong field.

@@ -9,7 +9,7 @@ QueueKind = Literal["classic", "quorum"]
 INTAKE_EXCHANGE: Final = "whatsapp-exchange"
 INTAKE_QUEUE: Final = "outbound-processed"
 INTAKE_BINDING: Final = "outbound.processed.#"
-INTAKE_TTL_MS: Final = 86_400_000  # 24 h, Meta's customer service window: what waited longer is an operator's case
+INTAKE_TTL_MS: Final = 86_400_000  # 24 h, Meta's customer service window: an operator decides about older messages
 
 DEAD_LETTER_EXCHANGE: Final = "whatsapp-dlx"
 DEAD_LETTER_QUEUE: Final = "outbound-failed"

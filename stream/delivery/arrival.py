@@ -32,7 +32,7 @@ class Limits:
 
     Attributes:
         max_bytes: `MESSAGE_MAX_BYTES`.
-        max_age: `MESSAGE_MAX_AGE_MS`, from the first sight.
+        max_age: `MESSAGE_MAX_AGE_MS`, from the moment when a worker first saw it.
     """
 
     max_bytes: int = MESSAGE_MAX_BYTES
@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One message as it came from the broker, and what could be read of it.
+    """One arrival of a message from the broker, and what could be read of it.
 
     Attributes:
         incoming: The broker's message, still unacknowledged.
@@ -63,7 +63,7 @@ class Delivery:
 
     @classmethod
     def read(cls, incoming: AbstractIncomingMessage, now: datetime, limits: Limits) -> Self:
-        """Read what came, but for the body of one that was delivered before: see `is_sealed`."""
+        """Read a delivery, except the body of one that was delivered before: see `is_unread`."""
         if isinstance(unreadable := incoming.headers.get(UNREADABLE), Unreadable):
             # Neither its history can be read nor a faithful copy be made.
             problem = NotCopyable(f"properties cannot be decoded: {unreadable}")
@@ -79,19 +79,19 @@ class Delivery:
         return bool(self.incoming.redelivered) or REDELIVERED in self.incoming.headers
 
     @property
-    def is_sealed(self) -> bool:
-        """Whether its body is still unread: it may have ended the process that read it before."""
+    def is_unread(self) -> bool:
+        """Whether its body is still unread: reading it may have ended a process before."""
         return self.message is None and self.problem is None
 
     @property
     def opened(self) -> Message:
-        """The content of one that has no problem.
+        """The content of a delivery that has no problem.
 
         Raises:
-            LookupError: It has one, or is sealed.
+            LookupError: It has a problem, or is unread.
         """
         if self.message is None:
-            raise LookupError("a delivery that was not opened has no message")
+            raise LookupError("this delivery has no message: it has a problem, or its body was not read")
         return self.message
 
     @property
@@ -114,7 +114,7 @@ class Delivery:
         return (self.incoming.timestamp or self.history.first_seen).timestamp()
 
     def open(self) -> None:
-        """Read the body: then there is a message, or a problem."""
+        """Read the body: after that, there is a message or a problem."""
         incoming = self.incoming
         try:
             self.validity = on_arrival(incoming, self.history.first_seen, self.limits.max_age)

@@ -1,8 +1,7 @@
-"""Work that must reach its end: tries in flight, kept apart from the handlers that started them.
+"""Journeys in flight: tasks that run to their end, separate from the handlers that started them.
 
-aio-pika cancels every handler the moment a connection is lost, also inside the request to Meta. A request that was cut
-there would leave nobody knowing whether the message was sent, so each try is a task of its own that a handler only
-starts.
+aio-pika cancels every handler when a connection is lost, also during the request to Meta. If a request is cut off, the
+worker cannot know whether the message was sent. So each journey is a separate task, which a handler only starts.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Drained:
 
     Attributes:
         finished: Messages that were settled in time.
-        returned: Messages that were not started, or whose try had ended and which the broker let nobody settle: it
+        returned: Messages that were not started, or whose try had ended but which could not be settled: the broker
             delivers them again, and the ledger knows what was sent.
         unknown: Tries that had to be cut off.
     """
@@ -70,7 +69,7 @@ class InFlight:
     def start(
         self, work: Callable[[Delivery], Coroutine[Any, Any, None]], delivery: Delivery
     ) -> asyncio.Task[None] | None:
-        """Start `work` on a delivery as a task of its own, whoever is cancelled meanwhile; nothing while draining."""
+        """Start `work` on a delivery as a separate task, which no cancelled handler ends; nothing while draining."""
         if self._draining:
             self._returned += 1  # not acknowledged: it goes back to the queue when the channel closes
             return None
@@ -80,7 +79,7 @@ class InFlight:
         return task
 
     def tried(self) -> None:
-        """Say that the calling task's try has ended, and that it is the broker's turn."""
+        """Note that the calling task's try has ended; what follows waits for the broker only."""
         task = asyncio.current_task()
         if task is not None and (running := self._running.get(task)):
             running.tried = True
@@ -89,7 +88,7 @@ class InFlight:
         """Age of the oldest try that has not ended, in seconds; 0 when there is none.
 
         One that has ended may wait long to be settled, while the broker is frozen or short of memory. That is not the
-        worker's fault, and no reason to start it anew.
+        worker's fault, and no reason to restart the worker.
         """
         now = self._monotonic()
         return max((now - running.started for running in self._running.values() if not running.tried), default=0.0)
@@ -100,7 +99,7 @@ class InFlight:
         return max(0.0, self._now() - min(published, default=float("inf")))
 
     async def watch(self, limit_s: float) -> None:
-        """Log each try that takes longer than `limit_s` seconds, once, for ever."""
+        """Log each try that takes longer than `limit_s` seconds, once. Never ends."""
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             now = self._monotonic()

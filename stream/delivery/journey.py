@@ -61,11 +61,11 @@ class Journey:
 
     async def begin(self, delivery: Delivery) -> None:
         """Bring a delivery to its end. One that was delivered before is checked first: it may not be tried now."""
-        if not delivery.is_sealed:
+        if not delivery.is_unread:
             await self.bring(delivery)
             return
         async with self._guard.watch(delivery.incoming.body) as verdict:
-            await self._unseal(delivery, verdict)
+            await self._read(delivery, verdict)
             await self.bring(delivery)
 
     async def bring(self, delivery: Delivery) -> None:
@@ -76,7 +76,7 @@ class Journey:
             decision = decide(outcome, delivery.history, self._policy, validity=delivery.validity, now=self._now())
             await self._settlement.settle(delivery, decision)
         except (AMQPError, ChannelInvalidStateError, OSError) as error:
-            # The channel it came on is gone, and with it the right to settle: the broker delivers it again.
+            # The channel it came on is closed, so it cannot be settled any more: the broker delivers it again.
             log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(delivery.whose))
             self._metrics.not_settled(delivery.whose)
         except Exception:
@@ -84,7 +84,7 @@ class Journey:
             log.exception("settlement_failed", **report.identity(delivery.whose))
             await self._settlement.settle(delivery, LeaveToBroker("the worker has an error", "INTERNAL_ERROR"))
 
-    async def _unseal(self, delivery: Delivery, verdict: Outcome | None) -> None:
+    async def _read(self, delivery: Delivery, verdict: Outcome | None) -> None:
         """Read one that was delivered before, unless it is poison, or its backoff has not ended."""
         delivery.problem = verdict
         # A copy has its history in its headers. Only an original that is delivered again can have a kept wait.

@@ -1,4 +1,4 @@
-"""What is counted of each message, in the terms of `stream.observe.instruments`."""
+"""What is counted for each message, in the metrics of `stream.observe.instruments`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream.meta.failure import Certainty, Failure
 from stream.observe.instruments import Instruments
 from stream.observe.last_minute import LastMinute
 
-UNKNOWN_TENANT: Final = ""  # bytes that are not a message have none
+UNKNOWN_TENANT: Final = ""  # of bytes that are not a message
 
 
 class DeliveryMetrics:
@@ -83,15 +83,15 @@ class DeliveryMetrics:
         self._request_time.observe(seconds)
 
     def credentials(self, seconds: float, *, cached: bool) -> None:
-        """Count credentials that were got."""
+        """Count credentials that were obtained."""
         self._credentials[cached].observe(seconds)
 
     def no_credentials(self, error_type: str) -> None:
-        """Count a message that got none."""
+        """Count a message for which no credentials were obtained."""
         self._no_credentials.labels(error_type).inc()
 
     def event_lost(self) -> None:
-        """Count an event that was given up."""
+        """Count an event that was not published."""
         self._events_lost.inc()
 
     def _label(self, message: Message | Whose | None) -> str:

@@ -1,4 +1,4 @@
-"""The words that leave with a settled message: a dead letter's reason, and the two events. Pure."""
+"""What the worker publishes about a settled message: a dead letter's reason, and the two events. Pure."""
 
 from __future__ import annotations
 

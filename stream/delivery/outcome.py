@@ -1,4 +1,4 @@
-"""How one try at a message ended: a value that `decision` turns into what happens next."""
+"""How one try ended: a value that `decision` turns into what happens next."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Busy:
     """It is not the time for a try: nothing was sent.
 
     Attributes:
-        left_s: When that may be over, in seconds from now.
+        left_s: When a try may be possible, in seconds from now.
         waits_for: Another try that is sending the message, a suspect's turn to be tried alone, or the end of a backoff.
     """
 
@@ -70,13 +70,13 @@ class Failed:
 
     @property
     def tries(self) -> int:
-        """How much this try counts: as many requests as it made, and once if it failed before any."""
+        """How much this try counts: its number of requests, but 1 if it failed before the first."""
         return max(1, self.sends)
 
 
 @dataclass(frozen=True, slots=True)
 class NotCopyable:
-    """It was not tried, and no copy of it can be made: only the broker can move it.
+    """The message was not tried, and no copy of it can be made: only the broker can move it.
 
     Attributes:
         reason: Why, for people.

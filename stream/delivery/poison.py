@@ -1,14 +1,14 @@
-"""Poison: a body that ends the process whenever it is tried, which would end replica after replica for ever.
+"""Poison: a body that ends the process whenever it is tried. Without a guard it would end one replica after another.
 
 A message that the broker delivers again may have ended the process before. So the starts of its tries are noted in
-Redis, by the hash of its bytes, before anything of it is read, and forgotten when a try ends in any way: settled,
-handed back, cut off, or its connection lost. What is left are the processes that died in one.
+Redis, by the hash of its bytes, before any of it is read. They are deleted when a try ends in any way: settled, put
+back on the queue, cut off, or its connection lost. The starts that remain are of processes that died in a try.
 
     started by        fewer than 2      2 or 3                          4, and all of them are over
     other processes   tried as ever     a suspect: tried alone          POISON, unread
 
-All that were in flight with a poison were started too. Alone among the suspects of its process, a neighbour ends its
-try, and is forgotten; the poison does not. The first delivery is not marked as a second one and costs nothing here.
+The messages that were in flight beside a poison have starts too. A process tries one suspect at a time: such a
+neighbour ends its try, and its starts are deleted; the poison does not. A first delivery costs nothing here.
 While Redis is away nothing is counted, and messages are tried as ever.
 """
 
@@ -28,16 +28,16 @@ from stream.redis.link import RedisLink
 from stream.redis.scripts import Script
 
 KEY_PREFIX: Final = "whatsapp-stream:started:"
-MOST_DELIVERIES: Final = 5  # without an end
+MOST_DELIVERIES: Final = 5  # that have no end
 NOTED_STARTS: Final = MOST_DELIVERIES - 1  # the first delivery is not noted
-SUSPECT_FROM: Final = 2  # starts: a message that was twice a neighbour by chance, or the poison
+SUSPECT_FROM: Final = 2  # starts: a message that was beside a poison twice by chance, or the poison
 KEPT_MS: Final = 86_400_000  # a day, as long as a message lives
-KEPT_AFTER_VERDICT_MS: Final = 300_000  # a verdict that could not be settled is found again; a replay starts anew
+KEPT_AFTER_VERDICT_MS: Final = 300_000  # so that an unsettled verdict is found again; a later replay starts from zero
 POISON: Final = f"the process died in each of {MOST_DELIVERIES} deliveries; a request may have left in one of them"
-TURN_WAIT_S: Final = 2.0  # a suspect whose turn does not come holds a place that another message could use
+TURN_WAIT_S: Final = 2.0  # a suspect that waits for its turn holds a place that another message could use
 
-# A start of this process has ended, or its end could not be told: the process lives. A start that is younger than a try
-# may last could be a try that still runs in another replica: then there is no verdict yet.
+# This process's own starts do not count: it lives, so they have ended, or their end could not be written. A start that
+# is younger than the longest try may be a try that still runs in another replica: then there is no verdict yet.
 _START: Final = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -84,7 +84,7 @@ class PoisonGuard:
 
     @asynccontextmanager
     async def watch(self, body: bytes) -> AsyncIterator[Outcome | None]:
-        """Watch over a try; what it gives is `None` if the message may be tried, else the outcome without a try.
+        """Watch a try. Gives `None` if the message may be tried, otherwise the outcome without a try.
 
         Args:
             body: Its bytes, which are only hashed.
@@ -127,7 +127,7 @@ class PoisonGuard:
             return
         try:
             yield None
-        finally:  # whatever the end is, the process lives
+        finally:  # the try has ended, in whatever way, and the process lives
             with suppress(RedisAway):
                 await self._link.run(_END, (key,), ())
 

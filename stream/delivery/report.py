@@ -1,4 +1,4 @@
-"""One log line an outcome. The level says the decision: info done, warning waiting, error dead-lettered."""
+"""One log line for each outcome. Its level shows the decision: info done, warning waiting, error dead-lettered."""
 
 from __future__ import annotations
 

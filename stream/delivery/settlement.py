@@ -171,7 +171,7 @@ class Settlement:
         with tracing.publishing(DEAD_LETTER.exchange, headers):
             copy = final_copy(delivery.incoming, headers)
             await self._hand_over(delivery, copy, DEAD_LETTER.exchange, DEAD_LETTER.key)
-        if delivery.message is not None and decision.failure.rule.told:
+        if delivery.message is not None and decision.failure.rule.reported:
             alert = notices.alert(delivery.message, decision, self._now()).model_dump_json(exclude_none=True)
             await self._event(ALERT, delivery, delivery.message, alert.encode(), uuid.uuid4().hex)
 

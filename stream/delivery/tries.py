@@ -21,8 +21,8 @@ class Try:
         key: The message's place in the ledger.
         sends: Requests made to Meta.
         token: The token of the last one.
-        refused: What Meta said to the first one, when it refused its token.
-        claimed: The ledger says `sending` for this try, or may: its end must be recorded.
+        refused: Meta's error text, if it refused the token of the first request.
+        claimed: The ledger has, or may have, the state `sending` for this try: its end must be recorded.
         in_request: A request may have left, and its answer has not come.
         after_unknown: An earlier send may have been delivered too.
     """
@@ -40,7 +40,7 @@ class Try:
 
     @property
     def certainty(self) -> Certainty:
-        """What is known when the try breaks off here."""
+        """What is known about the message if the try ends here."""
         return Certainty.UNKNOWN if self.in_request else Certainty.NOT_SENT
 
 

@@ -1,8 +1,8 @@
 """Waits that could not be published: kept in Redis until the broker delivers their message again.
 
-A message's tries are counted in the headers of its waiting copy. When that copy cannot leave (its connection was cut,
-no queue takes it), the broker delivers the original again, with the headers of before. What the copy would have carried
-is noted here then, so that no failed try is made twice and no backoff is cut short. While Redis is away, or if the
+A message's tries are counted in the headers of its waiting copy. When that copy cannot be published (its connection was
+cut, no queue takes it), the broker delivers the original again, with its old headers. What the copy would have carried
+is then kept here, so that no failed try is made twice and no backoff is cut short. While Redis is away, or if the
 process dies first, the try is made again.
 """
 
@@ -24,7 +24,7 @@ from stream.redis.link import RedisLink
 from stream.redis.scripts import Script
 
 KEY_PREFIX: Final = "whatsapp-stream:unpublished:"
-KEPT: Final = timedelta(hours=1)  # a broker that is away for longer costs its messages a try each
+KEPT: Final = timedelta(hours=1)  # if the broker is away for longer, each of its messages is tried once more
 DUE: Final = "due"
 
 _KEEP: Final = Script("return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])")
@@ -38,7 +38,7 @@ class Unpublished:
     Attributes:
         history: What its copy would have carried.
         due: When it would have ended.
-        whose: Whose message it is: it is not read again before its time.
+        whose: Whose message it is: until then its body is not read again.
     """
 
     history: History
@@ -47,7 +47,7 @@ class Unpublished:
 
 
 class UnpublishedWaits:
-    """Keeps and finds them.
+    """Keeps and finds the waits.
 
     Args:
         link: Redis.
@@ -57,17 +57,17 @@ class UnpublishedWaits:
         self._link = link
 
     async def keep(self, incoming: AbstractIncomingMessage, wait: Unpublished, now: datetime) -> None:
-        """Note a wait, until an hour after its end."""
+        """Keep a wait until an hour after its end."""
         kept_ms = int((max(wait.due - now, timedelta()) + KEPT).total_seconds() * 1000)
         whose = {TENANT_ID: wait.whose.tenant_id, INTERNAL_ID: wait.whose.internal_id}
         note = orjson.dumps({**wait.history.headers(), DUE: wait.due.isoformat(), **whose})
         try:
             await self._link.run(_KEEP, (_key(incoming),), (note, kept_ms))
         except RedisAway:
-            return  # said once by the link
+            return  # the link has logged it
 
     async def take(self, incoming: AbstractIncomingMessage, now: datetime) -> Unpublished | None:
-        """Find a message's wait, and forget it."""
+        """Find a message's wait, and delete it."""
         try:
             note = await self._link.run(_TAKE, (_key(incoming),), ())
         except RedisAway:
@@ -80,6 +80,6 @@ class UnpublishedWaits:
 
 
 def _key(incoming: AbstractIncomingMessage) -> str:
-    """The message, as far as it stays the same from delivery to delivery, and differs from that of its next try."""
+    """The key of a message: the same for each delivery of one copy, another one for the copy of its next try."""
     marks = f"{incoming.headers.get(ATTEMPT)!r} {incoming.headers.get(RESEND)!r} "
     return KEY_PREFIX + hashlib.sha256(marks.encode(errors="replace") + incoming.body).hexdigest()

@@ -1,8 +1,8 @@
 """From Meta's answer, or its absence, to a row of the error table.
 
-Precedence: subcode (whatever the code beside it), code, HTTP status, exception. A subcode says more than its code,
-often a mere 100. The status is unreliable: throttles and token errors also arrive as HTTP 400 or 403, and some
-HTTP 500s never heal. The text of `message` and `details` is never matched: titles change and details are localised.
+Precedence: subcode (with any code), code, HTTP status, exception. A subcode says more than its code, which is often
+just 100. The status is unreliable: throttles and token errors also arrive as HTTP 400 or 403, and some HTTP 500s are
+permanent. The text of `message` and `details` is never matched: titles change and details are translated.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class MetaErrorClassifier:
         )
 
     def classify_exception(self, error: Exception) -> Failure:
-        """Classify a send that got no answer: `not_sent` when it provably never left, `unknown` otherwise."""
+        """Classify a send that got no answer: `not_sent` if it certainly never left, otherwise `unknown`."""
         sent = not isinstance(error, NEVER_LEFT)
         what = "no answer came" if sent else "no connection was made"
         detail = f"{what}: {type(error).__name__}: {error}"
@@ -66,11 +66,11 @@ class MetaErrorClassifier:
         return failure.rule.retryable
 
     def is_auth_error(self, failure: Failure) -> bool:
-        """Whether the cached credentials are to blame and must be fetched anew."""
+        """Whether the cached credentials are the cause and must be fetched again."""
         return failure.rule.invalidate_credentials
 
     def is_rate_limit_error(self, failure: Failure) -> bool:
-        """Whether somebody sends too fast: the message itself is fine."""
+        """Whether a sender is too fast: the message itself is fine."""
         return failure.rule.name in {"RATE_LIMIT", "PAIR_RATE_LIMIT"}
 
     def is_client_error(self, failure: Failure) -> bool:
@@ -78,12 +78,12 @@ class MetaErrorClassifier:
         return not failure.rule.retryable
 
     def should_notify(self, failure: Failure) -> bool:
-        """Whether a person should hear of it: the row says alert or notify."""
-        return failure.rule.told
+        """Whether a person should be notified: the row says alert or notify."""
+        return failure.rule.reported
 
 
 def has_error(body: bytes) -> bool:
-    """Whether a body holds Meta's error object, whatever its status says."""
+    """Whether a body holds Meta's error object, with any status."""
     return bool(_error_of(body))
 
 
@@ -102,7 +102,7 @@ def _rule(status: int, code: int | None, subcode: int | None, *, transient: bool
         return rule
     if code is not None and (rule := BY_CODE.get(code)):
         return rule
-    # Neither, or none that the table knows: now the status may speak, and Meta's own hint.
+    # Neither, or none that the table knows: then the status decides, and Meta's own hint.
     if rule := BY_STATUS.get(status):
         return rule
     return ERROR_TABLE["META_SERVER_ERROR" if transient else "META_REJECTED"]
@@ -111,7 +111,7 @@ def _rule(status: int, code: int | None, subcode: int | None, *, transient: bool
 def _detail(status: int, body: bytes, error: dict[str, Any]) -> str:
     if not error:
         return f"HTTP {status} without an error object: {body[:200].decode(errors='replace')}"
-    data = error.get("error_data")  # documented as an object, seen as a string
+    data = error.get("error_data")  # documented as an object, but Meta sometimes sends a string
     details = data.get("details") if isinstance(data, dict) else data
     parts = [part for part in (_text(error.get("message")), _text(details)) if part]
     return (": ".join(parts) or f"HTTP {status}")[:DETAIL_LENGTH]

@@ -1,4 +1,4 @@
-"""The Graph client: one POST a message, and what Meta's answer means."""
+"""The Graph client: one POST for each message, and what Meta's answer means."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stream.meta.transport import Transport
 
 AGENT: Final = f"whatsapp-stream/{__version__}"
 OK: Final = range(200, 300)
-HIDDEN: Final = "***"  # stands in texts where a token was
+HIDDEN: Final = "***"  # replaces a token in texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class GraphClient:
     """Sends payloads to `POST {base_url}/{version}/{phone_number_id}/messages`.
 
     Args:
-        transport: The way to Meta; it is the seam for tests.
+        transport: Sends the requests; tests replace it.
         base_url: `META_API_BASE_URL`.
         version: `META_API_VERSION`, e.g. `v26.0`.
         timeout_s: Bound on the whole exchange, in seconds.
@@ -61,23 +61,23 @@ class GraphClient:
     async def send(
         self, phone_number_id: PhoneNumberId, access_token: str, payload: bytes, *, leave_within_s: float = math.inf
     ) -> Accepted:
-        """Send one payload, once; it leaves within so many seconds or not at all.
+        """Send one payload, once. It leaves within `leave_within_s` seconds or not at all.
 
         Raises:
-            GraphError: With the failure, and whether the message may have been delivered all the same.
+            GraphError: With the failure, and whether the message may have been delivered nevertheless.
         """
         url, headers = f"{self._root}/{phone_number_id}/messages", _headers(access_token)
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await self._transport.post(url, headers, payload, leave_within_s=leave_within_s)
         except (httpx.RequestError, TimeoutError) as error:
-            # An answer that is no HTTP is quoted in the error.
+            # The error quotes an answer that is not HTTP.
             failure = self._classifier.classify_exception(type(error)(str(error).replace(access_token, HIDDEN)))
         else:
             # Meta's texts may quote the token they refuse ("Malformed access token …").
             body = answer.body.replace(access_token.encode(), HIDDEN.encode())
             return self._read(answer.status, body, answer.headers)
-        # Raised after the handler, to have no chain: aiohttp's errors may hold the request, and so the token.
+        # Raised outside of `except`, so that no error is chained: aiohttp's may hold the request, and so the token.
         raise GraphError(failure)
 
     def _read(self, status: int, body: bytes, headers: Mapping[str, str]) -> Accepted:
@@ -92,7 +92,7 @@ class GraphClient:
 
 
 def _headers(access_token: str) -> dict[str, str]:
-    """Build a request's headers. Kept ones would save a microsecond, and keep tokens."""
+    """Build a request's headers. Caching them would save a microsecond, but keep tokens in memory."""
     return {
         AUTHORIZATION: f"Bearer {access_token}",
         CONTENT_TYPE: "application/json",

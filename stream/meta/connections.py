@@ -1,6 +1,6 @@
-"""The pool of connections: which errors prove that nothing left, and which connections are not used again.
+"""The pool of connections: which errors prove that nothing was sent, and which connections are not used again.
 
-aiohttp has a place for both, `connect`: it returns a connection before anything of the request is written.
+Both are decided in aiohttp's `connect`: it returns a connection before any of the request is written.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ class NeverLeft(aiohttp.ClientError):
 
 
 class ProxyRefused(NeverLeft):
-    """The proxy answered that it does not lead there."""
+    """The proxy refused to connect to the target."""
 
 
 class _Handler(ResponseHandler):
     """A connection that knows whether it was used before, and whether bytes came that no request had asked for.
 
-    aiohttp reads those as an answer, and gives it to the next request.
+    aiohttp would read those bytes as an answer, and give it to the next request.
     """
 
     used = False
 
     def set_response_params(self, **parameters: Any) -> None:
-        """A request is about to be sent: what comes from now on belongs to it."""
+        """A request will be sent now: what comes after this belongs to it."""
         self.used = True
         self._payload = None
         super().set_response_params(**parameters)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came, or none, with which aiohttp goes on with old ones. After an answer's end nobody asked for any."""
+        """Bytes came; with none, aiohttp continues with old ones. After an answer's end, no request asked for any."""
         if data and self._payload is not None and self._payload.is_eof():
             self.force_close()
         super().data_received(data)
 
 
 class Connector(aiohttp.TCPConnector):
-    """A pool that never gives out a connection on which something came unasked."""
+    """A pool that never gives out a connection on which bytes came that no request had asked for."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         handlers: Any = partial(_Handler, loop=self._loop)
-        self._factory = handlers  # aiohttp's own name for it, not a public one: tests would tell if it changed
+        self._factory = handlers  # not a public name of aiohttp's: tests would fail if it changed
 
     async def connect(self, *arguments: Any, **options: Any) -> Connection:
         """Get a connection from the pool, or make one.
 
         Raises:
-            NeverLeft: There is none: DNS, refused, TLS, or a proxy that did not lead there.
+            NeverLeft: There is none: DNS, refused, TLS, or a proxy that refused.
         """
         try:
             while True:
@@ -64,14 +64,14 @@ class Connector(aiohttp.TCPConnector):
                     return connection
                 connection.close()
         except aiohttp.ClientHttpProxyError as error:
-            # It holds the request to the proxy, and so the proxy's password.
+            # The error holds the request to the proxy, and so the proxy's password.
             raise ProxyRefused(f"the proxy answered HTTP {error.status}") from None
         except aiohttp.ClientError as error:
             raise NeverLeft(str(error) or type(error).__name__) from error
 
 
 def _is_quiet(connection: Connection) -> bool:
-    """Whether it is new, or nothing has come on it since its last answer: neither read, nor yet to be read."""
+    """Whether it is new, or nothing has come on it since its last answer, read or not yet read."""
     handler = connection.protocol
     if not isinstance(handler, _Handler) or not handler.used:
         return True
@@ -79,7 +79,7 @@ def _is_quiet(connection: Connection) -> bool:
 
 
 def _has_unread(connection: Connection) -> bool:
-    """Whether the socket has bytes, or an end, that the loop has not come to read."""
+    """Whether the socket has bytes, or an end, that the event loop has not read yet."""
     transport = connection.transport
     if transport is None:
         return True

@@ -1,6 +1,6 @@
 """The error table: every way a delivery can fail, what the worker does about it, and what a person should do.
 
-One row a type. A row owns Meta's codes and subcodes, so each has exactly one decision. Codes and their meanings come
+One row per type. A row owns Meta's codes and subcodes, so each has exactly one decision. Codes and their meanings come
 from Meta's "Error codes" page (developers.facebook.com, WhatsApp Cloud API, read 2026-09); the 2388xxx are subcodes in
 Graph's envelope, usually beside code 100, and 2388019 stands on the page as a code. Where Meta says "try later" but
 means hours or a person's work, the row does not retry: the dead letter waits instead.
@@ -16,7 +16,7 @@ from stream.contract.events import Scope
 
 
 class Budget(StrEnum):
-    """Whose limit a retry uses up, so that throttling never eats the retries kept for real failures."""
+    """Which limit a retry counts against: throttling must not use up the retries for real failures."""
 
     FAILURE = "failure"  # META_API_MAX_RETRIES
     THROTTLE = "throttle"  # the message's validity, and RATE_LIMIT_MAX_RETRIES if it is set
@@ -47,7 +47,7 @@ ONCE: Final = RetryRule(limit=1)
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
-    """One row: the decision for an error type, and the words for people."""
+    """One row: the decision for an error type, and the texts for people."""
 
     name: str
     scope: Scope
@@ -66,8 +66,8 @@ class ErrorRule:
         return self.retry is not None
 
     @property
-    def told(self) -> bool:
-        """Whether a person hears of it: an alert event is published."""
+    def reported(self) -> bool:
+        """Whether a person is notified: an alert event is published."""
         return self.alert or self.notify
 
 

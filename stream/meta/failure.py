@@ -1,4 +1,4 @@
-"""What went wrong with one send, as a value."""
+"""Why one send failed, as a value."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ DETAIL_LENGTH: Final = 500  # enough for every documented text, small enough for
 class Certainty(StrEnum):
     """What is known about the message at Meta when a send failed."""
 
-    NOT_SENT = "not_sent"  # the request provably never left: always safe to send again
+    NOT_SENT = "not_sent"  # the request certainly never left: always safe to send again
     REJECTED = "rejected"  # Meta answered that it did not take the message
     UNKNOWN = "unknown"  # the request left and no answer came: it may have been delivered
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failed attempt.
+    """Why a try or a send failed.
 
     Attributes:
         rule: The row of the error table that decides.
-        detail: For people and for the dead letter; carries no secret.
-        certainty: Whether the message may have been delivered all the same.
+        detail: For people and for the dead letter; contains no secret.
+        certainty: Whether the message may have been delivered nevertheless.
         http_status: Meta's HTTP status, if there was an answer.
         code: Meta's `error.code`.
         subcode: Meta's `error.error_subcode`.

@@ -1,7 +1,7 @@
-"""The way to Meta over aiohttp, and the seam in front of it that tests replace.
+"""The transport to Meta over aiohttp, and the interface `Transport`, which tests implement too.
 
-Small on purpose: one request, its whole answer, and errors that tell truthfully whether the request may have left. A
-customer may get a message twice over that difference, so the mapping from aiohttp's errors is made here, in one table.
+Small on purpose: one request, its whole answer, and errors that say exactly whether the request may have left. If that
+is wrong, a customer may get a message twice. So aiohttp's errors are mapped here, in one table.
 The errors have httpx's names, which the classifier knows; no other object of httpx is made for a message, because
 building and parsing those costs as much CPU as the whole request to Meta does.
 """
@@ -24,23 +24,23 @@ from stream.meta.connections import Connector, NeverLeft, ProxyRefused
 from stream.proxies import proxy_for
 
 KEEP_ALIVE_S: Final = 30.0
-# Packed and unpacked. Answers have some hundred bytes, a proxy's page some ten thousand.
+# Compressed and decompressed. Answers have some hundred bytes, a proxy's page some ten thousand.
 ANSWER_MAX_BYTES: Final = 256 * 1024
 
-# Neither a place in the pool nor a connection in time: aiohttp raises it before the first byte of a request is written.
+# No place in the pool, or no connection, in time: aiohttp raises it before the first byte of a request is written.
 _NO_TIME_TO_CONNECT: Final = aiohttp.ConnectionTimeoutError
 _OF_THE_PACKED: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}  # headers
-_PACKED: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # the window that zlib wants for each; nobody asked for them
+_PACKED: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's window sizes; the worker asks for none of them
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. Its text may quote the token that was sent, so `repr` shows none of it.
+    """A whole answer. Its text may quote the token that was sent, so `repr` does not show it.
 
     Attributes:
         status: HTTP status.
-        headers: Looked up without regard to case.
-        body: Decompressed; its first `ANSWER_MAX_BYTES`, and empty if it cannot be read. What it was, the status says.
+        headers: Upper and lower case are the same in their names.
+        body: Decompressed, its first `ANSWER_MAX_BYTES`; empty if it cannot be read, then only the status is known.
     """
 
     status: int
@@ -49,12 +49,12 @@ class Answer:
 
 
 class Transport(Protocol):
-    """One POST and its whole answer. It sets no bound on the exchange: whoever calls it does."""
+    """One POST and its whole answer. It has no time limit for the exchange: the caller sets one."""
 
     async def post(
         self, url: str, headers: Mapping[str, str], content: bytes, *, leave_within_s: float = math.inf
     ) -> Answer:
-        """Send one request, once, within so many seconds or not at all. Redirects are answers.
+        """Send one request, once, within `leave_within_s` seconds or not at all. Redirects are answers.
 
         Raises:
             httpx.ConnectError: No connection was made: nothing left.
@@ -66,12 +66,12 @@ class Transport(Protocol):
 class HonestTransport(httpx.AsyncBaseTransport):
     """Raises `httpx.ConnectError` or `ConnectTimeout` only for requests that never left.
 
-    It is the `Transport` for messages, and an httpx transport for what is seldom asked. The pool opens on first use.
+    It is the `Transport` for messages, and an httpx transport for rare requests. The pool opens on first use.
 
     Args:
         max_connections: Requests at once; further ones wait for a place.
         connect_s: Bound on a `post`'s wait for a place and a connection, in seconds. It must be shorter than the bound
-            on the exchange, or a connect that hangs is taken for an answer that hangs.
+            on the exchange, or a connect that hangs counts as an answer that hangs.
     """
 
     def __init__(self, max_connections: int, *, connect_s: float | None = None) -> None:
@@ -88,8 +88,8 @@ class HonestTransport(httpx.AsyncBaseTransport):
         """Send one request, once, and read its whole answer. Redirects are answers.
 
         Args:
-            url: Parsed once: there is one a phone number.
-            headers: All but those that follow from the URL and the content.
+            url: Parsed once, as there is one for each phone number.
+            headers: All except those that follow from the URL and the content.
             content: The body.
             leave_within_s: Bound on the wait for a place and a connection, in seconds, where it is the shorter one.
 
@@ -101,7 +101,7 @@ class HonestTransport(httpx.AsyncBaseTransport):
         """
         timeout = self._connect_only
         if leave_within_s < self._connect_s:
-            # Without its threshold aiohttp would round a bound above 5 s up to a whole second.
+            # Without the threshold, aiohttp would round a time limit above 5 s up to a whole second.
             timeout = aiohttp.ClientTimeout(total=None, connect=leave_within_s, ceil_threshold=leave_within_s)
         response, body = await self._exchange("POST", self._way(url), headers=headers, data=content, timeout=timeout)
         try:
@@ -140,7 +140,7 @@ class HonestTransport(httpx.AsyncBaseTransport):
     async def _exchange(
         self, method: str, way: tuple[URL, URL | None], **options: Any
     ) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Send one request and read its whole answer; every error of aiohttp becomes one that tells the truth."""
+        """Send one request and read its whole answer; every error of aiohttp is mapped to one of httpx."""
         url, proxy = way
         try:
             response = await self._session().request(method, url, proxy=proxy, allow_redirects=False, **options)
@@ -157,19 +157,19 @@ class HonestTransport(httpx.AsyncBaseTransport):
             raise httpx.ReadError(_said(error)) from error
 
     def _session(self) -> aiohttp.ClientSession:
-        """The pool, opened on first use because it belongs to the loop that runs then."""
+        """The pool, opened on first use because it belongs to the event loop that runs then."""
         if self._opened is None:
             self._opened = aiohttp.ClientSession(
                 connector=Connector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,  # it knows no bound: 199 KiB became 200 MiB
+                auto_decompress=False,  # aiohttp's own has no limit: 199 KiB became 200 MiB
                 trust_env=False,
             )
         return self._opened
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read to the end: aiohttp then gives the place in the pool back, or closes the connection if the reading fails.
+    """Read to the end: aiohttp then frees the place in the pool, or closes the connection if the reading fails.
 
     So no `async with` is needed around a response; it would cost some microseconds for each message.
     """
@@ -182,7 +182,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 async def _read_the_first(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Read no more than so many bytes; if there are more, the connection is closed."""
+    """Read at most `most` bytes; if there are more, the connection is closed."""
     body = bytearray()
     try:
         async for piece in response.content.iter_any():
@@ -197,10 +197,10 @@ async def _read_the_first(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 
 def _unpacked(response: aiohttp.ClientResponse, body: bytes) -> bytes:
-    """The first `ANSWER_MAX_BYTES` of what was packed.
+    """The first `ANSWER_MAX_BYTES` of the decompressed body.
 
     Raises:
-        httpx.DecodingError: It cannot be unpacked.
+        httpx.DecodingError: It cannot be decompressed.
     """
     encoding = response.headers.get(CONTENT_ENCODING, "identity").strip().lower()
     if encoding == "identity":

@@ -1,7 +1,7 @@
-"""Meta's versions of the Graph API, and the days on which they end: older ones are refused, these are warned of.
+"""Meta's versions of the Graph API, and the days on which they end. Older versions are refused.
 
-From Meta's changelog of versions (developers.facebook.com/docs/graph-api/changelog/versions, read 2026-09). A newer
-version than these is taken as it is.
+From Meta's changelog of versions (developers.facebook.com/docs/graph-api/changelog/versions, read 2026-09). A version
+that is newer than these is accepted.
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ _ENDS: Final = {
 
 
 def ends_soon(version: str, today: date) -> date | None:
-    """The day on which a version ends, if that is within three months, or past."""
+    """The day on which a version ends, if it is within three months or in the past."""
     day = _ENDS.get(version)
     return day if day and today >= day - WARN_BEFORE else None

@@ -1,7 +1,8 @@
 """The arguments of the queues in the contract's site, as this worker declared them.
 
-The site's files show the default. Who asserts a queue with other arguments than it was declared with is refused, so a
-worker shows its own: `RABBITMQ_QUEUE_TYPE` decides, and for quorum queues RabbitMQ's version.
+The site's files show the defaults. RabbitMQ refuses a client that asserts a queue with other arguments than it was
+declared with. So a worker shows its own, which depend on `RABBITMQ_QUEUE_TYPE` and, for quorum queues, on RabbitMQ's
+version.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ HOUR_MS: Final = 3_600_000
 
 
 def arguments_html(arguments: Mapping[str, Any]) -> str:
-    """A queue's arguments as the page shows them, a line each."""
+    """A queue's arguments as the page shows them, one per line."""
     return "".join(
         f"<div><code>{html.escape(f'{name}: {json.dumps(value)}')}</code>{_unit(name, value)}</div>"
         for name, value in arguments.items()
@@ -35,7 +36,7 @@ def in_page(page: str, arguments: Arguments) -> str:
 
 
 def in_yaml(document: str, arguments: Arguments) -> str:
-    """The document with these arguments: the lines that stand further in than `arguments:`, below the queue's name."""
+    """The document with these arguments: they replace the indented lines under `arguments:`, below the queue's name."""
     for queue, own in arguments.items():
         place = (
             rf"^(?P<indent> +)name: {re.escape(queue)}\n(?:(?P=indent)(?!arguments:).*\n)*"

@@ -1,4 +1,4 @@
-"""The contract's site at `/docs/asyncapi`: static files, nothing that can publish, no request to any other host."""
+"""The contract's site at `/docs/asyncapi`: static files that cannot publish and make no request to any other host."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES: Final = ("index.html", "style.css", "docs.js", "icon.svg", "asyncapi.yaml
 _PACKAGE: Final = Path(stream.__file__).parent
 # Installed with the package, or beside it in a checkout.
 _PLACES: Final = (_PACKAGE / "site", _PACKAGE.parent / "asyncapi" / "site")
-# Written down, because what Python guesses differs from machine to machine.
+# Stated here, because what Python guesses differs from machine to machine.
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -51,13 +51,13 @@ def add_docs(
         return
     router.add_get(PATH, _to_the_folder)
     router.add_get(PATH + "/", _sends(site / FILES[0], queues))
-    # Only these names: no path that a client sends ever reaches the file system.
+    # Only these names: a path that a client sends never reaches the file system.
     for name in FILES:
         router.add_get(f"{PATH}/{name}", _sends(site / name, queues))
 
 
 async def _to_the_folder(_request: web.Request) -> web.Response:
-    # Relative, so that it holds behind a proxy that adds a prefix.
+    # Relative, so that it works behind a proxy that adds a prefix.
     raise web.HTTPTemporaryRedirect(PATH.rsplit("/", maxsplit=1)[1] + "/")
 
 

@@ -1,4 +1,4 @@
-"""The HTTP port: is the process alive, may it be given work, what has it done; and the contract, to read."""
+"""The HTTP port: whether the process is alive and ready, its metrics, and the contract's site."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class HealthServer:
         port: Port; 0 takes a free one.
         status: The detailed health: the overall state, and everything known.
         ready: Whether the worker consumes; asked at each request.
-        alive: Whether it makes progress; a process that does not should be started again.
+        alive: Whether it makes progress; if not, the process should be restarted.
         metrics: Gives the metrics in Prometheus' text format.
-        queues: The arguments of queues that the contract at `/docs/asyncapi` shows; the others are shown as by default.
+        queues: The arguments of queues that the contract at `/docs/asyncapi` shows; other queues show the defaults.
     """
 
     def __init__(

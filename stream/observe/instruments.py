@@ -1,7 +1,7 @@
 """The worker's metrics for Prometheus: each is declared once, here, with its kind, unit, labels and meaning.
 
-Whoever counts asks `Instruments` for a metric by its name; a name that is not declared does not exist. The tenant label
-is bounded, see `stream.observe.tenant_labels`.
+Code that counts asks `Instruments` for a metric by its name; an undeclared name is an error. The number of tenant
+labels is bounded: see `stream.observe.tenant_labels`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from stream.observe.tenant_labels import TenantLabels
 
 Kind = Literal["counter", "gauge", "histogram"]
 
-# From a cached send on a fast line to a send that runs into its timeout.
+# From a send with cached credentials on a fast network to a send that times out.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 20)
 # From a message that is sent at once to one that waited a day on the queue.
 _AGES: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400)
 
-# Otherwise each counter would have a second series, with the time of its making.
+# Otherwise each counter would have a second series, with the time of its creation.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
@@ -41,7 +41,7 @@ class Metric:
     Attributes:
         name: Its full name; a histogram adds `_bucket`, `_sum` and `_count`.
         kind: What Prometheus does with it.
-        unit: What one is.
+        unit: The unit of its values.
         meaning: What it counts, and when.
         labels: The names of its labels.
         buckets: A histogram's upper bounds.
@@ -183,15 +183,15 @@ class Instruments:
         return made
 
     def show(self, name: str, value: Callable[[], float]) -> None:
-        """Let a declared gauge ask for its value whenever the metrics are read."""
+        """Let a declared gauge call `value` whenever the metrics are read."""
         self.gauge(name).set_function(value)
 
     async def scrape(self, queues: Callable[[], Awaitable[Mapping[str, int] | None]]) -> bytes:
         """Everything in Prometheus' text format.
 
         Args:
-            queues: Messages on each queue; `None` while RabbitMQ does not tell, and then the metric is left out: an
-                old number would be wrong.
+            queues: Messages on each queue; `None` while RabbitMQ does not answer: then the metric is left out, because
+                an old number would be wrong.
         """
         known = await queues()
         gauge = self.gauge("queue_messages")

@@ -21,7 +21,7 @@ class LastMinute:
         self._slots = [(-1, 0, 0)] * SECONDS  # second, tries, failures
 
     def count(self, *, failed: bool) -> None:
-        """One more try has ended; `failed` unless its message is delivered, be it that it waits for another one."""
+        """One more try has ended; `failed` unless its message was delivered or waits for another try's send."""
         now = int(self._monotonic())
         second, tries, failures = self._slots[now % SECONDS]
         if second != now:
@@ -29,7 +29,7 @@ class LastMinute:
         self._slots[now % SECONDS] = (now, tries + 1, failures + failed)
 
     def rates(self) -> tuple[float, float]:
-        """Tries per second, and the share of them that failed, 0 to 1."""
+        """Tries per second, and the share of failed tries, from 0 to 1."""
         now = int(self._monotonic())
         recent = [(tries, failures) for second, tries, failures in self._slots if now - second < SECONDS]
         tries = sum(tries for tries, _ in recent)

@@ -1,4 +1,4 @@
-"""Structured JSON logs on standard output: ours through structlog, other libraries' through the same chain."""
+"""Structured JSON logs on standard output: ours through structlog, those of libraries through the same processors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from stream.observe.redaction import redact_event, without_wamids
 
 Wamids = Literal["full", "masked"]
 
-# Their INFO lines repeat what our own say; their warnings matter.
+# Their INFO lines repeat our own lines; their warnings matter.
 _CHATTY: Final = ("aio_pika", "asyncio", "httpx", "httpcore", "aiohttp")
-# A lost connection is one line of ours; these add a traceback for each thing that hung on it.
+# We log a lost connection in one line; these add a traceback for each object that used it.
 _NOISY: Final = ("aiormq", "aio_pika.tools")
 
 
@@ -44,7 +44,7 @@ def _as_text(_logger: object, _method: str, line: Any) -> str:
 _SHARED: Final[tuple[structlog.typing.Processor, ...]] = (
     structlog.processors.add_log_level,
     _add_timestamp,
-    structlog.processors.format_exc_info,  # the plain traceback: one that shows local variables would show messages
+    structlog.processors.format_exc_info,  # the plain traceback: local variables would show messages
     redact_event,
     _render,
 )

@@ -1,7 +1,7 @@
-"""Keeping secrets and phone numbers out of what people and machines read.
+"""Keeping secrets and phone numbers out of logs and other texts.
 
-Two layers: fields whose name says that they are secret never show their value, and text is searched for what looks
-like one. The second is a net, not a licence: code that holds a secret should not put it into text in the first place.
+Two layers: a field whose name means a secret never shows its value, and other text is searched for what looks like a
+secret. The second layer is only a safety net: code that holds a secret must not put it into text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SECRETS: Final = (
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/]*@"), rf"\1{MASK}@"),  # user and password in a URL
     (re.compile(r"(?i)((?:access_token|token|password|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,}]+"), rf"\1{MASK}"),
 )
-# Each of the five needs one of these. A look for them finds nothing in nearly every text, and spares it the five.
+# Each of the five needs one of these. Nearly every text has none of them, and then needs none of the five searches.
 _SUSPICIOUS: Final = ("bearer", "basic", "eaa", "gaaaa", "://", "token", "password", "secret")
 _SUSPECT: Final = re.compile("(?i)" + "|".join(_SUSPICIOUS))
 # Base64 of the recipient's number and, after it, 24 bytes that are a message's own.
@@ -34,7 +34,7 @@ _PHONE: Final = re.compile(r"(?<![\w-])\+?\d(?:[ -]?\d){6,14}(?![\w-])")
 
 _HARMLESS_TYPES: Final = (int, float, NoneType)
 
-# Identifiers that people search for: validated, never a recipient. Masking them would blind an operator.
+# Identifiers that people search for: validated, never a recipient. If they were masked, operators could not search.
 _PLAIN_FIELDS: Final = frozenset(
     {"tenantId", "internalId", "phoneNumberId", "wamid", "fbtrace_id", "timestamp", "level", "logger"}
 )
@@ -60,7 +60,7 @@ def without_numbers(text: str) -> str:
 
 
 def without_wamids(line: bytes) -> bytes:
-    """The line with the recipient's number cut out of every WAMID: its last characters, which are shown, hold none."""
+    """The line with the recipient's number cut out of every WAMID; the last characters, which hold no number, stay."""
     return _WAMID.sub(_masked_wamid, line)
 
 
@@ -74,7 +74,7 @@ def _is_secret(field: str) -> bool:
     return _SECRET_FIELD.search(field) is not None
 
 
-@lru_cache(maxsize=1024)  # and so are the lines' sets of fields
+@lru_cache(maxsize=1024)  # the sets of fields, too
 def _any_is_secret(fields: tuple[str, ...]) -> bool:
     return any(map(_is_secret, fields))
 
@@ -101,9 +101,9 @@ def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any])
 
 
 def _is_harmless(event: Mapping[str, Any]) -> bool:
-    """Whether `redact` would change nothing, as far as one look at all texts together can tell.
+    """Whether one check of all texts together shows that `redact` would change nothing. If in doubt: false.
 
-    That is a quarter of what a look at each of them takes, and nearly every line ends here. When in doubt it says no.
+    It takes a quarter of the time of a check of each text, and nearly every line needs no other.
     """
     if _any_is_secret(tuple(event)):
         return False
@@ -114,10 +114,10 @@ def _is_harmless(event: Mapping[str, Any]) -> bool:
             (identifiers if field in _PLAIN_FIELDS else texts).append(value)
         elif not isinstance(value, _HARMLESS_TYPES):
             return False
-    # A line break can be part of no suspicious word and of no number, so none arises where two texts meet.
+    # No secret and no number contains a line break, so joining two texts creates none.
     numbers_may_be_in = "\n".join(texts)
     everything = "\n".join(identifiers) + "\n" + numbers_may_be_in
-    if not everything.isascii():  # other letters have ways of their own of being upper and lower case
+    if not everything.isascii():  # other letters have other rules for upper and lower case
         return False
     lowered = everything.lower()
     return not any(word in lowered for word in _SUSPICIOUS) and not _PHONE.search(numbers_may_be_in)

@@ -1,4 +1,4 @@
-"""The detailed health (`/health`): each dependency with state and latency, and what the worker has done lately."""
+"""The detailed health (`/health`): each dependency with state and latency, and the tries of the last minute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream import __version__
 from stream.proxies import proxy_for
 
 PROBE_TIMEOUT_S: Final = 1.0
-FRESH_S: Final = 2.0  # whoever asks more often gets the last answer: a probe must not become load
+FRESH_S: Final = 2.0  # seconds; callers that ask more often get the last answer, so that probes do not become load
 
 Overall = Literal["healthy", "degraded", "unhealthy"]
 
@@ -25,7 +25,7 @@ class Dependency:
 
     Attributes:
         name: As it is shown.
-        required: Without it nothing is delivered; without another one, the worker does less well.
+        required: Without it nothing is delivered; without an optional one, the worker still delivers.
         probe: Asks it something cheap; raises when it does not answer.
     """
 
@@ -40,8 +40,8 @@ class Status:
     Args:
         dependencies: Probed all at once, each for a second at most.
         consuming: Whether messages arrive.
-        rates: Tries per second in the last minute, and the share of them that failed, 0 to 1.
-        queues: Messages on each queue; `None` while RabbitMQ does not tell.
+        rates: Tries per second in the last minute, and the share of failed tries, from 0 to 1.
+        queues: Messages on each queue; `None` while RabbitMQ does not answer.
         monotonic: Seconds.
     """
 
@@ -96,7 +96,7 @@ class Status:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await dependency.probe()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the dependency did not answer
+        except Exception as error:  # noqa: BLE001 - with any error, the dependency did not answer
             return {"status": "down", "role": role, "error": type(error).__name__}
         return {"status": "up", "role": role, "latencyMs": round((self._monotonic() - started) * 1000, 1)}
 

@@ -1,8 +1,8 @@
 """Traces with OpenTelemetry, through FastStream's middleware. Imported only when an OTLP endpoint is set.
 
-A span says where time went and how it ended. It holds no content: no payload, phone number, token or URL, no text of an
-exception (which may quote one), and nothing that a publisher chose freely, like a correlation id or a routing key. Nor
-does it hold Meta's message id, whose characters encode the recipient's number.
+A span shows how long something took and how it ended. It holds no content: no payload, phone number, token or URL, no
+text of an exception (which may quote one), and nothing that a publisher chose freely, like a correlation id or a
+routing key. It does not hold Meta's message id either, whose characters encode the recipient's number.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Span:
-    """The seam's span, on a real one."""
+    """`tracing.Span` on a span of OpenTelemetry."""
 
     def __init__(self, real: trace.Span) -> None:
         self._real = real
@@ -96,7 +96,7 @@ class Telemetry:
 
     @classmethod
     def to(cls, endpoint: str) -> Telemetry:
-        """Export in batches over OTLP/HTTP, from a thread of its own.
+        """Export in batches over OTLP/HTTP, from a separate thread.
 
         Args:
             endpoint: The collector's base URL, e.g. `http://collector:4318`.
@@ -104,7 +104,7 @@ class Telemetry:
         return cls(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")))
 
     def middleware(self) -> RabbitTelemetryMiddleware:
-        """FastStream's middleware for the broker, told what a span may hold."""
+        """FastStream's middleware for the broker, limited to what a span may hold."""
         return _Middleware(tracer_provider=self._provider, meter_provider=NoOpMeterProvider())
 
     @contextmanager
@@ -116,7 +116,7 @@ class Telemetry:
 
     @contextmanager
     def publishing(self, name: str, headers: dict[str, Any]) -> Iterator[None]:
-        """A span around a publish; what is published has the try as its parent."""
+        """A span around a publish; the published message has the try as its parent."""
         _PROPAGATOR.inject(headers)
         attributes = {SYSTEM: _Provider().messaging_system, DESTINATION: name}
         with self._started(f"{name} publish", trace.SpanKind.PRODUCER, attributes):
@@ -145,7 +145,7 @@ class Telemetry:
             with suppress(RuntimeError):  # too late: the loop is closed
                 loop.call_soon_threadsafe(ended.set)
 
-        # A daemon: nobody joins it at the exit, as asyncio would join a thread of its executor, however long it takes.
+        # A daemon thread: the exit does not wait for it. It would wait for a thread of asyncio's executor.
         threading.Thread(target=work, name="traces-shutdown", daemon=True).start()
         try:
             async with asyncio.timeout(STOP_S):
@@ -155,7 +155,7 @@ class Telemetry:
 
 
 class _Provider(RabbitTelemetrySettingsProvider):
-    """What a span is called and holds: the names of our own topology, and nothing that a publisher chose."""
+    """The name and content of a span: the names of our own topology, and nothing that a publisher chose."""
 
     __slots__ = ()
 
@@ -184,13 +184,13 @@ class _Middleware(RabbitTelemetryMiddleware):
 
 
 class _Scopes(BaseTelemetryMiddleware[RabbitPublishCommand]):
-    """FastStream's scopes, kept from what they would choke on, tell, or leave out."""
+    """FastStream's scopes, without the headers that would make them fail and the texts that they would record."""
 
     async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> Any:
-        # FastStream's scope gets what it needs to read and nothing else: a header of a kind that it does not expect
-        # would raise there, and the message would never be settled; baggage is no business of ours.
+        # FastStream's scope gets only what it needs to read: a header of an unexpected type would raise there, and the
+        # message would never be settled. Baggage is not used.
         seen = SimpleNamespace(headers=_context_headers(msg.headers), batch_headers=[], raw_message=msg.raw_message)
-        return await _untold(super().consume_scope, lambda _: call_next(msg), seen)
+        return await _hiding_exceptions(super().consume_scope, lambda _: call_next(msg), seen)
 
 
 def _context_headers(headers: Any) -> dict[str, str]:
@@ -199,13 +199,13 @@ def _context_headers(headers: Any) -> dict[str, str]:
     return {name: headers[name] for name in names if isinstance(headers.get(name), str)}
 
 
-async def _untold(
+async def _hiding_exceptions(
     scope: Callable[[Any, Any], Awaitable[Any]], call_next: Callable[[Any], Awaitable[Any]], it: Any
 ) -> Any:
-    """Run a scope around `call_next` without letting it see the exception, whose text it would record."""
+    """Run a scope around `call_next`, but hide exceptions from it: it would record their text."""
     raised: list[BaseException] = []
 
-    async def quietly(arg: Any) -> Any:
+    async def catching(arg: Any) -> Any:
         try:
             return await call_next(arg)
         except BaseException as error:  # noqa: BLE001 - a cancellation too; raised again below
@@ -214,7 +214,7 @@ async def _untold(
             current.set_attribute(ERROR_TYPE, type(error).__name__)
             current.set_status(trace.StatusCode.ERROR)
 
-    result = await scope(quietly, it)
+    result = await scope(catching, it)
     if raised:
         raise raised[0]
     return result

@@ -1,4 +1,4 @@
-"""Which tenants have a label of their own in the metrics: ten thousand tenants must not become ten thousand series."""
+"""Which tenants have their own label in the metrics: ten thousand tenants must not become ten thousand series."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Final
 
 OTHER: Final = "other"
 RANK_EVERY_S: Final = 60.0
-MOST_COUNTED: Final = 50_000  # tenants between two rankings; far above what one replica serves in a minute
+MOST_COUNTED: Final = 50_000  # tenants between two rankings; far more than one replica serves in a minute
 
 
 class TenantLabels:
     """The busiest tenants by name, all others as `other`.
 
-    Ranked when somebody reads the metrics, at most once a minute. A tenant that moves up starts a new series at zero,
-    one that moves down loses its own: for Prometheus' `rate` that is a counter's ordinary reset.
+    Ranked when the metrics are read, at most once a minute. A tenant that moves up starts a new series at zero, one
+    that moves down loses its series: for Prometheus' `rate` that is a normal counter reset.
 
     Args:
-        limit: How many have a label of their own.
-        demoted: Told who has lost its own.
+        limit: How many have their own label.
+        demoted: Called with a tenant that has lost its label.
         monotonic: Seconds.
     """
 
@@ -34,7 +34,7 @@ class TenantLabels:
         self._seen: dict[str, int] = {}
 
     def label(self, tenant: str) -> str:
-        """What to put into the tenant label, and one more for this tenant's rank."""
+        """What to put into the tenant label; it counts one more for this tenant's rank."""
         seen = self._seen
         if tenant in seen:
             seen[tenant] += 1
@@ -48,7 +48,7 @@ class TenantLabels:
         return OTHER
 
     def rank(self) -> None:
-        """Let busier tenants take the places of quieter ones."""
+        """Give the labels of less busy tenants to busier ones."""
         now = self._monotonic()
         if now - self._ranked_at < RANK_EVERY_S:
             return

@@ -1,7 +1,7 @@
-"""Traces: the seam through which the worker opens its spans, whether there are traces or not.
+"""Traces: the functions by which the worker opens its spans, whether there are traces or not.
 
-While tracing is off, `span` hands out one shared object that does nothing. `stream.app` turns it on with a telemetry:
-that of `stream.observe.telemetry`, which this module does not know, so that a worker without traces imports no part of
+While tracing is off, `span` returns one shared object that does nothing. `stream.app` turns it on with the telemetry of
+`stream.observe.telemetry`. This module does not import that one, so that a worker without traces imports no part of
 OpenTelemetry.
 """
 
@@ -19,7 +19,7 @@ class Span(Protocol):
 
 
 class Telemetry(Protocol):
-    """What this module needs of what makes the spans."""
+    """What this module needs from the object that makes the spans."""
 
     def span(self, name: str, tenant_id: str, *, client: bool) -> AbstractContextManager[Span]:
         """A span around a part of a try; see the function of this name."""
@@ -47,7 +47,7 @@ class _NoSpan:
 
 
 _NO_SPAN: Final = _NoSpan()
-# One for the process, as its threads and its exporter are: handing it through every constructor would buy nothing.
+# One for the process, like its threads and its exporter: passing it through every constructor would have no use.
 _telemetry: Telemetry | None = None
 
 
@@ -58,7 +58,7 @@ def start(telemetry: Telemetry) -> None:
 
 
 async def stop() -> None:
-    """Export what is left, for a bounded time, and trace no more."""
+    """Export what is left, for a bounded time, and stop tracing."""
     global _telemetry
     telemetry, _telemetry = _telemetry, None
     if telemetry is not None:
@@ -82,7 +82,7 @@ def span(name: str, tenant_id: str, *, client: bool = False) -> AbstractContextM
 
 
 def publishing(name: str, headers: dict[str, Any]) -> AbstractContextManager[Any]:
-    """A span around a publish, whose headers get the current span as the parent of what follows.
+    """A span around a publish; the headers name the current span as the parent of what follows.
 
     Args:
         name: Where it goes: an event's kind such as `outbound.sent`, or an exchange of the topology.

@@ -3,7 +3,7 @@
     stream cache clear                 forget every tenant's credentials
     stream cache invalidate TENANT     forget one tenant's credentials
 
-Needs `REDIS_URL` (or `REDIS_URL_FILE`) alone: the commands work while the rest is down.
+Needs only `REDIS_URL` (or `REDIS_URL_FILE`): the commands work while everything else is down.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0 done, 1 could not be done; argparse exits with 2 for words it does not know.
+        The exit code: 0 done, 1 could not be done; argparse exits with 2 for unknown arguments.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _redis_url(environ: Mapping[str, str]) -> str:
-    """Redis' address as the worker finds it.
+    """Redis' address, from the same variables as the worker's.
 
     Raises:
         ValueError: One sentence that names the variable and the fix, never the value.
@@ -85,7 +85,7 @@ def _tenant(value: str) -> TenantId:
 async def _cache(options: argparse.Namespace, url: str) -> str:
     redis = connect(url)
     try:
-        await redis.ping()  # the cache itself goes on without Redis; an operator wants to know
+        await redis.ping()  # the cache itself continues without Redis; an operator must know
         # Removing an entry needs no key to read it with.
         cache = CredentialCache(RedisLink(redis), CredentialCodec([]))
         if options.action == "clear":

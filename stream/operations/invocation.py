@@ -1,7 +1,7 @@
 """What FastStream's command line was asked to do, which decides how `stream.app:app` is built.
 
-FastStream imports the application for each of its commands alike. And with `--workers` it starts a child that has died
-again, for ever: what cannot work must be refused in the parent, before there are children.
+FastStream imports the application for each of its commands. And with `--workers` it restarts a child that has died, for
+ever: what cannot work must be refused in the parent, before there are children.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Invocation:
 
     @classmethod
     def of(cls, arguments: Sequence[str], environ: Mapping[str, str]) -> Self:
-        """Read the words after the program's name, and the variable that FastStream takes for one of them."""
+        """Read the arguments, and the environment variable that FastStream takes instead of one."""
         command = arguments[0] if arguments else ""
         found = _WORKERS.findall("\0".join(arguments)) if command == "run" else []
         named = environ.get("FASTSTREAM_WORKERS", "") if command == "run" else ""

@@ -1,1 +1,1 @@
-"""The connection to Redis: whether it is away, and the scripts that travel to it in batches."""
+"""The connection to Redis: whether Redis is away, and scripts that are sent in batches."""

@@ -1,4 +1,4 @@
-"""Whether Redis is away: how that is noticed and said, and who asks again.
+"""Whether Redis is away: how the worker notices and logs that, and when it asks again.
 
 The worker delivers without Redis too. What Redis adds is that the replicas share credentials and that no message is
 sent twice. While it is away, one caller a second finds out whether it is back; the others do not wait for it.
@@ -16,12 +16,12 @@ import structlog
 from redis.exceptions import ResponseError
 
 PROBE_EVERY_S: Final = 1.0
-# How errors begin that lie in what a key holds. Redis 7 and 8 say them alike, and redis-py takes "ERR " off before. All
-# others count as the server's: a refusal for want of permission, for instance, has other words in each version.
-KEYS_OWN_FAULT: Final = (
+# How the errors begin whose cause is the value of one key. Redis 7 and 8 use the same texts; redis-py removes a leading
+# "ERR ". All others count as errors of the server: their texts (a missing permission, say) vary by version.
+KEY_ERRORS: Final = (
     "WRONGTYPE",  # a command met another type
     "user_script:",  # Lua could not work with a value
-    "Lua redis lib command arguments must be",  # a value that is not there was to be written
+    "Lua redis lib command arguments must be",  # a script writes a value that is missing
     "hash value is not an integer",  # HINCRBY
 )
 
@@ -42,15 +42,15 @@ class RedisAway(Exception):  # noqa: N818 - a state, not a fault of the caller
 
     @classmethod
     def because(cls, error: Exception, *, may_have_run: bool = False) -> Self:
-        """The same, in the words of the error that said so."""
+        """A `RedisAway` with the text of the error that caused it."""
         return cls(_words(error), may_have_run=may_have_run)
 
 
 class Availability:
-    """What the last answer of Redis, or its silence, said about it.
+    """Whether Redis is there, judged by its last answer or by a missing one.
 
     Args:
-        on_refused: Told how many commands were refused for what their keys hold.
+        on_refused: Called with the number of commands that were refused because of the value of their key.
         clock: Seconds, for the pause between probes.
     """
 
@@ -65,14 +65,14 @@ class Availability:
 
     @property
     def away(self) -> bool:
-        """Whether Redis did not answer, or was of no use, when it was last asked."""
+        """Whether Redis, when last asked, did not answer or could not be used."""
         return self._away_since is not None
 
     def enter(self) -> None:
         """Let a caller ask Redis; while it is away, one caller a second.
 
         Raises:
-            RedisAway: It was found so less than a second ago, or nobody is to ask any more.
+            RedisAway: Redis was found away less than a second ago, or the link is closed.
         """
         if self._closed:
             raise RedisAway("closed")
@@ -90,7 +90,7 @@ class Availability:
             self._away_since = None
 
     def note_away(self, error: Exception) -> None:
-        """Redis has not answered, or is of no use to anyone."""
+        """Redis has not answered, or cannot be used."""
         now = self._clock()
         if self._away_since is None:
             self._away_since = now
@@ -104,13 +104,13 @@ class Availability:
     def note_refusals(self, refusals: Sequence[ResponseError]) -> bool:
         """Redis has answered, with these refusals among its answers, or with none.
 
-        Read-only, full, no permission: it is of no use to anyone. A key of another type: the trouble of one message.
+        Read-only, full, no permission: nothing can use Redis now. A key of another type: only one message is concerned.
 
         Returns:
             Whether Redis is there.
         """
         for error in refusals:
-            if not str(error).startswith(KEYS_OWN_FAULT):
+            if not str(error).startswith(KEY_ERRORS):
                 self.note_away(error)
                 return False
         if refusals:
@@ -120,10 +120,10 @@ class Availability:
         return True
 
     async def watch(self, probe: Callable[[], Awaitable[Any]]) -> None:
-        """Ask at once, then every second while Redis is away, for ever: its state is known without any message.
+        """Ask at once, then every second while Redis is away. Never ends. So the state is known before any message.
 
         Args:
-            probe: Asks Redis, and notes here what it answers.
+            probe: Asks Redis, and notes the answer in this object.
         """
         due = True
         while True:
@@ -134,7 +134,7 @@ class Availability:
             due = self.away
 
     def close(self) -> None:
-        """Let nobody ask any more."""
+        """From now on, refuse every caller."""
         self._closed = True
 
 

@@ -1,4 +1,4 @@
-"""How Redis is reached: a client that gives up quickly, and the one connection that batches travel on."""
+"""How the worker reaches Redis: a client that gives up quickly, and the one connection for batches."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def connect(url: str) -> Redis:
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=TIMEOUT_S,
         retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-        retry_on_error=[RedisConnectionError],  # redis-py before 6 retries nothing that is not named here too
+        retry_on_error=[RedisConnectionError],  # redis-py before 6 retries only the errors named here
     )
 
 
 class BatchConnection:
-    """One connection of a client's pool: many commands leave in one write, and their answers come in one read.
+    """One connection of a client's pool: many commands are sent in one write, and their answers come in one read.
 
     A level below redis-py's pipeline, a command costs a third: a pipeline takes and returns a connection for each
     batch, and sets and clears a timeout for each answer. Here a caller sets one timeout for a whole batch.
@@ -46,13 +46,13 @@ class BatchConnection:
 
     @cached_property
     def _connection(self) -> AbstractConnection:
-        """Taken out of the pool for good; the pool closes it with the others."""
+        """Taken from the pool and never returned; the pool closes it with the others."""
         taken: AbstractConnection = self._redis.connection_pool.get_available_connection()  # type: ignore[no-untyped-call]
         taken.socket_timeout = None
         return taken
 
     async def open(self) -> None:
-        """Connect, unless it is connected.
+        """Connect, if it is not connected.
 
         Raises:
             RedisError: Redis cannot be reached.
@@ -80,11 +80,11 @@ class BatchConnection:
         return answers
 
     async def drop(self) -> None:
-        """Disconnect at once: an answer that is still to come would be taken for one of the next batch."""
+        """Disconnect at once: an answer that came later would count as an answer to the next batch."""
         await self._connection.disconnect(nowait=True)
 
     async def drop_all(self) -> None:
-        """Disconnect the pool's idle connections too: after a failover, the name leads elsewhere."""
+        """Disconnect the pool's idle connections too: after a failover, the host name leads to another server."""
         with suppress(RedisError, OSError):
             await self.drop()
             await self._redis.connection_pool.disconnect(inuse_connections=False)

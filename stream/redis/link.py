@@ -1,4 +1,4 @@
-"""The one link to Redis: what the rest of the worker asks, and is told when Redis is away."""
+"""The one link to Redis: all other code asks Redis through it, and gets `RedisAway` when Redis is away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream.redis.client import BatchConnection
 from stream.redis.scripts import Part, Script, ScriptBatches
 
 PROBE_KEY: Final = "whatsapp-stream:probe"
-# A write, since a full Redis or a replica would answer to a read, and be of no use all the same.
+# A write, because a Redis that is full or a replica answers reads, but cannot be used.
 _PROBE: Final = Script("return redis.call('SET', KEYS[1], '1', 'PX', 1000)")
 
 
@@ -23,7 +23,7 @@ class RedisLink:
 
     Args:
         redis: The client.
-        on_refused: Told how many commands were refused for what their keys hold.
+        on_refused: Called with the number of commands that were refused because of the value of their key.
         clock: Seconds, for the pause between probes.
     """
 
@@ -41,7 +41,7 @@ class RedisLink:
 
     @property
     def away(self) -> bool:
-        """Whether Redis did not answer, or was of no use, when it was last asked."""
+        """Whether Redis, when last asked, did not answer or could not be used."""
         return self._availability.away
 
     async def ask(self, command: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
@@ -82,11 +82,11 @@ class RedisLink:
         return await self._scripts.send(script, keys, args)
 
     async def watch(self) -> None:
-        """Ask at once, then every second while Redis is away, for ever: its state is known without any message."""
+        """Ask at once, then every second while Redis is away. Never ends. So the state is known before any message."""
         await self._availability.watch(lambda: self.run(_PROBE, (PROBE_KEY,), ()))
 
     async def aclose(self) -> None:
-        """Close the client; whoever still waits for an answer gets `RedisAway`."""
+        """Close the client; callers that still wait for an answer get `RedisAway`."""
         self._availability.close()
         await self._scripts.aclose()
         await self.redis.aclose()

@@ -1,7 +1,7 @@
-"""Scripts that travel to Redis in batches.
+"""Scripts that are sent to Redis in batches.
 
-Every message runs scripts. One that finds no batch on its way leaves at once; those that come meanwhile leave together
-as the next batch. Most of a command's price is that of its write and its read, and a batch pays those once.
+Every message runs scripts. If no batch is on its way, a script is sent at once; scripts that come while a batch is on
+its way are sent together as the next batch. A command costs mostly its write and its read; a batch needs one of each.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _pack: Final = cast("Callable[[tuple[Part, ...]], bytes]", pack_command)  # its 
 
 
 class Script:
-    """A Lua script, and the name under which Redis remembers it.
+    """A Lua script, and the name under which Redis keeps it.
 
-    It must do no harm when it runs twice with the same arguments: see `ScriptBatches.send`.
+    Running it twice with the same arguments must do no harm: see `ScriptBatches.send`.
 
     Args:
         text: Its source.
@@ -44,15 +44,15 @@ class Script:
 
 @dataclass(slots=True, eq=False)
 class _Command:
-    """A run of a script that somebody waits for.
+    """One run of a script, and the caller that waits for it.
 
     Attributes:
         script: What runs.
-        arguments: As Redis wants them: the number of keys, the keys, the rest.
+        arguments: As Redis expects them: the number of keys, the keys, the rest.
         packed: What is written to the socket.
-        answer: Where its caller waits; done before its time if the caller has gone.
-        whole: The script's text travels with it, since Redis did not know its name.
-        lost: It has left once, and no answer came.
+        answer: What its caller waits for; already done if the caller was cancelled.
+        whole: The script's text is sent too, because Redis did not know its name.
+        lost: It was sent once, and no answer came.
     """
 
     script: Script
@@ -63,12 +63,12 @@ class _Command:
     lost: bool = False
 
     def bring_script(self) -> None:
-        """Send the script's text next time; Redis remembers it then."""
+        """Send the script's text next time; Redis then keeps it."""
         self.whole = True
         self.packed = _pack((b"EVAL", self.script.text, *self.arguments))
 
     def fail(self, error: Exception) -> None:
-        """Tell the caller, if it is still there, that it must go on without Redis."""
+        """Raise `RedisAway` at the caller, if it still waits."""
         if not self.answer.done():
             self.answer.set_exception(RedisAway.because(error, may_have_run=self.lost))
 
@@ -77,8 +77,8 @@ class ScriptBatches:
     """Sends batch after batch, one at a time, while there is something to send.
 
     Args:
-        connection: What they travel on.
-        availability: Told what came of each batch.
+        connection: What the batches are sent on.
+        availability: Notes how each batch ended.
     """
 
     def __init__(self, connection: BatchConnection, availability: Availability) -> None:
@@ -106,12 +106,12 @@ class ScriptBatches:
         command = _Command(script, arguments, packed, asyncio.get_running_loop().create_future())
         self._waiting.append(command)
         if self._sender is None:
-            # It starts in the loop's next round, with all that this round still adds.
+            # It starts in the event loop's next round, together with everything that this round adds.
             self._sender = asyncio.create_task(self._send_all())
         return command.answer
 
     async def aclose(self) -> None:
-        """Stop; whoever still waits for an answer gets `RedisAway`."""
+        """Stop; callers that still wait for an answer get `RedisAway`."""
         if self._sender is not None:
             self._sender.cancel()
             await asyncio.wait([self._sender])
@@ -128,7 +128,7 @@ class ScriptBatches:
         except asyncio.CancelledError:
             self._give_up(batch, RedisConnectionError("closed"))
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
+        except Exception as error:  # noqa: BLE001 - no caller may wait for ever, whatever the error is
             self._availability.note_away(error)
             self._give_up(batch, error)
         finally:
@@ -138,12 +138,12 @@ class ScriptBatches:
         batch: list[_Command] = []
         while self._waiting and len(batch) < MOST_IN_BATCH:
             command = self._waiting.popleft()
-            if not command.answer.done():  # else its caller has gone, and would never learn what it did
+            if not command.answer.done():  # else its caller was cancelled, and would not learn the result
                 batch.append(command)
         return batch
 
     async def _exchange(self, batch: list[_Command]) -> list[Any]:
-        """Send a batch, once more if its connection has died, which an idle one does unnoticed.
+        """Send a batch, once more if its connection has died: an idle connection may die unnoticed.
 
         Returns:
             An answer for each command, in their order; a `ResponseError` where Redis refused one.
@@ -155,8 +155,8 @@ class ScriptBatches:
         try:
             return await self._exchange_once(batch)
         except RedisConnectionError:
-            # Some or all may have run already. That is what `Script` asks of every script: of the ledger's, a claim by
-            # the same owner renews it, what is sent stays sent, and the other two find the claim no longer theirs.
+            # Some or all may have run already, which `Script` allows. In the ledger, a claim by the same owner renews
+            # the lease, "sent" stays "sent", and the other two scripts find that the claim is no longer theirs.
             return await self._exchange_once(batch)
 
     async def _exchange_once(self, batch: list[_Command]) -> list[Any]:
@@ -173,10 +173,10 @@ class ScriptBatches:
             raise
 
     def _settle(self, batch: list[_Command], answers: list[Any]) -> list[ResponseError]:
-        """Give each its answer.
+        """Give each command its answer.
 
         Returns:
-            The refusals: each is its own caller's alone, but may say that Redis is of no use to anyone.
+            The refusals: each goes to its own caller only, but may mean that nothing can use Redis now.
         """
         refused: list[ResponseError] = []
         for command, answer in zip(batch, answers, strict=True):
@@ -191,7 +191,7 @@ class ScriptBatches:
         return refused
 
     def _give_up(self, batch: list[_Command], reason: Exception) -> None:
-        """Fail a batch and those behind it, which would only find out the same, each a timeout later."""
+        """Fail a batch and the commands behind it: they would fail too, each only after a timeout."""
         for command in (*batch, *self._waiting):
             command.fail(reason)
         self._waiting.clear()

@@ -13,13 +13,13 @@ from stream.meta.versions import NEWEST, OLDEST_MAJOR
 
 DEFAULT_CREDENTIALS_PATH: Final = "/api/v1/tenants/{tenant_id}/credentials?type=whatsapp"
 
-# What the worker's own timeouts, retries and scripts do not depend on. `decode_responses` and the like would change the
-# answers that it reads, `socket_timeout` and the like how long a message waits for Redis.
+# Options on which the worker's own timeouts, retries and scripts do not depend. `decode_responses` and similar ones
+# would change the answers that it reads, `socket_timeout` and similar ones how long a message waits for Redis.
 _REDIS_OPTIONS: Final = frozenset({"db", "username", "password", "client_name"})
 _REDIS_TLS_OPTIONS: Final = frozenset(
     "ssl_" + name
     for name in (
-        *("ca_certs", "ca_data", "certfile", "keyfile"),  # the oldest redis-py that is allowed knows no more
+        *("ca_certs", "ca_data", "certfile", "keyfile"),  # all that the oldest allowed redis-py knows
         *("cert_reqs", "check_hostname", "min_version", "ciphers"),
     )
 )
@@ -103,7 +103,7 @@ def _check_url(value: str, schemes: tuple[str, ...]) -> None:
     try:
         parts = urlsplit(value)
         usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and not _has_spaces(value)
-    except ValueError:  # its text may quote the value, password included
+    except ValueError:  # its text may quote the value, with the password
         usable = False
     if not usable:
         raise ValueError(
@@ -112,5 +112,5 @@ def _check_url(value: str, schemes: tuple[str, ...]) -> None:
 
 
 def _has_spaces(value: str) -> bool:
-    """Also line breaks and control characters, which `urlsplit` drops without a word."""
+    """Also line breaks and control characters, which `urlsplit` drops without an error."""
     return re.search(r"[\s\x00-\x1f\x7f]", value) is not None

@@ -1,6 +1,6 @@
 """Reading the settings from the environment, and from the files that it names.
 
-Values that are wrong or contradict another stop the start with a line each, which names the variable and the fix.
+Each value that is wrong or contradicts another stops the start, with one line that names the variable and the fix.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stream.settings.secret_files import file_variable, from_file
 
 
 class InvalidSettings(Exception):  # noqa: N818 - it is a sentence for an operator
-    """Settings are missing, wrong or contradict each other; the text names each and the fix, a line each."""
+    """Settings are missing, wrong or contradict each other; the text has one line for each, with the fix."""
 
 
 def load_settings(model: type[Settings] = Settings) -> Settings:
@@ -31,7 +31,7 @@ def load_settings(model: type[Settings] = Settings) -> Settings:
     except ValidationError as error:
         for name, fix in _fixes(error):
             variable = file_variable(name.upper()) if name in values else name.upper()
-            if file_variable(variable) not in wrong:  # else what is left without its file is not what was meant
+            if file_variable(variable) not in wrong:  # without the file, the other settings are not what was meant
                 wrong.setdefault(variable, fix)
     wrong.update(wrong_proxies())
     if wrong:

@@ -23,10 +23,10 @@ from stream.settings import checks
 from stream.tenants.ownership import OwnsNumber
 
 DAY_MS: Final = 86_400_000
-# A cap that is lower would cut the delays that these error types begin with.
+# A lower cap would shorten the first delay of these error types.
 LEAST_CAP_MS: Final = int(1000 * max(row.retry.base_s or 0 for row in ROWS if row.retry and row.retry.cap_s is None))
 LONGEST_CAP_MS: Final = int(1000 * (LONGEST_S - JITTER_S))
-LONGEST_LEDGER_MS: Final = 365 * DAY_MS  # Redis refuses what goes beyond 64 bits; nobody needs to remember so long
+LONGEST_LEDGER_MS: Final = 365 * DAY_MS  # a year; Redis refuses numbers beyond 64 bits
 
 Milliseconds = Annotated[int, Field(ge=1, le=7 * DAY_MS)]
 Delay = Annotated[int, Field(ge=1, le=LONGEST_CAP_MS)]
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
 
 
 class DocumentedSettings(Settings):
-    """Those of a worker that is only described: nothing is required."""
+    """Settings for writing the document only, without a worker: nothing is required."""
 
     tenant_service_url: HttpUrl = "http://tenants:3000"
 

@@ -1,6 +1,6 @@
 """Secrets from files, as Docker and Kubernetes mount them: `NAME_FILE` names the file that holds the value of `NAME`.
 
-A file shows in no `docker inspect`, no `kubectl describe` and no environment of a child process.
+A file's content is not visible in `docker inspect`, in `kubectl describe` or in the environment of a child process.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def from_file(name: str, environ: Mapping[str, str]) -> str | None:
 
 
 def _named(path: str) -> str:
-    """The file in words. A mistake may set the variable to the secret itself, which must not be shown.
+    """The file in words. The variable may be set to the secret itself by mistake, which must not be shown.
 
-    A path begins with a folder that is there, even if what it names is not mounted. That it begins with a slash is not
-    enough: so does one in 64 base64 texts.
+    A path begins with a folder that exists, even if the file is not mounted. A slash at the start is not enough: one in
+    64 base64 texts begins with one.
     """
     beginning = Path(path).parts[:2]
     try:

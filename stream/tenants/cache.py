@@ -1,7 +1,7 @@
 """The credential cache: in Redis, shared by all replicas, each entry with Redis' own TTL.
 
-Redis is the truth. The process also remembers the entries it has decoded, for two reasons: an entry whose bytes have
-not changed need not be decrypted again, and while Redis is away a recently seen entry may be used for a short time.
+What Redis holds is valid. The process also remembers the entries it has decoded, for two reasons: an entry whose bytes
+have not changed need not be decrypted again, and while Redis is away a recent entry may be used for a short time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from stream.tenants.credentials import Credentials
 
 KEY_PREFIX: Final = "whatsapp-stream:credentials:"
 LEASE_PREFIX: Final = "whatsapp-stream:credentials-lease:"
-REMEMBERED: Final = 10_000  # tenants; 1 KiB each, and a decryption for each message of one that is forgotten
-LOCAL_TTL_S: Final = 60.0  # how stale a token may be while Redis is away
+REMEMBERED: Final = 10_000  # tenants, 1 KiB each; each message of a forgotten tenant costs a decryption
+LOCAL_TTL_S: Final = 60.0  # how old a token may be while Redis is away
 
 # Removes the entry only while it is the one that was read: another replica may have refreshed it since.
 _DELETE_IF_EQUAL: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
@@ -35,7 +35,7 @@ class _Remembered:
         entry: Its bytes in Redis.
         credentials: What they mean.
         ends_at: When the credentials' own TTL ends, in seconds since the epoch.
-        seen_at: When it was last the one in Redis, in seconds since the epoch.
+        seen_at: When Redis last held these bytes, in seconds since the epoch.
     """
 
     entry: bytes
@@ -50,7 +50,7 @@ def entry_key(tenant_id: TenantId) -> str:
 
 
 def lease_key(tenant_id: TenantId) -> str:
-    """Where Redis keeps who fetches a tenant's entry."""
+    """Where Redis keeps the name of the replica that fetches a tenant's entry."""
     return LEASE_PREFIX + hash_tag(tenant_id)
 
 

@@ -28,15 +28,15 @@ from stream.tenants.credentials import (
 
 ATTEMPTS: Final = 3
 BACKOFF_ALLOWANCE_S: Final = 6.0  # the waits between attempts: 1 + 2 s, each with up to 1 s of jitter, and a margin
-# Besides what the contract names: 401 is about this worker's own token and 429 about its pace. Neither is the fault of
-# the message, which waits.
+# Not in the contract: 401 is about this worker's own token and 429 about its request rate. The message is not at fault:
+# it waits.
 TRANSIENT_STATUSES: Final = frozenset({401, 408, 429, *range(500, 600)})
 BLOCKED_STATES: Final = frozenset({"suspended", "expired"})
 # Deployments differ in the names; the order is that of the contract.
 TOKEN_FIELDS: Final = ("systemUserAccessToken", "accessToken", "meta_access_token", "token")
 PHONE_FIELDS: Final = ("phoneNumberId", "whatsapp_phone_number_id")
 MILLISECONDS_FROM: Final = 1e11  # epoch seconds reach this in the year 5138: larger numbers are milliseconds
-_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")  # it becomes an HTTP header: no space, no control character
+_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")  # it goes into an HTTP header: no space, no control character
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +104,7 @@ class TenantServiceClient:
 
     async def _fetch_once(self, tenant_id: TenantId) -> Credentials:
         if tenant_id in {".", ".."}:
-            raise TenantNotFound("no URL path can name a tenant . or ..: however it is written, it is another folder")
+            raise TenantNotFound("no URL path can name a tenant . or ..: in every spelling it means another folder")
         url = self._template.replace("{tenant_id}", quote(tenant_id, safe=""))
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -135,7 +135,7 @@ class TenantServiceClient:
 
 
 def _refusal(status: int) -> CredentialError | None:
-    """What a status means, before the body is looked at."""
+    """What a status means, before the body is read."""
     if status == httpx.codes.OK:
         return None
     if status == httpx.codes.NOT_FOUND:
@@ -151,7 +151,7 @@ def _object(body: bytes) -> dict[str, Any]:
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise CredentialsInvalid("the Tenant Service's answer is not JSON, or is longer than is read") from None
+        raise CredentialsInvalid("the Tenant Service's answer is not JSON, or is too long") from None
     if not isinstance(answer, dict):
         raise CredentialsInvalid("the Tenant Service's answer is not a JSON object")
     return answer

@@ -1,4 +1,4 @@
-"""How credentials look at rest: JSON, encrypted when there are keys, bound to their tenant."""
+"""How credentials are stored: JSON, encrypted when there are keys, bound to their tenant."""
 
 from __future__ import annotations
 

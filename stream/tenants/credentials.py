@@ -1,4 +1,4 @@
-"""A tenant's Meta credentials, and what can go wrong in getting them.
+"""A tenant's Meta credentials, and the errors when they cannot be obtained.
 
 CredentialError
 ├── TenantNotFound          the Tenant Service says 404: final

@@ -9,7 +9,7 @@ import structlog
 from stream.contract.identifiers import PhoneNumberId
 from stream.tenants.credentials import Credentials, NumberNotOwned
 
-REMEMBERED: Final = 10_000  # pairs of tenant and number; the warning for one that is forgotten comes again
+REMEMBERED: Final = 10_000  # pairs of tenant and number; a forgotten pair is warned of again
 
 OwnsNumber = Literal["warn", "strict"]
 

@@ -1,4 +1,4 @@
-"""Credentials for a message: from the cache, else from one fetch that all concurrent callers share."""
+"""Credentials for a message: from the cache, or from one fetch that all concurrent callers share."""
 
 from __future__ import annotations
 
@@ -23,51 +23,53 @@ from stream.tenants.struggles import Struggles
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_S: Final = 2.0  # a healthy Tenant Service answers in a fraction of it
-GLANCE_S: Final = 0.25  # and mostly within this
+PATIENCE_S: Final = 2.0  # a healthy Tenant Service answers much faster
+SHORT_PATIENCE_S: Final = 0.25  # a healthy Tenant Service mostly answers within this
 POLL_S: Final = 0.05  # a fetch by another replica usually takes a few of these
 
 
 @dataclass(slots=True, eq=False)
-class _Flight:
-    """A fetch on its way.
+class _Fetch:
+    """A fetch that runs now.
 
     Attributes:
-        task: What it will say.
-        started: When it began, in the provider's seconds.
-        patience_s: How long messages wait for it, from its start.
-        passengers: Messages that wait for it now.
+        task: Gives the credentials, or the error.
+        started: When it began, in seconds of the provider's clock.
+        patience_s: How long messages wait for it, in seconds from its start.
+        waiting: Messages that wait for it now.
     """
 
     task: asyncio.Task[Credentials]
     started: float
     patience_s: float
-    passengers: int = 0
+    waiting: int = 0
 
 
 class CredentialProvider:
-    """Single flight over the cache and the client.
+    """Gives credentials from the cache, or from the client with one fetch per tenant at a time.
 
-    Concurrent misses for a tenant join one task in this process; across replicas a lease in Redis lets one fetch while
-    the others watch the cache. A lease outlives the longest fetch, so a replica that died in it delays nobody for long.
+    Concurrent misses for a tenant share one task in this process. Across replicas, a lease in Redis lets one replica
+    fetch while the others poll the cache. The lease is longer than the longest fetch; if its replica dies, it ends.
 
-    A message that waits for a fetch holds a place that a message of another tenant could use. So it waits a moment
-    only, then it waits on the broker, and the fetch goes on without it. When half of the places are held like that,
-    further messages wait for a glance only; for a tenant whose record is known to struggle they do not wait, but for
-    one that starts the next fetch and may see at a glance that it works again. While the service itself struggles, one
-    fetch at a time finds out whether it is back; one more may be that of a tenant whose record struggled before, so
-    that neither kind stands in the other's way. A few broken records look like a service that struggles, as long as no
-    other tenant's are fetched: so a message of a tenant that is not known to struggle waits a glance for what is found
-    out, before it is refused.
+    A message that waits for a fetch holds a place that a message of another tenant could use. So it waits for at most
+    `patience_s`; then it waits on the broker, and the fetch continues. These rules keep the places free:
+
+    - When such messages hold half of the places, further messages wait for `short_patience_s` at most.
+    - Messages of a tenant whose record is known to struggle do not wait at all. Only the one that starts the next fetch
+      waits for `short_patience_s`, to see whether the record works again.
+    - While the service itself struggles, one fetch at a time tests whether it is back. A tenant whose record struggled
+      before may make one more, so that neither kind of fetch delays the other.
+    - A few broken records look like a service that struggles, if no other tenant's credentials are fetched. So a
+      message of a tenant that is not known to struggle waits `short_patience_s` for that test before it is refused.
 
     Args:
         cache: The shared cache.
         client: The Tenant Service.
         ownership: Whether credentials are for a message's phone number.
-        places: Messages in flight at most. As many fetches may go on for which no message waits; the oldest is given up
-            for a further one.
+        places: Messages in flight at most. So many fetches may run without a waiting message; for one more, the oldest
+            is cancelled.
         patience_s: How long a message waits for a fetch, in seconds.
-        glance_s: How long it waits where it should hardly wait, in seconds.
+        short_patience_s: How long it waits in the cases above, in seconds.
         retry: Computes the pause before the next fetch for a tenant whose record struggles.
         clock: Seconds.
     """
@@ -80,7 +82,7 @@ class CredentialProvider:
         *,
         places: int,
         patience_s: float = PATIENCE_S,
-        glance_s: float = GLANCE_S,
+        short_patience_s: float = SHORT_PATIENCE_S,
         retry: RetryHandler | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,8 +91,8 @@ class CredentialProvider:
         self._ownership = ownership
         self._places = places
         self._patience_s = patience_s
-        self._glance_s = glance_s
-        self._flights: dict[TenantId, _Flight] = {}  # the oldest first
+        self._short_patience_s = short_patience_s
+        self._fetches: dict[TenantId, _Fetch] = {}  # the oldest first
         self._clock = clock
         self._struggles = Struggles(retry or RetryHandler(), clock)
 
@@ -102,12 +104,12 @@ class CredentialProvider:
         """
         if (cached := await self._cache.get(tenant_id)) is not None:
             return cached
-        if tenant_id not in self._flights and tenant_id not in self._struggles:
-            await self._let_find_out()
-        flight = self._flights.get(tenant_id) or self._start(tenant_id)
-        await self._wait(flight, flight.patience_s)
-        if flight.task.done() and not flight.task.cancelled():
-            return flight.task.result()
+        if tenant_id not in self._fetches and tenant_id not in self._struggles:
+            await self._wait_for_test()
+        fetch = self._fetches.get(tenant_id) or self._start(tenant_id)
+        await self._wait(fetch, fetch.patience_s)
+        if fetch.task.done() and not fetch.task.cancelled():
+            return fetch.task.result()
         self._give_up_oldest()
         raise TenantServiceUnavailable("no credentials within the time that a message waits; the fetch goes on")
 
@@ -116,10 +118,10 @@ class CredentialProvider:
         return self._cache.read(tenant_id, entry)
 
     def check(self, credentials: Credentials, phone_number_id: PhoneNumberId) -> None:
-        """See whether these credentials may be used for this phone number.
+        """Check whether these credentials may be used for this phone number.
 
         Raises:
-            NumberNotOwned: They name another one, and the rule is strict.
+            NumberNotOwned: They name another number, and the rule is strict.
         """
         self._ownership.check(credentials, phone_number_id)
 
@@ -127,55 +129,55 @@ class CredentialProvider:
         """Drop credentials that Meta refused, unless another replica has already replaced them."""
         await self._cache.invalidate(tenant_id, failed_token=failed_token)
 
-    async def _let_find_out(self) -> None:
-        """Wait a glance for the fetch that finds out whether the service is back, if there is one."""
-        if self._struggles.everywhere and (ahead := self._finding_out(struggling=False)):
-            await self._wait(ahead, self._glance_s)
+    async def _wait_for_test(self) -> None:
+        """Wait shortly for the fetch that tests whether the service is back, if there is one."""
+        if self._struggles.everywhere and (test := self._testing(struggling=False)):
+            await self._wait(test, self._short_patience_s)
 
-    def _finding_out(self, *, struggling: bool) -> _Flight | None:
+    def _testing(self, *, struggling: bool) -> _Fetch | None:
         """The last fetch for a tenant whose record does, or does not, struggle."""
-        found = (each for each in reversed(self._flights) if (each in self._struggles) is struggling)
-        return next((self._flights[each] for each in found), None)
+        found = (each for each in reversed(self._fetches) if (each in self._struggles) is struggling)
+        return next((self._fetches[each] for each in found), None)
 
-    def _start(self, tenant_id: TenantId) -> _Flight:
+    def _start(self, tenant_id: TenantId) -> _Fetch:
         """Start a fetch, if one may begin now.
 
         Raises:
-            TenantServiceUnavailable: The tenant's record has failed just now, or the service itself is struggling.
+            TenantServiceUnavailable: The tenant's record has just failed, or the service itself is struggling.
         """
         struggling = tenant_id in self._struggles
         if (reason := self._struggles.pause(tenant_id)) is not None:
             raise TenantServiceUnavailable(f"{reason}; it is asked again in a moment")
-        if self._struggles.everywhere and self._finding_out(struggling=struggling):
-            raise TenantServiceUnavailable("the Tenant Service is slow or away; another fetch is finding out")
-        # A record known to struggle has its pauses between fetches, instead of the client's within one.
+        if self._struggles.everywhere and self._testing(struggling=struggling):
+            raise TenantServiceUnavailable("the Tenant Service is slow or away; another fetch is testing it")
+        # For a record known to struggle, the pauses are between fetches, not between the attempts of one fetch.
         attempts = 1 if struggling and not self._struggles.everywhere else ATTEMPTS
         task = asyncio.create_task(self._fetch(tenant_id, attempts))
-        flight = _Flight(task, self._clock(), self._glance_s if struggling else self._patience_s)
-        self._flights[tenant_id] = flight
-        overdue = asyncio.get_running_loop().call_later(self._patience_s, self._overdue, tenant_id, flight)
-        task.add_done_callback(lambda _: self._landed(tenant_id, flight, overdue))
-        return flight
+        fetch = _Fetch(task, self._clock(), self._short_patience_s if struggling else self._patience_s)
+        self._fetches[tenant_id] = fetch
+        overdue = asyncio.get_running_loop().call_later(self._patience_s, self._overdue, tenant_id, fetch)
+        task.add_done_callback(lambda _: self._ended(tenant_id, fetch, overdue))
+        return fetch
 
-    async def _wait(self, flight: _Flight, patience_s: float) -> None:
-        """Wait for a fetch while a message may, so many seconds from its start at most.
+    async def _wait(self, fetch: _Fetch, patience_s: float) -> None:
+        """Wait for a fetch until `patience_s` seconds after its start at most.
 
-        A caller that is cancelled takes the fetch away from nobody.
+        If a caller is cancelled, the fetch continues for the others.
         """
-        left_s = flight.started + patience_s - self._clock()
-        if 2 * sum(each.passengers for each in self._flights.values()) >= self._places:
-            left_s = min(left_s, self._glance_s)
+        left_s = fetch.started + patience_s - self._clock()
+        if 2 * sum(each.waiting for each in self._fetches.values()) >= self._places:
+            left_s = min(left_s, self._short_patience_s)
         if left_s <= 0:
             return
-        flight.passengers += 1
+        fetch.waiting += 1
         try:
-            await asyncio.wait({flight.task}, timeout=left_s)
+            await asyncio.wait({fetch.task}, timeout=left_s)
         finally:
-            flight.passengers -= 1
+            fetch.waiting -= 1
 
     def _give_up_oldest(self) -> None:
-        """Of the fetches that no message waits for, keep as many as there are places."""
-        alone = [each.task for each in self._flights.values() if not (each.passengers or each.task.cancelling())]
+        """If more fetches run without a waiting message than there are places, cancel the oldest of them."""
+        alone = [each.task for each in self._fetches.values() if not (each.waiting or each.task.cancelling())]
         if len(alone) > self._places:
             alone[0].cancel()
 
@@ -201,24 +203,24 @@ class CredentialProvider:
         except RedisAway:
             return None
 
-    def _overdue(self, tenant_id: TenantId, flight: _Flight) -> None:
-        with self._telling():
-            self._struggles.slow(tenant_id, flight.started)
+    def _overdue(self, tenant_id: TenantId, fetch: _Fetch) -> None:
+        with self._logging_changes():
+            self._struggles.slow(tenant_id, fetch.started)
 
-    def _landed(self, tenant_id: TenantId, flight: _Flight, overdue: asyncio.TimerHandle) -> None:
-        del self._flights[tenant_id]
+    def _ended(self, tenant_id: TenantId, fetch: _Fetch, overdue: asyncio.TimerHandle) -> None:
+        del self._fetches[tenant_id]
         overdue.cancel()
-        error = None if flight.task.cancelled() else flight.task.exception()
-        with self._telling():
-            if flight.task.cancelled():
-                self._struggles.failed(tenant_id, flight.started, "no answer, and its fetch had to make room")
+        error = None if fetch.task.cancelled() else fetch.task.exception()
+        with self._logging_changes():
+            if fetch.task.cancelled():
+                self._struggles.failed(tenant_id, fetch.started, "no answer, and its fetch was cancelled for another")
             elif isinstance(error, TenantServiceUnavailable):
-                self._struggles.failed(tenant_id, flight.started, str(error))
+                self._struggles.failed(tenant_id, fetch.started, str(error))
             else:
                 self._struggles.answered(tenant_id)
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _logging_changes(self) -> Iterator[None]:
         """Log when the service itself begins to struggle, and when it is back."""
         before = self._struggles.everywhere
         yield

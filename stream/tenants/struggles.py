@@ -1,7 +1,7 @@
-"""Whose record struggles at the Tenant Service, and whether it is the service itself. No I/O.
+"""Which tenants' records struggle at the Tenant Service, and whether the service itself does. No I/O.
 
-Struggling is a tenant's own state: its record fails or hangs, and others must not wait for that. The service itself is
-struggling when fetches of several tenants have failed and none of any tenant was answered since they began.
+A record struggles when its fetches fail or hang; other tenants must not wait for that. The service itself struggles
+when fetches of several tenants have failed, and no fetch of any tenant was answered since they began.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Final
 from stream.contract.identifiers import TenantId
 from stream.retry import RetryHandler
 
-SEVERAL: Final = 3  # tenants; two broken records at a time are not the service
-LONGEST_PAUSE_S: Final = 10.0  # how long a record that works again may go unnoticed
-REMEMBERED: Final = 10_000  # tenants; one that is forgotten may keep a message waiting once more
+SEVERAL: Final = 3  # tenants; two broken records do not mean that the service fails
+LONGEST_PAUSE_S: Final = 10.0  # how long a record may work again before the worker notices it
+REMEMBERED: Final = 10_000  # tenants; a message of a forgotten tenant may wait for its fetch once more
 
 
 @dataclass(slots=True)
 class _Struggle:
-    """One tenant's.
+    """One tenant's failures.
 
     Attributes:
         failures: Fetches that failed since the last answer.
         pause_ends: When the next fetch may begin.
-        reason: What the last one said.
+        reason: Why the last one failed.
     """
 
     failures: int = 0
@@ -37,7 +37,7 @@ class _Struggle:
 
 
 class Struggles:
-    """Remembers failures until an answer comes: a refusal is one too, it says that the service is there.
+    """Remembers failures until an answer comes. A refusal is an answer too: the service is there.
 
     Args:
         retry: Computes the pause before a tenant's next fetch.
@@ -48,7 +48,7 @@ class Struggles:
         self._retry = retry
         self._clock = clock
         self._tenants: OrderedDict[TenantId, _Struggle] = OrderedDict()
-        self._failed: set[TenantId] = set()  # since the last answer; that it has several is all that matters
+        self._failed: set[TenantId] = set()  # since the last answer; not more than `SEVERAL`
         self._last_answer = -math.inf
         self.everywhere = False
 
@@ -62,18 +62,18 @@ class Struggles:
         return struggle.reason if struggle and self._clock() < struggle.pause_ends else None
 
     def slow(self, tenant_id: TenantId, since: float) -> None:
-        """A fetch that began then has no answer yet, and nobody waits for it any longer."""
+        """A fetch that began at `since` has no answer yet, and no message waits for it any longer."""
         self._note(tenant_id, since)
 
     def failed(self, tenant_id: TenantId, since: float, reason: str) -> None:
-        """A fetch that began then failed: the next one begins after a pause."""
+        """A fetch that began at `since` failed: the next one begins after a pause."""
         struggle = self._note(tenant_id, since)
         struggle.failures, struggle.reason = struggle.failures + 1, reason
         pause_s = self._retry.calculate_backoff(struggle.failures, cap_s=LONGEST_PAUSE_S)
         struggle.pause_ends = self._clock() + pause_s
 
     def answered(self, tenant_id: TenantId) -> None:
-        """A fetch was answered. If the service itself was struggling, nobody's pause holds any longer."""
+        """A fetch was answered. If the service itself was struggling, all pauses end."""
         self._tenants.pop(tenant_id, None)
         self._failed.clear()
         self._last_answer = self._clock()

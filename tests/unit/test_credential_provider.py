@@ -65,7 +65,7 @@ class World:
             NumberOwnership("warn"),
             places=places,
             patience_s=patience_s,
-            glance_s=0.01,
+            short_patience_s=0.01,
             retry=RetryHandler(draw=lambda: 0.0),
             clock=self.clock,
         )
@@ -269,7 +269,7 @@ async def test_a_message_waits_from_the_start_of_a_fetch_and_not_from_its_own(wo
     first.cancel()
 
 
-async def test_while_half_of_the_places_wait_for_fetches_further_messages_wait_for_a_glance_only(world: World) -> None:
+async def test_while_half_of_the_places_wait_for_fetches_further_messages_wait_shortly(world: World) -> None:
     world.client.let.clear()
     provider = world.replica(patience_s=60, places=4)
     patient = [asyncio.create_task(provider.get(tenant)) for tenant in (ACME, OTHER)]
@@ -292,7 +292,7 @@ async def test_fetches_that_no_message_waits_for_are_bounded_and_the_oldest_make
     await turns()
     assert (len(before), len(world.leases()), len(world.leases() - before)) == (2, 2, 1)
     assert await world.refused(provider, "first") == [
-        "no answer, and its fetch had to make room; it is asked again in a moment"
+        "no answer, and its fetch was cancelled for another; it is asked again in a moment"
     ]
 
 
@@ -308,7 +308,7 @@ async def test_while_the_service_itself_struggles_one_fetch_finds_out_and_the_ot
         finding = asyncio.create_task(provider.get(ACME))
         await turns()
         (reason,) = await world.refused(provider, "other")
-        assert "another fetch is finding out" in reason
+        assert "another fetch is testing it" in reason
         world.client.let.set()
         await finding
     assert [line["event"] for line in lines] == ["tenant_service_back"]
@@ -323,7 +323,7 @@ async def test_broken_records_alone_refuse_none_of_a_burst_of_healthy_tenants(
     world.client.broken = dict.fromkeys(several, record)
     provider = world.replica(patience_s=0.01)
     await world.refused(provider, *several)
-    provider._patience_s = provider._glance_s = 30.0  # from now on no load ends a wait before its time
+    provider._patience_s = provider._short_patience_s = 30.0  # from now on no load ends a wait before its time
     healthy = [TenantId(f"healthy-{number}") for number in range(20)]
     found = await asyncio.gather(*map(provider.get, healthy))
     assert [credentials.tenant_id for credentials in found] == healthy

@@ -77,9 +77,9 @@ def test_once_means_one_retry_out_of_the_failure_budget() -> None:
         ("WINDOW_EXPIRED", False, True),
     ],
 )
-def test_a_type_is_told_to_whom_it_was_agreed(name: str, *, alert: bool, notify: bool) -> None:
+def test_a_type_is_reported_to_whom_it_was_agreed(name: str, *, alert: bool, notify: bool) -> None:
     rule = ERROR_TABLE[name]
-    assert (rule.alert, rule.notify, rule.told) == (alert, notify, alert or notify)
+    assert (rule.alert, rule.notify, rule.reported) == (alert, notify, alert or notify)
 
 
 def test_only_token_and_permission_errors_drop_the_cached_credentials() -> None:

@@ -277,9 +277,9 @@ async def test_a_first_delivery_asks_for_no_wait() -> None:
     assert (world.waits.asked, len(world.processor.tried)) == (0, 1)
 
 
-def test_a_sealed_delivery_gives_no_message() -> None:
+def test_an_unread_delivery_gives_no_message() -> None:
     delivery = Delivery.read(incoming(BODY, redelivered=True), NOW, Limits())
-    assert delivery.is_sealed
+    assert delivery.is_unread
     with pytest.raises(LookupError):
         _ = delivery.opened
     delivery.open()

@@ -315,7 +315,7 @@ async def test_an_answer_beyond_the_bound_is_no_credentials_and_takes_no_memory(
         world = World(TOKEN)
         client = world.client_over(http, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         tracemalloc.start()
-        with pytest.raises(CredentialsInvalid, match="is longer than is read"):
+        with pytest.raises(CredentialsInvalid, match="is too long"):
             await client.fetch(TenantId("acme"))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()

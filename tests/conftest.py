@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 
+import hypothesis
 import pytest
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from cryptography.fernet import Fernet
@@ -20,6 +21,12 @@ from sandbox.versions import versions
 from sandbox.world import World, open_world
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
 from tests.scene import Evidence, Scene
+
+# A slow machine is no failure: what a time limit would catch, a busy core would cause.
+hypothesis.settings.register_profile(
+    "no-deadline", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("no-deadline")
 
 for name in set(os.environ) - set(environment_without_proxies()):  # every server is on this machine
     del os.environ[name]

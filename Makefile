@@ -1,4 +1,4 @@
-# Two commands are all that a newcomer needs: `make demo` and `make test`. Each sets itself up from nothing.
+# A newcomer needs only two commands: `make demo` and `make test`. Each installs everything that it needs.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ UV := $(shell command -v uv 2>/dev/null)
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The stamp is newer than the lock once everything in it is installed.
+# The stamp file is newer than the lock file once everything in it is installed.
 $(VENV)/.installed: requirements-dev.lock pyproject.toml
 ifdef UV
 	$(UV) venv --quiet --allow-existing --python '>=3.11' $(VENV)
@@ -24,13 +24,13 @@ else
 endif
 	@touch $@
 
-demo: $(VENV)/.installed ## Bring up RabbitMQ and Redis, run the worker on real message files, show what became of each
+demo: $(VENV)/.installed ## Start RabbitMQ and Redis, run the worker on real message files, show how each message ended
 	$(BIN)/python -m sandbox demo
 
-test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they bring up
+test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they start
 	$(BIN)/python -m pytest
 
-soak: $(VENV)/.installed ## Hold load for two minutes while things die and come back (ARGS='--seconds 60 --rate 50')
+soak: $(VENV)/.installed ## Publish for two minutes while replicas and servers die and come back (ARGS='--seconds 60 --rate 50')
 	$(BIN)/python -m sandbox soak $(ARGS)
 
 bench-quick: $(VENV)/.installed ## Compare this worker with a raw floor, in less than a minute
@@ -45,7 +45,7 @@ bench-scale: $(VENV)/.installed ## See whether replicas, tenants and a backlog c
 unit: $(VENV)/.installed ## Run the tests that need no server
 	$(BIN)/python -m pytest tests/unit
 
-# Where a wrong branch costs a customer a message, or gives him two. One report a file: one that is renamed fails.
+# Where a wrong branch may lose a message or deliver it twice. One report per file, so that a renamed file fails.
 FULLY_COVERED := stream/delivery/arrival.py stream/delivery/journey.py stream/delivery/decision.py \
 	stream/delivery/settlement.py stream/delivery/notices.py stream/contract/decoding.py stream/contract/payload_types.py \
 	stream/meta/classifier.py stream/meta/errors.py stream/meta/failure.py
@@ -68,14 +68,14 @@ $(LOWEST)/.installed: requirements-lowest.lock
 lowest: $(LOWEST)/.installed ## Run the unit tests on the lowest versions of the dependencies that are allowed
 	$(LOWEST)/bin/python -m pytest tests/unit
 
-# A tool of its own: what it needs would weigh on every other target's environment.
+# A separate environment: the others do not need what this tool needs.
 AUDIT := .audit
 $(AUDIT)/.installed: requirements-audit.lock $(VENV)/.installed
 	$(BIN)/python -m venv --clear $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.lock
 	@touch $@
 
-audit: $(AUDIT)/.installed ## Look for known vulnerabilities in what is shipped (UNREACHABLE=ok: pass if nobody could say)
+audit: $(AUDIT)/.installed ## Look for known vulnerabilities in what is shipped (UNREACHABLE=ok: pass if it cannot be found out)
 	$(AUDIT)/bin/python .ci/audit.py requirements.lock $(if $(filter ok,$(UNREACHABLE)),--unreachable-ok)
 
 check: $(VENV)/.installed ## Lint, format check, types, and which module may import which
@@ -88,7 +88,7 @@ format: $(VENV)/.installed ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-readme: $(VENV)/.installed ## Make the README's tables anew from the code
+readme: $(VENV)/.installed ## Write the README's tables from the code
 	$(BIN)/python -m stream.specification.tables README.md
 
 asyncapi: $(VENV)/.installed ## Write asyncapi/asyncapi.yaml and .json from the code
@@ -116,7 +116,7 @@ asyncapi-release: $(VENV)/.installed ## Mark the present contract as released: l
 
 LOCK := uv pip compile pyproject.toml --quiet --universal --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --python-version 3.11
-lock: ## Resolve the dependencies anew into the lock files (needs uv)
+lock: ## Resolve the dependencies again into the lock files (needs uv)
 	$(LOCK) --extra otel --upgrade --output-file requirements.lock
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group test --upgrade --resolution lowest-direct --output-file requirements-lowest.lock

@@ -1,9 +1,9 @@
-"""Look for known vulnerabilities in a lock file with pip-audit, and never call silence a pass.
+"""Look for known vulnerabilities in a lock file with pip-audit, and fail if it cannot find out.
 
 pip-audit ends with "No known vulnerabilities found" also when the service knows none of the packages, as behind a
 package mirror that has no such service. So its report is read: each package must have been looked up.
 
-Exit codes: 0 all were looked up and none is vulnerable; 1 some are vulnerable; 2 nobody could say.
+Exit codes: 0 all were looked up and none is vulnerable; 1 some are vulnerable; 2 it could not be found out.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def main(arguments: Sequence[str] | None = None, tool: Sequence[str] = TOOL) -> 
     """Audit one lock file and say the result."""
     parser = argparse.ArgumentParser(description="Look for known vulnerabilities in a lock file.")
     parser.add_argument("lock", help="requirements with hashes")
-    parser.add_argument("--unreachable-ok", action="store_true", help="exit with 0 when nobody could say")
+    parser.add_argument("--unreachable-ok", action="store_true", help="exit with 0 if it could not be found out")
     options = parser.parse_args(arguments)
     ran = subprocess.run([*tool, "--format=json", "-r", options.lock], capture_output=True, text=True, check=False)
     try:
         packages = json.loads(ran.stdout)["dependencies"]
     except (ValueError, LookupError):
-        # Its last line is the error itself; what stands above is a traceback.
+        # Its last line is the error itself; above it is a traceback.
         reason = (ran.stderr.strip() or f"pip-audit ended with {ran.returncode}").splitlines()[-1]
         code, said = NOT_DONE, [f"NOT DONE, pip-audit could not ask: {reason}"]
     else:

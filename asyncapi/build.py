@@ -18,7 +18,7 @@ _COPIED: Final = ("style.css", "docs.js", "icon.svg")
 
 
 def document(queue_type: QueueKind = "classic") -> Document:
-    """The document of the application as it starts with such queues, whatever this shell's environment says."""
+    """The document of the application with queues of this type; the environment of this shell has no effect."""
     settings = Settings(
         tenant_service_url="http://tenants:3000",
         rabbitmq_url="amqp://localhost:5672/%2Fwhatsapp",

@@ -1,6 +1,6 @@
-"""The floor: what consuming, posting and acknowledging cost with aio-pika and aiohttp alone.
+"""The floor: what consuming, posting and acknowledging cost with only aio-pika and aiohttp.
 
-It keeps no promise of the real worker: no ledger, no retries, no dead letters, no events, no metrics, no log.
+It has none of the real worker's features: no ledger, no retries, no dead letters, no events, no metrics, no log.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Floor:
     def __init__(self, base_url: str, session: aiohttp.ClientSession) -> None:
         self._base_url = f"{base_url}/{VERSION}"
         self._session = session
-        self._headers: dict[str, dict[str, str]] = {}  # by tenant: credentials are cached for good
+        self._headers: dict[str, dict[str, str]] = {}  # by tenant: credentials are cached for ever
 
     async def handle(self, message: AbstractIncomingMessage) -> None:
-        """Deliver one message; one that fails stays unacknowledged, and the benchmark stops for want of it."""
+        """Deliver one message; one that fails stays unacknowledged, and then the benchmark stops."""
         content = orjson.loads(message.body)
         metadata = content["metadata"]
         url = f"{self._base_url}/{metadata['phoneNumberId']}/messages"

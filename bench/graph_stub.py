@@ -1,4 +1,4 @@
-"""A Graph API that costs next to nothing: nginx with one fixed answer, else the sandbox's simulator."""
+"""A Graph API that costs almost no CPU: nginx with one fixed answer, or the sandbox's simulator."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class SimulatedGraph:
             return int(orjson.loads(answer.read())["accepted"])
 
     def arrivals(self) -> dict[str, float]:
-        """Nothing: it does not tell."""
+        """Nothing: it does not report them."""
         return {}
 
 

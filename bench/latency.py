@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ARRIVE_WITHIN_S: Final = 30.0
 POLL_S: Final = 0.1
-SETTLE_S: Final = 0.5  # what the warm-up's last sends leave to do: to be recorded, reported and acknowledged
+SETTLE_S: Final = 0.5  # until the warm-up's last sends are recorded, reported and acknowledged
 PERCENTS: Final = 100
 
 

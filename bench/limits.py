@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 ROOT: Final = Path("/sys/fs/cgroup")
-PERIOD_US: Final = 100_000  # what containers have; at 10 ms a message costs half as much CPU again
+PERIOD_US: Final = 100_000  # as containers have; with 10 ms a message costs 50 % more CPU
 
 
 class Limits:
@@ -51,7 +51,7 @@ class Limits:
 
 
 def layout(root: Path, share: float) -> tuple[Path, dict[str, str]]:
-    """The folder for new groups, and what their files must say for this share of one core: version 1, else 2."""
+    """The folder for new groups, and what their files must hold for this share of one core: version 1, or 2."""
     quota_us = round(share * PERIOD_US)
     if (root / "cpu").is_dir():
         return root / "cpu", {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": str(quota_us)}

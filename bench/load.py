@@ -26,7 +26,7 @@ YIELD_EVERY: Final = 200
 
 
 class Load:
-    """Publishes to a broker of the benchmark's own. Use as an async context manager.
+    """Publishes to the benchmark's own broker. Use as an async context manager.
 
     Args:
         url: `RABBITMQ_URL`.
@@ -45,16 +45,16 @@ class Load:
         await self._connection.close()
 
     async def fresh_queues(self) -> None:
-        """Make the queues anew: what an earlier worker held without acknowledging goes with them."""
+        """Make new queues: what an earlier worker left unacknowledged is deleted with the old ones."""
         for name in (INTAKE_QUEUE, DEAD_LETTER_QUEUE, EVENTS_QUEUE):
             await self._channel.queue_delete(name)
         await topology.declare(self._connection, "classic")
-        # Somebody listens for the sent events, as in production: the broker has to deliver them, not to drop them.
+        # A queue is bound to the sent events, as in production: the broker has to deliver them, not to drop them.
         events = await self._channel.declare_queue(EVENTS_QUEUE, arguments={"x-max-length": EVENTS_KEPT})
         await events.bind(INTAKE_EXCHANGE, SENT.binding)
 
     async def publish(self, count: int, tenants: list[str]) -> list[str]:
-        """Put so many messages on the queue, the tenants in turn, and wait until they are there.
+        """Put `count` messages on the queue, the tenants in turn, and wait until they are there.
 
         Returns:
             Their recipients.
@@ -91,7 +91,7 @@ class Load:
         return (await self._channel.declare_queue(INTAKE_QUEUE, passive=True)).declaration_result.message_count or 0
 
     async def dead_letters(self) -> int:
-        """Messages that failed: 0, or the measurement is worth nothing."""
+        """Messages that failed: if not 0, the measurement is not valid."""
         return (
             await self._channel.declare_queue(DEAD_LETTER_QUEUE, passive=True)
         ).declaration_result.message_count or 0

@@ -1,4 +1,4 @@
-"""One measurement: a worker, a backlog, and what its end cost."""
+"""One measurement: a worker, a backlog, and what it cost to deliver the end of it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class _Moment:
 async def measure(
     stage: Stage, kind: str, *, prefetch: int, messages: int, tenants: list[str], behind: int = 0, warm: int = WARM
 ) -> Run:
-    """Measure so many messages of a backlog that is there before the worker starts.
+    """Measure the delivery of a backlog that is there before the worker starts.
 
     Args:
         stage: The servers.
@@ -81,7 +81,7 @@ async def measure(
         await sent(stage, before + warm + messages)
         end = _Moment.now(stage, pids)
         peak = usage.peak_mib(pids)
-        broker = None if behind else await _broker_counts(stage, warm + messages)  # or it would be at work meanwhile
+        broker = None if behind else await _broker_counts(stage, warm + messages)  # or it would already be working
     finally:
         await asyncio.to_thread(worker.stop)
     if failed := await stage.load.dead_letters():
@@ -104,7 +104,7 @@ async def _broker_counts(stage: Stage, messages: int) -> tuple[float, float] | N
 
 
 async def sent(stage: Stage, total: int) -> None:
-    """Wait until the Graph API has had so many requests.
+    """Wait until the Graph API has had `total` requests.
 
     Raises:
         Stalled: None came for a minute.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 MARKS: Final = (10_000, 25_000, 50_000, 75_000, 100_000)  # messages
-PART: Final = 2_500  # messages published at once; the next part is on the queue before the worker is through with one
+PART: Final = 2_500  # messages published at once; the next part is on the queue before the worker has finished one
 COLUMNS: Final = ("messages", "resident MiB", "since the first, MiB")
 
 

@@ -34,7 +34,7 @@ class RedisCounter:
     def __init__(self, url: str) -> None:
         self._redis = Redis.from_url(url)
         self._asked = 0
-        self._redis.ping()  # the connection's own greetings are over before the first count
+        self._redis.ping()  # the connection is made before the first count
 
     def counts(self) -> RedisCounts:
         """The counts so far."""
@@ -45,7 +45,7 @@ class RedisCounter:
         )
 
     def store(self, entries: dict[str, bytes], ttl_ms: int) -> None:
-        """Write entries that end after so many milliseconds; between measurements only, as it is counted."""
+        """Write entries that end after `ttl_ms` milliseconds; between measurements only, because it is counted."""
         pipeline = self._redis.pipeline(transaction=False)
         for key, value in entries.items():
             pipeline.set(key, value, px=ttl_ms)

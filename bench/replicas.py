@@ -126,7 +126,7 @@ async def measure_replicas(stage: Stage, case: Replicas, *, prefetch: int, tenan
 async def _measure(
     stage: Stage, replicas: list[StreamWorker], case: Replicas, tenants: list[str], limits: Limits
 ) -> Together:
-    """Freeze warm replicas, limit them, fill the queue, let all go at once, and measure until it is empty."""
+    """Freeze warm replicas, limit them, fill the queue, continue all at once, and measure until it is empty."""
     before, fetches, warm_up = stage.graph.requests(), stage.tenants.fetches(), WARM * case.count
     await stage.load.publish(warm_up, tenants)
     await sent(stage, before + warm_up)

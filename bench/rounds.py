@@ -1,4 +1,4 @@
-"""Rounds of all workers in turn, so that what else the machine does meets all of them."""
+"""Rounds of all workers in turn, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 

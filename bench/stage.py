@@ -1,4 +1,4 @@
-"""What a benchmark runs on: servers of its own, the tenants' service, the Graph API, and the settings for workers."""
+"""What a benchmark runs on: its own servers, the Tenant Service, the Graph API, and the settings for workers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ START_SECONDS: Final = 30
 
 
 class Tenants:
-    """The sandbox's Tenant Service in a process of its own.
+    """The sandbox's Tenant Service in a separate process.
 
     Args:
         folder: Where its log goes.
@@ -90,7 +90,7 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage() -> AsyncIterator[Stage]:
-    """Start it all; nothing is left running."""
+    """Start everything, and stop it at the end."""
     for variable in VARIABLES.values():
         if os.environ.pop(variable, None):
             print(f"{variable} is not used: the benchmark deletes queues, so it takes servers of its own")

@@ -49,7 +49,7 @@ def machine_ms() -> float:
 
 
 def busy_ticks(stat: str) -> int:
-    """What `/proc/stat` says that all cores together did not idle; waiting for a disk is idle, too."""
+    """The ticks that all cores together did not idle, from `/proc/stat`; waiting for a disk counts as idle."""
     ticks = [int(value) for value in stat.splitlines()[0].split()[1 : 1 + _STEAL_END]]
     return sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT]
 

@@ -1,4 +1,4 @@
-"""The workers that are compared, each as processes that can be started, looked at and ended."""
+"""The workers that are compared, each as processes that can be started, measured and ended."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ProgramWorker:
             )
 
     def stop(self) -> None:
-        """Kill it: it promises nothing that a graceful stop would keep."""
+        """Kill it: it has nothing that needs a graceful stop."""
         self._process.kill()
         self._process.wait()
 
@@ -91,19 +91,19 @@ class StreamWorker:
         self._worker.start()
 
     def stop(self) -> None:
-        """Kill it; the queues are made anew before the next one starts."""
+        """Kill it; new queues are made before the next one starts."""
         self._worker.kill()
 
     def pause(self) -> None:
-        """Freeze it, so that the load is there before any replica takes of it."""
+        """Freeze it, so that the load is there before any replica takes a part of it."""
         self._worker.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Continue it."""
         self._worker.process.send_signal(signal.SIGCONT)
 
     def delivered(self) -> int:
-        """What its metrics say it has delivered, all labels together."""
+        """How many messages it has delivered, by its metrics, all labels together."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._worker.port}/metrics", timeout=5) as answer:
             families = list(text_string_to_metric_families(answer.read().decode()))
         return int(sum(sample.value for each in families for sample in each.samples if sample.name == DELIVERED))

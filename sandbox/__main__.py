@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for add in (_add_demo, _add_soak, _add_graph, _add_tenants, _add_up, _add_numbers):
         add(commands)
     options = parser.parse_args(arguments)
-    for name in ("aiormq", "aio_pika"):  # they trace each connection that this world cuts on purpose
+    for name in ("aiormq", "aio_pika"):  # they log each connection that the sandbox cuts on purpose
         logging.getLogger(name).setLevel(logging.CRITICAL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -108,7 +108,7 @@ def _serve(server: SimulatedServer, options: argparse.Namespace) -> None:
     async def serve() -> None:
         await server.start(options.host, options.port)
         print(f"listening on {server.url}", flush=True)
-        await _until_told_to_stop()
+        await _until_signal()
         await server.stop()
 
     asyncio.run(serve())
@@ -129,14 +129,14 @@ async def _serve_world(world: World) -> None:
         print(f"export REDIS_URL={world.redis.url}")
         print(f"export TENANT_SERVICE_URL={tenant_service.url}")
         print(f"export META_API_BASE_URL={graph.url}", flush=True)
-        await _until_told_to_stop()
+        await _until_signal()
 
 
-async def _until_told_to_stop() -> None:
-    told = asyncio.Event()
+async def _until_signal() -> None:
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    await told.wait()
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
 
 
 if __name__ == "__main__":

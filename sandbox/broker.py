@@ -1,4 +1,4 @@
-"""What somebody outside the worker sees of RabbitMQ: publishing, counting, collecting."""
+"""A client of RabbitMQ outside the worker: it publishes, counts and collects messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Outside:
-    """A client of its own, beside the worker. Use as an async context manager.
+    """A separate client, beside the worker. Use as an async context manager.
 
     Args:
         url: `RABBITMQ_URL`.
@@ -57,7 +57,7 @@ class Outside:
         return sum([await self.count(delays.level_name(level)) for level in range(delays.LEVELS)])
 
     async def intake(self) -> int:
-        """Messages that nobody has taken yet."""
+        """Messages that no worker has taken yet."""
         return await self.count(INTAKE_QUEUE)
 
     async def take_dead_letters(self) -> list[AbstractIncomingMessage]:

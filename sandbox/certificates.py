@@ -1,4 +1,4 @@
-"""A private certificate authority, made anew for each run."""
+"""A private certificate authority, made new for each run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLOCK_ALLOWANCE = timedelta(hours=1)  # for a machine whose clock is behind
 
 @dataclass(frozen=True)
 class ServerCertificate:
-    """Files of a server called 127.0.0.1 and by no other name, and of the authority that signed for it."""
+    """Certificate files of a server whose only name is 127.0.0.1, and of the authority that signed them."""
 
     certificate: Path
     key: Path
@@ -29,7 +29,7 @@ class ServerCertificate:
 
 
 def issue(folder: Path) -> ServerCertificate:
-    """Make an authority and one server certificate, in a folder of their own."""
+    """Make an authority and one server certificate, in their own folder."""
     folder.mkdir(parents=True, exist_ok=True)
     files = ServerCertificate(folder / "server.crt", folder / "server.key", folder / "ca.crt")
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))

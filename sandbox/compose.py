@@ -20,7 +20,7 @@ USERNAME = PASSWORD = "whatsapp"
 
 
 def engine_answers() -> bool:
-    """Whether there is a Compose file and a Docker engine that can run it; a client alone is not enough."""
+    """Whether there is a Compose file and a Docker engine that can run it; the docker client alone is not enough."""
     if not COMPOSE_FILE.exists() or shutil.which("docker") is None:
         return False
     try:
@@ -30,7 +30,7 @@ def engine_answers() -> bool:
 
 
 class ComposedServices:
-    """Some services of the Compose file under a project name and ports of their own."""
+    """Some services of the Compose file, under their own project name and ports."""
 
     def __init__(self, services: list[str]) -> None:
         self._services = services
@@ -57,7 +57,7 @@ class ComposedServices:
         self._compose("up", "-d", "--wait", *self._services, seconds=UP_SECONDS)
 
     def down(self) -> None:
-        """Remove the containers and their volumes, as far as there are any."""
+        """Remove the containers and their volumes, if there are any."""
         with suppress(subprocess.SubprocessError):
             self._compose("down", "-v", seconds=DOWN_SECONDS)
 

@@ -1,7 +1,7 @@
-"""The main job, shown: real message files through a real worker, and what became of each.
+"""The demo: a real worker delivers real message files, and a table shows how each message ended.
 
-The table is counted from the dead-letter queue and from what the Graph simulator took, never from the worker's own
-word, and compared with what each message in the file expects.
+The table is counted from the dead-letter queue and from what the Graph simulator took, never from what the worker
+reports, and compared with what each message in the file expects.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def run_demo(world: World) -> bool:
     """Run the demo in a world of RabbitMQ and Redis.
 
     Returns:
-        Whether every message became what the file expects.
+        Whether every message ended as the file expects.
     """
     cases = read_cases()
     async with AsyncExitStack() as stack:
@@ -90,7 +90,7 @@ async def run_demo(world: World) -> bool:
 
 
 async def _watch(outside: Outside, graph: GraphSimulator, total: int) -> list[str]:
-    """Show progress until every message has ended, or the time is up."""
+    """Show progress until every message has ended, or the time limit is reached."""
     letters: list[str] = []
     deadline = time.monotonic() + FINISHED_WITHIN_S
     shown = ""

@@ -1,7 +1,7 @@
 """A simulator of `POST /{version}/{phone-number-id}/messages` of Meta's Graph API.
 
-It checks a request as Meta does, then follows the script of the recipient: one given by `script()`, or one that the
-number itself asks for (see `sandbox.numbers`), or plain success.
+It checks a request as Meta does, then follows the script of the recipient: one given by `script()`, or the one of a
+magic number (see `sandbox.numbers`), or plain success.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNAUTHORIZED = 401
 
 
 class GraphSimulator(SimulatedServer):
-    """A Graph API that behaves as its documents say, and misbehaves as a script says."""
+    """A Graph API that behaves as Meta documents it, and fails as a script says."""
 
     def __init__(self, keep: int | None = None) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class GraphSimulator(SimulatedServer):
 
     @property
     def accepted(self) -> list[Recorded]:
-        """The requests whose message was taken, whether or not the caller got to know."""
+        """The requests whose message was taken, also those whose caller got no answer."""
         return [request for request in self._records.requests if request.wamid is not None]
 
     def by_recipient(self, to: str) -> list[Recorded]:
@@ -109,7 +109,7 @@ class GraphSimulator(SimulatedServer):
         return None
 
     def _next_answer(self, recipient: str) -> tuple[Answer, float]:
-        # The delays go with the answer behind them in one take, so that concurrent requests do not share them out.
+        # One request takes the delays and the answer behind them together, so that no concurrent request takes a part.
         script = self._scripts.get(recipient) or steps_for(recipient)
         if script is None:
             return Accept(), 0.0

@@ -1,6 +1,6 @@
 """Magic numbers: recipients whose digits say what the Graph API simulator does with their messages.
 
-Country code 999 is assigned to nobody. A leading + is accepted, and any digits may follow as a suffix, so that each
+Country code 999 is not assigned. A leading + is accepted, and any digits may follow as a suffix, so that each
 script has as many recipients as a test needs. Scripts with a count keep it for each full number.
 
   number                                   what happens

@@ -1,4 +1,4 @@
-"""Debian packages, as the last way to get a server on a machine that has none."""
+"""Debian packages: the last possibility to get a server on a machine that has none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORBID = "#!/bin/sh\nexit 101\n"
 
 
 def can_install() -> bool:
-    """Whether packages can be installed here without asking anybody."""
+    """Whether this process may install packages: as root, with apt-get."""
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
@@ -39,7 +39,7 @@ def _services_stay_off() -> Iterator[None]:
     try:
         with POLICY.open("x") as policy:
             policy.write(FORBID)
-    except FileExistsError:  # a policy of the machine's own: leave it alone
+    except FileExistsError:  # the machine has its own policy: do not change it
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""Server processes that never outlive their owner."""
+"""Server processes that always end with the process that started them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ POLL_SECONDS = 0.05
 LOG_TAIL_LINES = 15
 REAP_SECONDS = 2
 
-# Waits for the end of its input, which comes when its parent dies in whatever way, then ends the group it watches. The
-# kernel's own parent-death signal would be tied to the thread that started the server, and threads end earlier.
+# Waits for the end of its input, which comes when its parent ends in any way, then kills the group that it watches. The
+# kernel's own parent-death signal depends on the thread that started the server, and threads end earlier.
 GUARDIAN = 'read -r _; kill -s KILL -- "-$0"'
 
 
 def environment_without_proxies() -> dict[str, str]:
-    """This process's environment, but for a proxy that could not lead to servers on this machine."""
+    """This process's environment without proxies, which could not reach servers on this machine."""
     return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
@@ -34,7 +34,7 @@ class ServerError(RuntimeError):
 
 
 class ServerProcess:
-    """One server in a process group of its own; the group is killed when this interpreter goes, however it goes."""
+    """One server in its own process group; the group is killed when this interpreter ends in any way."""
 
     def __init__(self, name: str, log: Path) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class ServerProcess:
         return self._server is not None and self._server.poll() is None
 
     def start(self, command: Sequence[str], env: Mapping[str, str], ready: Callable[[], bool], seconds: float) -> None:
-        """Start it and wait until `ready` says so, but not longer than that many seconds."""
+        """Start it and wait until `ready` returns true, for at most `seconds`."""
         with self.log.open("ab") as log:
             self._server = subprocess.Popen(
                 command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -56,7 +56,7 @@ class ServerProcess:
         self._guardian = subprocess.Popen(
             ["/bin/sh", "-c", GUARDIAN, str(self._server.pid)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,  # not ours: whoever reads our output would wait for the guardian's end too
+            stdout=subprocess.DEVNULL,  # not ours: a reader of our output would wait for the guardian's end too
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -64,7 +64,7 @@ class ServerProcess:
         self._wait_until(ready, seconds)
 
     def stop(self, seconds: float = 30) -> None:
-        """Ask it to end, and insist after that many seconds."""
+        """Ask it to end, and kill it after `seconds`."""
         if self._server is None:
             return
         self.resume()  # a stopped process does not see the request
@@ -75,7 +75,7 @@ class ServerProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End the whole group at once, without a chance to tidy up."""
+        """End the whole group at once, without any clean-up."""
         self._signal(signal.SIGKILL)
         if self._server is not None:
             _reap(self._server)
@@ -88,7 +88,7 @@ class ServerProcess:
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after a pause."""
+        """Continue it after a pause."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -119,7 +119,7 @@ class ServerProcess:
 
 
 def _reap(killed: subprocess.Popen[bytes]) -> None:
-    # Bounded, because Ctrl-C inside Popen.poll() can leave the lock taken that a wait without an end would wait for.
+    # With a time limit: Ctrl-C inside Popen.poll() can leave a lock taken, and a wait without a limit would never end.
     with suppress(subprocess.TimeoutExpired):
         killed.wait(REAP_SECONDS)
 
@@ -147,7 +147,7 @@ class PrivateServer:
         self._process.kill()
 
     def close(self) -> None:
-        """End it at once and for good."""
+        """End it at once; it will not be started again."""
         self.kill()
 
     def restart(self) -> None:

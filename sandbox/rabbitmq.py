@@ -1,4 +1,4 @@
-"""A private RabbitMQ: a node of its own on free ports, with every file, cookie and log in one folder."""
+"""A private RabbitMQ: a separate node on free ports, with every file, cookie and log in one folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ERLANG_ARGUMENTS = "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}"
 
 
 class PrivateRabbitMQ(PrivateServer):
-    """A RabbitMQ node; its durable queues and persistent messages survive every kind of end.
+    """A RabbitMQ node; its durable queues and persistent messages survive a stop, a kill and a restart.
 
     Args:
         base_dir: Where all its files go.
@@ -78,7 +78,7 @@ class PrivateRabbitMQ(PrivateServer):
         self._epmd.kill()
 
     def close(self) -> None:
-        """End everything at once: a graceful stop takes six seconds, which nobody needs at the end."""
+        """End everything at once: a graceful stop takes six seconds, and has no use at the end."""
         super().close()
         self._epmd.kill()
 
@@ -95,7 +95,7 @@ class PrivateRabbitMQ(PrivateServer):
         return done.stdout
 
     def _start_epmd(self) -> None:
-        # Erlang would start one itself, as a daemon that stays behind on a port that every other node shares.
+        # Erlang would start one itself, as a daemon that keeps running on a port that all other nodes share.
         epmd = find_epmd()
         command = [epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1"]
         names_request = b"\x00\x01n"
@@ -130,7 +130,7 @@ class PrivateRabbitMQ(PrivateServer):
 
     def _environment(self) -> dict[str, str]:
         here = self._dir
-        # A RabbitMQ setting of the user's own must not reach into the private node.
+        # The user's own RabbitMQ settings must not apply to the private node.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")}
         return inherited | {
             "HOME": str(here),  # for the Erlang cookie
@@ -166,7 +166,7 @@ class PrivateRabbitMQ(PrivateServer):
 
 
 def find_script(name: str) -> Path | None:
-    """A RabbitMQ program of this machine that runs as whoever calls it."""
+    """A RabbitMQ program of this machine that runs as the user who calls it."""
     behind = [path for pattern in BEHIND_WRAPPERS for path in Path("/").glob(pattern.lstrip("/"))]
     found = shutil.which(name)
     beside = [Path(folder) for folder in BESIDE_PATH]

@@ -11,13 +11,13 @@ from sandbox.numbers import digits
 
 @dataclass(frozen=True)
 class Recorded:
-    """One request, exactly as it arrived, and what became of it."""
+    """One request, exactly as it arrived, and how it was answered."""
 
     received_at: float  # monotonic, to compare with each other
     received_wall: float  # seconds since the epoch, to compare with logs
     version: str
     phone_number_id: str
-    token: str = field(repr=False)  # for tests in this process only; it leaves no other way
+    token: str = field(repr=False)  # for tests in this process only; never exported
     user_agent: str
     body: bytes
     digest: str
@@ -45,7 +45,7 @@ class Records:
     def __init__(self, keep: int | None = None) -> None:
         self.requests: deque[Recorded] = deque(maxlen=keep)
         self._outcomes: Counter[str] = Counter()
-        # One short digest for each accepted message stays for good: without it "twice" would be a guess.
+        # One short digest of each accepted message is kept for the whole run: without it, "twice" would not be exact.
         self._accepted: Counter[tuple[str, str]] = Counter()
 
     def add(self, request: Recorded) -> None:

@@ -1,4 +1,4 @@
-"""A private Redis: a server of its own on a free port, with every file in one folder."""
+"""A private Redis: a separate server on a free port, with every file in one folder."""
 
 from __future__ import annotations
 

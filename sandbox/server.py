@@ -44,7 +44,7 @@ class SimulatedServer(ABC):
         return f"http://{host}:{port}"
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen; after a stop, port 0 means the port it had, so that an outage can end where it began."""
+        """Listen; after a stop, port 0 means the port it had before, so that its clients find it again."""
         app = web.Application()
         app.add_routes([*self.routes(), *self._common_routes()])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
@@ -99,7 +99,7 @@ async def cut_in_half(request: web.Request, body: bytes) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
     await response.prepare(request)
     await response.write(body[: len(body) // 2])
-    await asyncio.sleep(0)  # let the half leave before the connection goes
+    await asyncio.sleep(0)  # send the first half before the connection is closed
     if request.transport is not None:
         request.transport.close()
     return response

@@ -1,6 +1,7 @@
-"""Load held while things break: three replicas, ten tenants, a mix of messages, a kill, a deploy, two restarts.
+"""Steady load during failures: three replicas, ten tenants, a mix of messages, a kill, a deploy, two restarts.
 
-Ends with a table counted at the Graph simulator and on the queues; `lost` and blind doubles must be 0.
+Ends with a table counted at the Graph simulator and on the queues. Lost messages, and messages that were sent twice
+without a report, must be 0.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ REDIS_MARGIN_S = 2.0  # a worker notices that Redis is back within a second
 ERRORS = ("9993150", "999210130429", "99910131047", "99912388003", "9993950", "999511")  # prefixes of sandbox.numbers
 WAITING_AT_KILL = 500  # messages on the delay levels when RabbitMQ is killed, at least
 THROTTLED = "99967"  # refused once for the rate, so they wait for ten seconds
-FIRST_THROTTLED = 5_000_000  # their numbers; nobody publishes so many others
+FIRST_THROTTLED = 5_000_000  # their numbers; higher than those of all other messages
 FRACTION_OF_ERRORS = 0.06  # one in a hundred of each kind
 
 
 @dataclass
 class Tally:
-    """What happened, counted from outside."""
+    """What happened, counted outside the workers."""
 
     published: dict[str, float] = field(default_factory=dict)  # recipient → when
     letters: list[AbstractIncomingMessage] = field(default_factory=list)
@@ -54,7 +55,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Result:
-    """The table's rows, for a test to look at."""
+    """The table's rows, for a test to check."""
 
     published: int
     sent_once: int
@@ -66,7 +67,7 @@ class Result:
 
     @property
     def held(self) -> bool:
-        """Nothing lost, and nothing sent twice without a word, but for what was sent while Redis was away."""
+        """Nothing lost, and nothing sent twice without a report, except what was sent while Redis was away."""
         return self.lost == 0 and self.sent_blindly == 0
 
 
@@ -143,7 +144,7 @@ async def _confirmed(outside: Outside, body: bytes, tenant: str) -> bool:
     try:
         async with asyncio.timeout(5):
             await outside.publish(body, tenant)
-    except Exception:  # noqa: BLE001 - an outage has many faces, and the answer to all is to publish again
+    except Exception:  # noqa: BLE001 - an outage raises many errors; after each, publish again
         return False
     except asyncio.CancelledError:
         task = asyncio.current_task()
@@ -199,7 +200,7 @@ async def _let_many_wait(outside: Outside, tally: Tally) -> int:
 
 
 async def _settle(outside: Outside, graph: GraphSimulator, tally: Tally) -> None:
-    """Wait until every message has ended, or the time is up."""
+    """Wait until every message has ended, or the time limit is reached."""
     deadline = time.monotonic() + SETTLE_WITHIN_S
     while time.monotonic() < deadline:
         # Our own channel comes back a moment after the broker did.
@@ -219,7 +220,7 @@ def _open(graph: GraphSimulator, tally: Tally) -> set[str]:
 
 def _result(graph: GraphSimulator, tally: Tally, workers: list[WorkerProcess]) -> Result:
     sent = Counter(request.recipient for request in graph.accepted)
-    told = {
+    reported = {
         line["internalId"].removeprefix("soak-")
         for worker in workers
         for line in worker.lines()
@@ -234,7 +235,7 @@ def _result(graph: GraphSimulator, tally: Tally, workers: list[WorkerProcess]) -
         sent_twice=sum(count > 1 for count in sent.values()),
         dead=Counter(str(letter.headers.get(ERROR_TYPE, "by the broker")) for letter in tally.letters),
         lost=len(_open(graph, tally)),
-        sent_blindly=len({to for to in twice - unguarded if to[-7:].lstrip("0") not in told}),
+        sent_blindly=len({to for to in twice - unguarded if to[-7:].lstrip("0") not in reported}),
         waiting_at_kill=tally.waiting_at_kill,
     )
 
@@ -247,8 +248,8 @@ def _report(result: Result, graph: GraphSimulator, tally: Tally) -> None:
     rows: list[tuple[str, object]] = [
         ("published", result.published),
         ("sent once", result.sent_once),
-        ("sent twice (in doubt, sent again and told)", result.sent_twice),
-        ("sent twice without a word", result.sent_blindly),
+        ("sent twice (in doubt, sent again, reported)", result.sent_twice),
+        ("sent twice and not reported", result.sent_blindly),
         *((f"dead-lettered: {name}", count) for name, count in sorted(result.dead.items())),
         ("waiting when RabbitMQ was killed", result.waiting_at_kill),
         ("lost", result.lost),

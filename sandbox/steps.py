@@ -52,7 +52,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Drop:
-    """Lose the connection: 0 before the message is taken, 1 after it is taken, 2 in the middle of the answer."""
+    """Close the connection: 0 before the message is taken, 1 after it is taken, 2 in the middle of the answer."""
 
     mode: int = 0
 

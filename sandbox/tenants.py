@@ -1,4 +1,4 @@
-"""A simulator of the Tenant Service: it hands out Meta credentials for every tenant id it is asked for.
+"""A simulator of the Tenant Service: it returns Meta credentials for every tenant id it is asked for.
 
 The id says how the service behaves, so that a test needs no set-up:
 
@@ -72,7 +72,7 @@ class TenantService(SimulatedServer):
         self._failure = status
 
     def remove(self, tenant_id: str) -> None:
-        """Know this tenant no more."""
+        """Answer 404 for this tenant from now on."""
         self._removed.add(tenant_id)
 
     def token(self, tenant_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run is made on, asked of the servers themselves: a green run says little without it."""
+"""The versions of a run's servers, as they report them: the result of a run depends on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNKNOWN = "of unknown version"
 
 
 def versions(world: World) -> str:
-    """E.g. `RabbitMQ 4.3.6, Redis 8.0.6, Python 3.14.0`; a server that does not tell is of unknown version."""
+    """E.g. `RabbitMQ 4.3.6, Redis 8.0.6, Python 3.14.0`; a server that does not report one is of unknown version."""
     return f"RabbitMQ {_rabbitmq(world)}, Redis {_redis(world.redis.url)}, Python {platform.python_version()}"
 
 

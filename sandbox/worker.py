@@ -1,4 +1,4 @@
-"""A worker as its users run it: `faststream run stream.app:app`, in a process of its own."""
+"""A worker as its users run it: `faststream run stream.app:app`, in a separate process."""
 
 from __future__ import annotations
 

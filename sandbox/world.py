@@ -1,4 +1,4 @@
-"""Where RabbitMQ and Redis come from: what the environment names, else Docker Compose, else this machine's programs."""
+"""Where RabbitMQ and Redis come from: the environment, or Docker Compose, or this machine's programs, in this order."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ VARIABLES = {"rabbitmq": "RABBITMQ_URL", "redis": "REDIS_URL"}
 
 
 class WorldError(RuntimeError):
-    """RabbitMQ or Redis cannot be had here; the message says what to do about it."""
+    """RabbitMQ or Redis cannot be started here; the message says what to do about it."""
 
 
 @dataclass(frozen=True)
 class RunningRabbitMQ:
-    """A RabbitMQ that is not ours to stop."""
+    """A RabbitMQ that we did not start and must not stop."""
 
     url: str = field(repr=False)  # it has a password in it
     management_url: str
@@ -51,7 +51,7 @@ class RunningRabbitMQ:
 
 @dataclass(frozen=True)
 class RunningRedis:
-    """A Redis that is not ours to stop."""
+    """A Redis that we did not start and must not stop."""
 
     url: str = field(repr=False)  # it may have a password in it
 
@@ -60,7 +60,7 @@ class RunningRedis:
 
 @dataclass(frozen=True)
 class World:
-    """The real servers of one run. A test that stops one looks at its `can_stop` first."""
+    """The real servers of one run. A test that stops one checks its `can_stop` first."""
 
     rabbitmq: RunningRabbitMQ | PrivateRabbitMQ
     redis: RunningRedis | PrivateRedis

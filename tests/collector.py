@@ -45,7 +45,7 @@ class Collector:
         return self._text
 
     async def _take(self, request: web.Request) -> web.Response:
-        body = await request.read()  # aiohttp has undone the encoding, if there was one
+        body = await request.read()  # decompressed by aiohttp, if it was compressed
         if body.startswith(b"\x1f\x8b"):
             body = gzip.decompress(body)
         export = ExportTraceServiceRequest.FromString(body)

@@ -36,7 +36,7 @@ SERVICE_TOKEN = "service-token-that-must-stay-secret"
 
 @pytest.fixture(scope="session")
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Print a line past pytest's capture: on which servers the tests ran belongs to their result."""
+    """Print a line around pytest's capture: the result must show on which servers the tests ran."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def say(line: str) -> None:
@@ -106,18 +106,18 @@ async def scene(
 async def broken(
     breakable: World, graph: GraphSimulator, tenants: TenantService, settings: dict[str, str]
 ) -> AsyncIterator[Scene]:
-    """A vhost of the test's own on servers that it may break; they run again afterwards."""
+    """The test's own vhost, on servers that it may break; they run again afterwards."""
     own = {**settings, "REDIS_URL": breakable.redis.url}
     async with Scene.on_new_vhost(breakable, own, graph, tenants) as stage:
-        await _make_well(stage)
+        await _recover(stage)
         yield stage
 
 
-async def _make_well(stage: Scene) -> None:
+async def _recover(stage: Scene) -> None:
     """Restart a RabbitMQ on which the delay levels cannot be declared any more.
 
-    RabbitMQ 3.10's dead-lettering dies for good when a vhost is removed right after a crash, as the test before may
-    have done: each declaration of a quorum queue with at-least-once dead-lettering ends with 541 INTERNAL_ERROR then.
+    RabbitMQ 3.10's dead-lettering stops for ever when a vhost is removed right after a crash, as the test before may
+    have done: then each declaration of a quorum queue with at-least-once dead-lettering ends with 541 INTERNAL_ERROR.
     """
     refused = (AMQPError, ChannelInvalidStateError, OSError)
     try:
@@ -145,6 +145,6 @@ async def _declared(stage: Scene) -> bool:
 async def stage(
     world: World, graph: GraphSimulator, tenants: TenantService, settings: dict[str, str]
 ) -> AsyncIterator[Scene]:
-    """A vhost of the test's own, with no worker yet."""
+    """The test's own vhost, with no worker yet."""
     async with Scene.on_new_vhost(world, settings, graph, tenants) as own:
         yield own

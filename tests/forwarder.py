@@ -1,4 +1,4 @@
-"""A name in front of a server: it leads where a test says, it can lose answers, and cut before a word gets through."""
+"""A TCP forwarder in front of a server: a test can change its target, lose answers, and cut a connection at a word."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ READ_BYTES = 65_536
 
 
 class _Connection:
-    """One connection through the name.
+    """One connection through the forwarder.
 
     Args:
         stops: Whether the connection ends before these bytes of the client reach the server.
@@ -37,7 +37,7 @@ class _Connection:
 
 
 class Forwarder:
-    """Forwards TCP connections to a port of 127.0.0.1; a new `target` is for new connections, like a name's.
+    """Forwards TCP connections to a port of 127.0.0.1; a new `target` is for new connections, like a new DNS entry.
 
     Args:
         target: The port.
@@ -65,12 +65,12 @@ class Forwarder:
         return int(self._server.sockets[0].getsockname()[1])
 
     def lose_answers(self) -> None:
-        """Lose every further answer on the connections that are open now; later ones are whole."""
+        """Lose every further answer on the connections that are open now, but not on later connections."""
         for connection in self._open:
             connection.mute = True
 
     def cut_before(self, word: bytes, times: int) -> None:
-        """End each of the next connections on which the client says a word, and do not let it through."""
+        """End each of the next connections on which the client sends `word`, before the server gets it."""
         self._word, self._cuts_left = word, times
 
     def _stops(self, content: bytes) -> bool:

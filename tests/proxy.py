@@ -1,4 +1,4 @@
-"""A small HTTP proxy, and a server that speaks TLS for another."""
+"""A small HTTP proxy, and a server that terminates TLS for another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yarl import URL
 
 
 class Proxy:
-    """Leads where it is asked to, by CONNECT or by forwarding.
+    """Connects to the target that a client names, by CONNECT or by forwarding.
 
     Attributes:
         heads: What it was asked, the first lines and headers.
@@ -85,7 +85,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 @asynccontextmanager
 async def tls_before(url: str, certificate: Path, key: Path) -> AsyncIterator[str]:
-    """A server that speaks TLS, and carries what is inside to a plain one; gives its URL."""
+    """A server that terminates TLS and forwards the content to a plain one; gives its URL."""
     plain, context = URL(url), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
 

@@ -1,1 +1,1 @@
-"""What has changed between two versions of the contract, in plain words, as far as it breaks somebody."""
+"""What has changed between two versions of the contract, as far as it breaks publishers or consumers."""

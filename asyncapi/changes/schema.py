@@ -1,7 +1,6 @@
-"""Breaking changes of a schema, seen by those who write it or by those who read it.
+"""Breaking changes of a schema, for those who write it or for those who read it.
 
-Who writes is hurt by what is no longer allowed; who reads is hurt by what was never there before. A field that was
-removed hurts both.
+A writer is broken by what is no longer allowed, a reader by what was never there before. A removed field breaks both.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Comparison:
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def compare(self, place: str, old: Schema, new: Schema) -> None:
-        """Compare two schemas; what is shared by many is looked at once."""
+        """Compare two schemas; a schema that many share is compared once."""
         old, new = _target(old, self.old), _target(new, self.new)
         if (pair := (id(old), id(new))) in self._seen:
             return
@@ -100,7 +99,7 @@ class Comparison:
 
     def _members(self, place: str, old: Schema, new: Schema) -> None:
         if not self.others_write and _is_open(old):
-            return  # whoever reads it had to be ready for anything
+            return  # readers already had to accept anything
         before, after = _members(old), _members(new)
         for name in before:
             if name in after:
@@ -147,12 +146,12 @@ def _members(schema: Schema) -> dict[str, Schema]:
 
 
 def _is_open(schema: Schema) -> bool:
-    """Whether one way to fulfil the schema is to be anything at all."""
+    """Whether a member of the union allows any value."""
     return any(option.keys() <= {"title", "description"} for option in schema.get("anyOf", ()))
 
 
 def _choices(schema: Schema) -> set[Any]:
-    """The fields of which one must be there."""
+    """The fields of which at least one is required."""
     options = [*schema.get("oneOf", ()), *schema.get("anyOf", ())]
     return {name for option in options for name in option.get("required", ()) if "$ref" not in option}
 

@@ -23,7 +23,7 @@ class ErrorRow:
     colour: str
     retries: list[str]
     scope: str
-    told: list[str]
+    reported: list[str]
     meaning: str
     advice: str
     found_by: str
@@ -43,16 +43,16 @@ def _row(row: ErrorRule) -> ErrorRow:
         colour=DECISIONS[decision],
         retries=notes_of(row),
         scope=row.scope.replace("_", " "),
-        told=_told(row),
+        reported=_reported(row),
         meaning=row.meaning,
         advice=row.advice,
         found_by=" ".join(map(str, (*row.codes, *row.subcodes))),
     )
 
 
-def _told(row: ErrorRule) -> list[str]:
-    told = {"alerts an operator": row.alert, "notifies the tenant": row.notify}
-    return [words for words, is_told in told.items() if is_told]
+def _reported(row: ErrorRule) -> list[str]:
+    reports = {"alerts an operator": row.alert, "notifies the tenant": row.notify}
+    return [words for words, is_made in reports.items() if is_made]
 
 
 def _numbers(row: ErrorRule) -> str:

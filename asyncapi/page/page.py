@@ -65,7 +65,7 @@ def environment() -> Environment:
     )
     # Raw HTML is off: a description is text.
     found.filters["markdown"] = MarkdownIt("commonmark", {"html": False}).enable("table").render
-    # A worker that declared other arguments puts its own in the place of these.
+    # A worker that declared other arguments replaces these with its own.
     found.filters["arguments"] = arguments_html
     return found
 

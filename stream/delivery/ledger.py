@@ -224,7 +224,7 @@ class SentLedger:
             try:
                 await self._link.run(script, (key,), arguments)
             except RedisAway:
-                continue  # said once by the link
+                continue  # the link has logged it
             return
 
 

@@ -84,7 +84,7 @@ class MessageProcessor:
         self._now = now
 
     async def process(self, message: Message) -> Outcome:
-        """Deliver the message, or say why not. Raises nothing: what nobody foresaw is an outcome too."""
+        """Deliver the message, or say why not. Raises nothing: an unexpected error is an outcome too."""
         started = self._monotonic()
         send_again = (message.instructions.on_unknown or self._on_unknown) == "retry"
         current = Try(message, f"{self._process}:{next(self._tries)}", send_again)

@@ -134,7 +134,7 @@ async def browser(width: int = 1400, height: int = 1000) -> AsyncIterator[Page]:
 async def _tab(session: aiohttp.ClientSession, profile: Path) -> str:
     """The debugging address of the tab, once the browser listens."""
     async with asyncio.timeout(STARTS_WITHIN_S):
-        while not (file := profile / "DevToolsActivePort").exists():  # noqa: ASYNC110 - nobody tells when a file appears
+        while not (file := profile / "DevToolsActivePort").exists():  # noqa: ASYNC110 - no event says when a file appears
             await asyncio.sleep(0.05)
         port = file.read_text().splitlines()[0]
         while True:

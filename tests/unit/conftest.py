@@ -11,6 +11,6 @@ from structlog.testing import capture_logs
 
 @pytest.fixture
 def lines() -> Iterator[list[MutableMapping[str, Any]]]:
-    """What is logged meanwhile."""
+    """What is logged during the test."""
     with capture_logs() as captured:
         yield captured

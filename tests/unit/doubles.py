@@ -1,4 +1,4 @@
-"""Stand-ins that several unit tests share: plain classes, each with one thing to say."""
+"""Stand-ins that several unit tests share: small classes, each with one purpose."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for clients of plain HTTP: t
 
 
 class Clock:
-    """Time that only passes when a test says so."""
+    """A clock that only a test moves."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now
@@ -45,7 +45,7 @@ class Clock:
 
 
 class Sleeps:
-    """A sleep that takes no time and notes what was asked of it."""
+    """A sleep that takes no time and notes how long it should have been."""
 
     def __init__(self) -> None:
         self.asked: list[float] = []
@@ -56,7 +56,7 @@ class Sleeps:
 
 
 async def turns(count: int = 50) -> None:
-    """Let the other tasks run, for so many rounds of the loop."""
+    """Let the other tasks run, for `count` rounds of the event loop."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -132,7 +132,7 @@ class ScriptConnection:
         self.batches: list[list[list[bytes]]] = []
         self.answering = asyncio.Event()  # cleared, it keeps a batch on its way
         self.answering.set()
-        self.refusing: Exception | None = None  # why no connection can be had
+        self.refusing: Exception | None = None  # why there is no connection
         self.is_connected = False
         self.disconnects = 0
         self._answer = answer
@@ -236,7 +236,7 @@ def delivery(content: Message | None = None, **properties: Any) -> Delivery:
 
 
 def properties_of(copy: Copy) -> Basic.Properties:
-    """The properties of a copy, as whoever receives it reads them."""
+    """The properties of a copy, as its receiver reads them."""
     encoded = wire.join(copy.properties)
     read = Basic.Properties()
     read.unmarshal(int.from_bytes(encoded[:2], "big"), encoded[2:])

@@ -58,7 +58,7 @@ class FakeProvider(CredentialProvider):
 
 
 class FakeLedger(SentLedger):
-    """Answers claims by a script, then as an empty ledger would; notes what was recorded."""
+    """Answers claims with given answers, then as an empty ledger would; notes what was recorded."""
 
     def __init__(self, *claims: Claim) -> None:
         self.claims = list(claims)

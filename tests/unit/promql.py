@@ -1,6 +1,6 @@
 """What is wrong with a PromQL query, judged by the metrics that the worker declares.
 
-Not a parser of the language (promtool is): it finds each name, tells what kind of name it is, and compares.
+Not a parser of the language (promtool is one): it finds each name, decides what kind of name it is, and compares.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Series:
 
 
 TARGET_LABELS: Final = frozenset({"job", "instance"})  # Prometheus adds them
-# What Prometheus itself and its client library tell of every process.
+# What Prometheus itself and its client library report of every process.
 GIVEN: Final = {
     "up": Series(TARGET_LABELS, counts_up=False),
     "process_cpu_seconds_total": Series(TARGET_LABELS, counts_up=True),

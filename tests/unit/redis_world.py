@@ -1,4 +1,4 @@
-"""A link to a Redis that answers each command with its key, or with the trouble that a test has put there."""
+"""A link to a Redis that answers each command with its key, or with the error that a test has set for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seam of `GraphClient` over any transport of httpx, so that `httpx.MockTransport` can play Meta."""
+"""The `Transport` of `GraphClient` over any transport of httpx, so that `httpx.MockTransport` can simulate Meta."""
 
 from __future__ import annotations
 

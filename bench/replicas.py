@@ -59,7 +59,7 @@ class Together:
         shares: Messages delivered by each replica, by its own metrics, the warm-up not counted.
         fetches: Requests to the Tenant Service, the warm-up counted.
         redis_commands: Redis' commands a message.
-        machine: The share of all cores' time that was used by whatever ran on the machine, from 0 to 1.
+        machine: The share of all cores' time that was used by everything on the machine, from 0 to 1.
     """
 
     rate: float

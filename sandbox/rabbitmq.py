@@ -22,7 +22,7 @@ OK = 200
 BEHIND_WRAPPERS = ("/usr/lib/rabbitmq/bin", "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin")
 BESIDE_PATH = ("/opt/homebrew/sbin", "/usr/local/sbin")
 
-# Two schedulers, whatever the machine has, and Erlang's distribution on the loopback interface only.
+# Two schedulers on any machine, and Erlang's distribution on the loopback interface only.
 ERLANG_ARGUMENTS = "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}"
 
 

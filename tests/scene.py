@@ -38,7 +38,7 @@ def number(prefix: str = "1650555") -> str:
 
 
 class Evidence:
-    """Everything that the workers of the run wrote, and what must not be in it: tokens, passwords, full numbers."""
+    """Everything that the run's workers wrote, and what must not be in it: tokens, keys, passwords, full numbers."""
 
     recipients: ClassVar[set[str]] = set()
     secrets: ClassVar[set[str]] = set()

@@ -1,4 +1,4 @@
-"""The events this worker publishes on `whatsapp-exchange`; nobody has to bind them.
+"""The events this worker publishes on `whatsapp-exchange`; no queue need be bound for them.
 
 All that the contract says of their fields stands here; the names on the wire are those of the fields in camel case.
 """

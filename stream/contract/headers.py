@@ -44,7 +44,7 @@ ORIGINAL_USER_ID: Final = "x-original-user-id"
 ORIGINAL_PRIORITY: Final = "x-original-priority"  # set aside while the message waits
 ORIGINAL_PREFIX: Final = "x-original-"
 
-# More attempts than any limit allows: whatever a publisher writes into the header, arithmetic stays small.
+# More attempts than any limit allows: so a publisher's header cannot make the numbers too large.
 MOST_ATTEMPTS: Final = 1_000_000
 LAST_ERROR_LENGTH: Final = 300
 

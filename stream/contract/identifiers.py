@@ -33,7 +33,7 @@ def hash_tag(tenant_id: TenantId) -> str:
 
 
 def routing_word(tenant_id: TenantId) -> str:
-    """The end of a routing key that names the tenant: the id itself, or its SHA-256 where that can name nobody.
+    """The end of a routing key that names the tenant: the id itself, or its SHA-256 if the id cannot be used.
 
     That is an id of more than 240 bytes, and one with a word (dots part them) that is a wildcard in every binding.
     """

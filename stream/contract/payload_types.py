@@ -39,7 +39,7 @@ def check_payload(payload: dict[str, Any]) -> None:
         raise InvalidMessage(f"wabaPayload.{kind[:64]}", "is required: the object that wabaPayload.type names")
     to = payload.get("to")
     if isinstance(to, str) and _BUSINESS_SCOPED_USER_ID.fullmatch(to):
-        # Meta answers HTTP 200 with a message id, and the message reaches nobody.
+        # Meta answers HTTP 200 with a message id, but the message is not delivered.
         raise InvalidMessage("wabaPayload.to", "is a business-scoped user id: put it into recipient, without to")
     wanted = KNOWN_TYPES.get(kind)
     if wanted is not None and not isinstance(content, wanted):

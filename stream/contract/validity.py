@@ -14,7 +14,7 @@ class Validity:
     """When a message ends, and what says so.
 
     Attributes:
-        too_old: `MESSAGE_MAX_AGE_MS` after its first sight, whatever its publisher says.
+        too_old: `MESSAGE_MAX_AGE_MS` after a worker first saw it; its publisher cannot extend it.
         stated: What its publisher says.
         said_in: Where: `metadata.validUntil`, else the property `expiration`.
     """

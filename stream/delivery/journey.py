@@ -1,6 +1,6 @@
 """A message's journey: read, try, decide, settle.
 
-It ends delivered, waiting, dead-lettered, or back on the queue, whatever happens on the way.
+After any error, too, it ends delivered, waiting, dead-lettered, or back on the queue.
 """
 
 from __future__ import annotations

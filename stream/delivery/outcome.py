@@ -54,7 +54,7 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The try failed; the failure says how, and whether the message may have been delivered all the same.
+    """The try failed; the failure says how, and whether the message may have been delivered nevertheless.
 
     Attributes:
         failure: What went wrong.

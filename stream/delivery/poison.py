@@ -127,7 +127,7 @@ class PoisonGuard:
             return
         try:
             yield None
-        finally:  # the try has ended, in whatever way, and the process lives
+        finally:  # the try has ended, and the process lives
             with suppress(RedisAway):
                 await self._link.run(_END, (key,), ())
 

@@ -76,7 +76,7 @@ class RedisLink:
 
         Raises:
             RedisAway: Redis cannot be reached, was found so less than a second ago, or refuses this command; it says
-                whether the script may have run all the same.
+                whether the script may have run nevertheless.
         """
         self._availability.enter()
         return await self._scripts.send(script, keys, args)

@@ -80,7 +80,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class LeaveToBroker:
-    """Have the broker dead-letter the original: no copy can be made of it, or nobody knows what is wrong.
+    """Have the broker dead-letter the original: no copy can be made of it, or the error is unexpected.
 
     Attributes:
         reason: Why, for people.
@@ -140,7 +140,7 @@ def _after_failure(
         return replace(given_up, failure=_expired(failure, failure.detail or history.last_error, validity))
     if rule is None:
         return given_up
-    # An auth error was retried within the try, right after its credentials were fetched anew.
+    # An auth error was retried within the try, right after its credentials were fetched again.
     if failure.rule.invalidate_credentials or _spent(failure, rule, history, policy):
         return replace(given_up, exhausted=True)
     delay_s = _delay_s(failure, rule, _used(rule.budget, history) + 1, policy)

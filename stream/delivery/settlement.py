@@ -111,7 +111,7 @@ class Settlement:
             await self._remember(delivery, decision)
             raise
         else:
-            self._tell(delivery, carried_out)
+            self._report(delivery, carried_out)
 
     async def _carry_out(self, delivery: Delivery, decision: Decision) -> Decision:
         """Publish, then take the message off its queue. What cannot be copied is left to the broker after all."""
@@ -151,8 +151,8 @@ class Settlement:
         await self._sleep(RETURN_PAUSE_S)
         await incoming.nack(requeue=True)
 
-    def _tell(self, delivery: Delivery, decision: Decision) -> None:
-        """Log and count; whatever goes wrong with that, the message is settled, and must not be settled again."""
+    def _report(self, delivery: Delivery, decision: Decision) -> None:
+        """Log and count. A failure there must not lead to a second settlement: the message is settled."""
         try:
             report.settled(delivery.whose, delivery.history, decision)
             self._metrics.settled(delivery, decision)

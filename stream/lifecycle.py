@@ -127,6 +127,7 @@ class Lifecycle:
         return [
             asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2)),
             asyncio.create_task(worker.redis.watch()),
+            asyncio.create_task(worker.connection.watch_topology()),
             asyncio.create_task(self._look_for_tenant_service()),
         ]
 

@@ -34,6 +34,8 @@ from stream.broker.topology import Declared, TopologyMismatch
 from stream.contract.queues import INTAKE_QUEUE, QueueKind
 
 CONNECT_TIMEOUT_S: Final = 10.0
+# What messages pass on their way back from a wait, no publish of ours can miss: it is declared again this often.
+DECLARE_EVERY_S: Final = 15.0
 LONGEST_WAIT_S: Final = 10.0  # between attempts to reach a broker that is not there yet
 CANCEL_TIMEOUT_S: Final = 2.0  # a cancel waits for the connection, which may not come back
 CLOSE_TIMEOUT_S: Final = 2.0  # without it, aiormq waits 12 s for a frozen broker's answer to the close
@@ -74,6 +76,7 @@ class BrokerConnection:
         self.queue_arguments = topology.shared_arguments(queue_kind, frozenset())  # as declared, once they are
         self._idle_since: float | None = None
         self._declaring: asyncio.Task[None] | None = None
+        self._warned_of: tuple[object, ...] = ()
         self._stopping = False
 
     @property
@@ -165,6 +168,13 @@ class BrokerConnection:
         if not (self._stopping or self._is_declaring()):
             log.warning("topology_incomplete", consequence="a part of it was deleted; it is declared again")
             self._declare_again()
+
+    async def watch_topology(self) -> None:
+        """Declare the topology again and again, for ever: somebody may delete a part of it that no publish misses."""
+        while True:
+            await asyncio.sleep(DECLARE_EVERY_S)
+            if self.consuming and not self._is_declaring():
+                self._declare_again()
 
     def _declare_again(self) -> None:
         """Declare the topology until it is there, or the connection is lost.
@@ -258,6 +268,11 @@ class BrokerConnection:
             subscriber.queue = intake  # FastStream declares it once more
 
     def _warn_of(self, declared: Declared) -> None:
+        """Warn once, and again when something else is found."""
+        found = (declared.limited, declared.former_levels is None)
+        if found == self._warned_of:
+            return
+        self._warned_of = found
         if declared.limited:
             log.warning(
                 "delivery_limit",

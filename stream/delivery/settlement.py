@@ -98,9 +98,7 @@ class Settlement:
             OSError: The same.
         """
         try:
-            open_channel_of(
-                delivery.incoming
-            )  # otherwise a message that cannot be copied would be rejected on a closed one
+            open_channel_of(delivery.incoming)  # raises if it is closed: nothing can be settled there
             carried_out = await self._carry_out(delivery, decision)
         except Unconfirmed as error:
             log.error("left_on_queue", reason=str(error), **report.identity(delivery.whose))

@@ -18,6 +18,7 @@ from pamqp.commands import Basic
 
 from sandbox.broker import Outside
 from stream.broker import properties as wire
+from stream.broker.connection import DECLARE_EVERY_S
 from stream.broker.handover import Handover
 from stream.broker.republish import final_copy, waiting_copy
 from stream.broker.wire import ArrivedHeaders
@@ -42,6 +43,18 @@ async def depth(stage: Scene) -> int | None:
             return await outside.count(DEAD_LETTER_QUEUE)
     except ChannelNotFoundEntity:
         return None
+
+
+async def exists(stage: Scene, exchange: str) -> bool:
+    """Whether an exchange is there."""
+    channel = await stage._connection.channel()
+    underlay = await channel.get_underlay_channel()
+    try:
+        await underlay.exchange_declare(exchange, passive=True)
+    except ChannelNotFoundEntity:
+        return False
+    await channel.close()
+    return True
 
 
 async def test_a_letter_that_no_queue_takes_is_not_acknowledged_whatever_its_id(stage: Scene) -> None:
@@ -82,6 +95,16 @@ async def test_what_somebody_deletes_is_there_again_and_costs_no_try(stage: Scen
     assert len(stage.graph.by_recipient(to)) == 4
     assert await depth(stage) == 1
     await stage.settled()
+
+
+@pytest.mark.parametrize("part", [delays.DELIVERY_EXCHANGE, delays.level_name(0), delays.level_name(2)])
+async def test_what_a_wait_passes_on_its_way_back_is_there_again_too(stage: Scene, part: str) -> None:
+    await stage.start_worker()
+    channel = await stage._connection.channel()
+    await channel.exchange_delete(part)
+    async with asyncio.timeout(2 * DECLARE_EVERY_S):
+        while not await exists(stage, part):  # noqa: ASYNC110 - RabbitMQ tells nobody
+            await asyncio.sleep(0.5)
 
 
 async def test_a_connection_that_is_cut_before_a_wait_is_published_costs_nothing_twice(stage: Scene) -> None:

@@ -28,7 +28,7 @@ from stream.broker import topology
 from stream.broker.connection import BrokerConnection, CannotStart
 from stream.contract import delays
 from stream.contract.queues import QueueKind
-from tests.unit.doubles import Clock, Sleeps
+from tests.unit.doubles import Clock, Sleeps, turns
 
 MISMATCH = (
     "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'outbound-failed' in vhost '/': "
@@ -370,6 +370,26 @@ async def test_what_is_missing_is_declared_once_for_all_who_find_that_and_never_
         door.connection.mend()
     assert [line["event"] for line in logs] == ["topology_incomplete"]
     assert len(door.amqp.channels) == 2
+
+
+async def test_the_topology_is_declared_again_and_again_while_it_consumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door()
+    rounds = iter(range(3))
+
+    async def passed(_seconds: float) -> None:
+        await turns()  # for what the round before began
+        if next(rounds, None) is None:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(broker_connection, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": passed}))
+    await door.connection.open()
+    door.consume()
+    door.queue.channel.open()
+    with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
+        await door.connection.watch_topology()
+    assert len(door.amqp.channels) == 1 + 3
+    assert logs == []
+    assert door.connection.consuming
 
 
 @pytest.mark.parametrize("end", ["lost", "stop"])

@@ -64,6 +64,9 @@ class Deaf:
         self.asked += 1
         await asyncio.Event().wait()
 
+    async def watch_topology(self) -> None:
+        await self.watch()
+
     async def aclose(self) -> None:
         pass
 
@@ -71,7 +74,13 @@ class Deaf:
 
     def life(self) -> Lifecycle:
         worker: Any = SimpleNamespace(
-            health=self, redis=self, in_flight=self, graph_http=self, tenant_http=self, bound_s=60.0
+            health=self,
+            connection=self,
+            redis=self,
+            in_flight=self,
+            graph_http=self,
+            tenant_http=self,
+            bound_s=60.0,
         )
         return Lifecycle(cast("Worker", worker), Settings(tenant_service_url="http://127.0.0.1:9"))
 
@@ -81,4 +90,4 @@ async def test_a_start_waits_for_neither_redis_nor_the_tenant_service(monkeypatc
     deaf = Deaf()
     async with asyncio.timeout(0.5), deaf.life().around():
         await asyncio.sleep(0)
-        assert deaf.asked == 2  # the tries in flight, and Redis
+        assert deaf.asked == 3  # the tries in flight, Redis, and the topology

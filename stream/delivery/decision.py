@@ -9,7 +9,7 @@ from typing import Final
 from stream.contract import delays
 from stream.contract.headers import History
 from stream.contract.validity import Validity
-from stream.delivery.outcome import Busy, Duplicate, Failed, NotCopyable, Outcome, Sent
+from stream.delivery.outcome import Busy, Duplicate, Failed, NotCopyable, Outcome, Sent, WaitsFor
 from stream.meta.errors import ERROR_TABLE, Budget, RetryRule
 from stream.meta.failure import DETAIL_LENGTH, Certainty, Failure
 from stream.observe.redaction import without_numbers, without_secrets
@@ -35,11 +35,13 @@ class Postpone:
         delay_s: How long, in seconds.
         history: What the waiting copy carries.
         waits_for: What has to end first, as `Busy` names it.
+        reason: More about that, for people.
     """
 
     delay_s: float
     history: History
-    waits_for: str = "other_send"
+    waits_for: WaitsFor = "other_send"
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,29 @@ def decide(outcome: Outcome, history: History, policy: RetryPolicy, *, validity:
     if isinstance(outcome, Sent | Duplicate):
         return Acknowledge(outcome)
     if isinstance(outcome, Busy):
-        # A send usually ends long before its lease does. A backoff is as long as it was decided to be.
-        delay_s = outcome.left_s if outcome.waits_for == "backoff" else min(outcome.left_s, LONGEST_BUSY_WAIT_S)
-        return Postpone(delay_s, history, outcome.waits_for)
+        return _not_yet(outcome, history, validity=validity, now=now)
     if isinstance(outcome, NotCopyable):
         return LeaveToBroker(outcome.reason)
     return _after_failure(outcome, history, policy, validity=validity, now=now)
+
+
+def _not_yet(outcome: Busy, history: History, *, validity: Validity, now: datetime) -> Postpone | DeadLetter:
+    """Wait for what has to end first. A message that waits for traffic rules ends with its validity.
+
+    It waits for no longer than that: a circuit may close, and a rate limit be raised, before.
+    """
+    match outcome.waits_for:
+        case "circuit" | "pace":
+            left_s = (validity.ends - now).total_seconds()
+            if left_s < delays.UNIT_MS / 1000:
+                failure = Failure.of("MESSAGE_EXPIRED", f"{validity}; it waited for {outcome.reason}")
+                return DeadLetter(failure, history.attempts, unknown=history.unknown)
+            delay_s = min(outcome.left_s, left_s)
+        case "backoff":  # as long as it was decided to be
+            delay_s = outcome.left_s
+        case _:  # a send usually ends long before its lease does
+            delay_s = min(outcome.left_s, LONGEST_BUSY_WAIT_S)
+    return Postpone(delay_s, history, outcome.waits_for, outcome.reason)
 
 
 def _after_failure(

@@ -8,6 +8,8 @@ from typing import Literal
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
 
+WaitsFor = Literal["other_send", "turn", "backoff", "circuit", "pace"]
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -45,11 +47,14 @@ class Busy:
 
     Attributes:
         left_s: When a try may be possible, in seconds from now.
-        waits_for: Another try that is sending the message, a suspect's turn to be tried alone, or the end of a backoff.
+        waits_for: Another try that is sending the message, a suspect's turn to be tried alone, the end of a backoff,
+            a circuit that is open, or the message's own turn within the rate limits (pace).
+        reason: Which circuit, or which rate limit, for people.
     """
 
     left_s: float
-    waits_for: Literal["other_send", "turn", "backoff"] = "other_send"
+    waits_for: WaitsFor = "other_send"
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,16 @@ import structlog
 from stream.contract.headers import History
 from stream.contract.messages import Message, Whose
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
-from stream.delivery.outcome import Duplicate, Sent
+from stream.delivery.outcome import Duplicate, Sent, WaitsFor
 from stream.meta.failure import Failure
 from stream.observe.redaction import masked_number
 
-WAITING: Final = {
+WAITING: Final[dict[WaitsFor, str]] = {
     "other_send": "waiting_for_other_send",
     "turn": "waiting_for_turn",
     "backoff": "waiting_for_backoff",
+    "circuit": "waiting_for_circuit",
+    "pace": "waiting_for_pace",
 }
 
 log = structlog.get_logger("stream.delivery")
@@ -38,8 +40,9 @@ def settled(message: Message | Whose, history: History, decision: Decision) -> N
             )
         case Acknowledge(Duplicate(first)):
             log.info("duplicate", **who, firstWamid=first.wamid)
-        case Postpone(delay_s, waits_for=what):
-            log.warning(WAITING[what], **who, retryInS=round(delay_s, 2))
+        case Postpone(delay_s, waits_for=what, reason=reason):
+            waits_for = {"reason": reason} if reason else {}
+            log.warning(WAITING[what], **who, **waits_for, retryInS=round(delay_s, 2))
         case RetryAfter(failure, delay_s, after, process_s):
             why = {**_why(failure), "durationMs": round(process_s * 1000, 1), "attempt": after.attempts}
             log.warning("waiting_for_retry", **who, **why, retryInS=round(delay_s, 2))

@@ -76,6 +76,28 @@ def test_a_message_that_is_being_sent_waits_a_moment_and_uses_up_nothing(left_s:
     assert decide(Busy(left_s), history, POLICY) == Postpone(delay_s, history)
 
 
+@pytest.mark.parametrize("waits_for", ["circuit", "pace"])
+@pytest.mark.parametrize(("valid_s", "delay_s"), [(60, 30.0), (10, 10.0)])
+def test_a_message_that_traffic_rules_hold_back_waits_at_most_until_its_validity_ends(
+    waits_for: Literal["circuit", "pace"], valid_s: int, delay_s: float
+) -> None:
+    held_back = Busy(30.0, waits_for, "the limit of its number")
+    decision = decide(held_back, History(FIRST_SEEN), POLICY, validity=valid_for(valid_s))
+    assert decision == Postpone(delay_s, History(FIRST_SEEN), waits_for, "the limit of its number")
+
+
+@pytest.mark.parametrize("waits_for", ["circuit", "pace"])
+def test_a_message_whose_validity_ends_while_traffic_rules_hold_it_back_says_which(
+    waits_for: Literal["circuit", "pace"],
+) -> None:
+    held_back = Busy(30.0, waits_for, "the circuit of its tenant: AUTH_ERROR")
+    decision = decide(held_back, History(FIRST_SEEN, 2, unknown=1), POLICY, validity=valid_for(0))
+    assert isinstance(decision, DeadLetter)
+    assert decision.failure.rule.name == "MESSAGE_EXPIRED"
+    assert decision.failure.detail.endswith("it waited for the circuit of its tenant: AUTH_ERROR")
+    assert (decision.attempts, decision.unknown) == (2, 1)
+
+
 def test_what_cannot_be_copied_is_left_to_the_broker() -> None:
     assert decide(NotCopyable("year 10000"), History(FIRST_SEEN), POLICY) == LeaveToBroker("year 10000")
 

@@ -1,102 +1,52 @@
-"""`stream`: what an operator does from the shell.
+"""`stream`: what an operator does from the shell. Each group of commands is a module of this room.
 
-    stream cache clear                 forget every tenant's credentials
-    stream cache invalidate TENANT     forget one tenant's credentials
-
-Needs only `REDIS_URL` (or `REDIS_URL_FILE`): the commands work while everything else is down.
+Exit codes: 0 done, 1 stopped, 2 wrong use, 3 no connection or no right, 4 somebody else holds the lock.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import os
-import re
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Annotated
 
-from pydantic import SecretStr
-from redis.exceptions import RedisError
+import typer
 
-from stream.contract.identifiers import TENANT_ID_PATTERN, TenantId
-from stream.redis.availability import RedisAway
-from stream.redis.client import connect
-from stream.redis.link import RedisLink
-from stream.settings.checks import redis_url
-from stream.settings.secret_files import file_variable, from_file
-from stream.tenants.cache import CredentialCache
-from stream.tenants.codec import CredentialCodec
+from stream import __version__
+from stream.operations import cache
 
-DEFAULT_REDIS_URL: Final = "redis://localhost:6379/0"
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 stopped by itself or by a signal; 2 wrong use; 3 no connection or no right; "
+    "4 somebody else holds the lock."
+)
+
+# Tracebacks with local variables could show a secret.
+app = typer.Typer(name="stream", epilog=EXIT_CODES, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(cache.app, name="cache")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        typer.echo(f"whatsapp-stream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def stream(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Operate whatsapp-stream."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command.
 
-    Returns:
-        The exit code: 0 done, 1 could not be done; argparse exits with 2 for unknown arguments.
-    """
-    options = _parser().parse_args(arguments)
-    try:
-        url = _redis_url(os.environ)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
-    try:
-        print(asyncio.run(_cache(options, url)))
-    except (RedisError, OSError, RedisAway) as error:
-        print(f"Redis cannot be reached: {error}; check REDIS_URL", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _redis_url(environ: Mapping[str, str]) -> str:
-    """Redis' address, from the same variables as the worker's.
-
     Raises:
-        ValueError: One sentence that names the variable and the fix, never the value.
+        SystemExit: With its exit code, always.
     """
-    variable = file_variable("REDIS_URL") if environ.get(file_variable("REDIS_URL")) else "REDIS_URL"
-    try:
-        url = from_file("REDIS_URL", environ) or environ.get("REDIS_URL", DEFAULT_REDIS_URL)
-        return redis_url(SecretStr(url)).get_secret_value()
-    except ValueError as error:
-        raise ValueError(f"{variable}: {error}") from None
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="stream", description="Operate whatsapp-stream.")
-    commands = parser.add_subparsers(required=True, metavar="command")
-    cache = commands.add_parser("cache", help="the credential cache, shared by all replicas")
-    actions = cache.add_subparsers(required=True, dest="action", metavar="action")
-    actions.add_parser("clear", help="forget every tenant's credentials")
-    invalidate = actions.add_parser("invalidate", help="forget one tenant's credentials")
-    invalidate.add_argument("tenant", type=_tenant)
-    return parser
-
-
-def _tenant(value: str) -> TenantId:
-    if not re.fullmatch(TENANT_ID_PATTERN, value):
-        raise argparse.ArgumentTypeError("not a tenant id: 1 to 128 characters, none of them a control character")
-    return TenantId(value)
-
-
-async def _cache(options: argparse.Namespace, url: str) -> str:
-    redis = connect(url)
-    try:
-        await redis.ping()  # the cache itself continues without Redis; an operator must know
-        # Removing an entry needs no key to read it with.
-        cache = CredentialCache(RedisLink(redis), CredentialCodec([]))
-        if options.action == "clear":
-            removed = await cache.clear()
-            return f"removed the credentials of {removed} tenant{'' if removed == 1 else 's'}"
-        if await cache.invalidate(options.tenant):
-            return f"removed the credentials of {options.tenant}"
-        return f"no credentials of {options.tenant} are cached"
-    finally:
-        await redis.aclose()
+    app(arguments, prog_name="stream")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

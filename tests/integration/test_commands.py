@@ -61,6 +61,11 @@ def test_a_worker_without_an_endpoint_needs_no_opentelemetry_and_imports_no_part
     assert modules[-1] == "1"
 
 
+def test_a_worker_does_not_import_the_operators_commands() -> None:
+    modules = _run("import sys, stream.app; stream.app.app; print(*sys.modules)").stdout.split()
+    assert [name for name in modules if name in {"typer", "stream.operations.cli", "stream.operations.exits"}] == []
+
+
 def test_an_endpoint_without_the_packages_stops_the_start_with_one_sentence() -> None:
     code = HIDDEN + "import stream.app; stream.app.app"
     stopped = _run(code, OTEL_EXPORTER_OTLP_ENDPOINT="http://collector:4318")

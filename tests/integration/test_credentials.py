@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from stream.contract.identifiers import TenantId
-from stream.operations.cli import main as stream_command
 from stream.tenants.cache import KEY_PREFIX, entry_key
+from tests.commands import stream
 from tests.scene import Scene, number, text_message, unique
 
 
@@ -171,10 +171,10 @@ async def test_an_operator_forgets_one_tenant_or_all(
     tenant, to = unique("forgotten"), number()
     await scene.publish(to, tenant)
     await scene.accepted(to)
-    assert await asyncio.to_thread(stream_command, ["cache", "invalidate", tenant]) == 0
+    assert await asyncio.to_thread(stream, "cache", "invalidate", tenant) == 0
     assert await redis.exists(entry_key(TenantId(tenant))) == 0
     await scene.publish(number(), tenant)
     await scene.until(lambda: scene.tenants.fetches[tenant] == 2)
-    assert await asyncio.to_thread(stream_command, ["cache", "clear"]) == 0
+    assert await asyncio.to_thread(stream, "cache", "clear") == 0
     assert [key async for key in redis.scan_iter(KEY_PREFIX + "*")] == []
     assert f"removed the credentials of {tenant}" in capsys.readouterr().out

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from redis.exceptions import ResponseError
 
+from stream import __version__
 from stream.contract.identifiers import TenantId
-from stream.operations import cli
+from stream.operations import cli, redis_link
+from stream.operations.exits import ExitCode
 from stream.tenants.cache import LEASE_PREFIX, entry_key
+from tests.commands import stream
 from tests.unit.doubles import Clock, FakeRedis
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
@@ -39,7 +45,7 @@ class Redis(FakeRedis):
 @pytest.fixture
 def redis(monkeypatch: pytest.MonkeyPatch) -> Redis:
     redis = Redis()
-    monkeypatch.setattr(cli, "connect", redis.connect)
+    monkeypatch.setattr(redis_link, "connect", redis.connect)
     monkeypatch.setenv("REDIS_URL", "redis://cache:6379/3")
     return redis
 
@@ -65,7 +71,7 @@ def test_clear_forgets_every_tenant_and_says_how_many(
 ) -> None:
     fill(redis, *tenants)
     redis.entries[LEASE_PREFIX + "{acme}"] = (b"owner", None)
-    assert cli.main(["cache", "clear"]) == 0
+    assert stream("cache", "clear") == 0
     assert capsys.readouterr().out == said
     assert list(redis.entries) == [LEASE_PREFIX + "{acme}"]  # a fetch that runs is not disturbed
     assert redis.closed
@@ -73,28 +79,40 @@ def test_clear_forgets_every_tenant_and_says_how_many(
 
 def test_invalidate_forgets_one_tenant(redis: Redis, capsys: pytest.CaptureFixture[str]) -> None:
     fill(redis, ACME, GLOBEX)
-    assert cli.main(["cache", "invalidate", "acme"]) == 0
+    assert stream("cache", "invalidate", "acme") == 0
     assert capsys.readouterr().out == "removed the credentials of acme\n"
     assert list(redis.entries) == [entry_key(GLOBEX)]
-    assert cli.main(["cache", "invalidate", "acme"]) == 0
+    assert stream("cache", "invalidate", "acme") == 0
     assert capsys.readouterr().out == "no credentials of acme are cached\n"
 
 
+def test_scripts_get_one_json_object(redis: Redis, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(redis, ACME, GLOBEX)
+    assert stream("cache", "invalidate", "acme", "--json") == 0
+    assert stream("cache", "invalidate", "acme", "--json") == 0
+    assert stream("cache", "clear", "--json") == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"tenantId": "acme", "removed": 1},
+        {"tenantId": "acme", "removed": 0},
+        {"removed": 1},
+    ]
+
+
 def test_the_url_comes_from_the_environment(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cli.main(["cache", "clear"]) == 0
+    assert stream("cache", "clear") == 0
     monkeypatch.delenv("REDIS_URL")
-    assert cli.main(["cache", "clear"]) == 0
-    assert redis.asked_for == ["redis://cache:6379/3", cli.DEFAULT_REDIS_URL]
+    assert stream("cache", "clear") == 0
+    assert redis.asked_for == ["redis://cache:6379/3", redis_link.DEFAULT_REDIS_URL]
 
 
 @pytest.mark.parametrize("error", [None, ResponseError("NOAUTH Authentication required."), OSError("refused")])
 @pytest.mark.parametrize("words", [["clear"], ["invalidate", "acme"]])
-def test_a_redis_that_does_not_answer_is_exit_code_1(
+def test_a_redis_that_does_not_answer_is_exit_code_3(
     redis: Redis, capsys: pytest.CaptureFixture[str], words: list[str], error: Exception | None
 ) -> None:
     redis.go_away()
     redis.away = error or redis.away
-    assert cli.main(["cache", *words]) == 1
+    assert stream("cache", *words) == 3
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == f"Redis cannot be reached: {redis.away}; check REDIS_URL\n"
@@ -105,13 +123,13 @@ def test_the_url_comes_from_a_file_as_the_workers_does(
     redis: Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "url"))
-    assert cli.main(["cache", "clear"]) == 1
+    assert stream("cache", "clear") == 2
     assert capsys.readouterr().err.startswith("REDIS_URL_FILE: REDIS_URL is set too")
     monkeypatch.delenv("REDIS_URL")
-    assert cli.main(["cache", "clear"]) == 1
+    assert stream("cache", "clear") == 2
     assert capsys.readouterr().err.startswith(f"REDIS_URL_FILE: the file {tmp_path / 'url'} cannot be read")
     (tmp_path / "url").write_text("redis://cache:6379/5\n")
-    assert cli.main(["cache", "clear"]) == 0
+    assert stream("cache", "clear") == 0
     assert redis.asked_for == ["redis://cache:6379/5"]
 
 
@@ -119,7 +137,7 @@ def test_a_url_that_is_none_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "http://user:s3cret@cache")
-    assert cli.main(["cache", "clear"]) == 1
+    assert stream("cache", "clear") == 2
     said = capsys.readouterr()
     assert said.err.startswith("REDIS_URL: must be a URL like redis://host")
     assert "s3cret" not in said.out + said.err
@@ -127,18 +145,44 @@ def test_a_url_that_is_none_is_not_repeated(
 
 @pytest.mark.parametrize("words", [[], ["cache"], ["cache", "drop"], ["cache", "invalidate"], ["queue", "clear"]])
 def test_words_it_does_not_know_are_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(words)
-    assert stopped.value.code == 2
-    assert "usage: stream" in capsys.readouterr().err
+    assert stream(*words) == 2
+    assert "Usage: stream" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("tenant", ["", "acme\n", "a\x00", "a\x9f", "x" * 129])
 def test_a_tenant_id_that_could_be_none_asks_redis_for_nothing(
     redis: Redis, tenant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["cache", "invalidate", tenant])
-    assert stopped.value.code == 2
+    assert stream("cache", "invalidate", tenant) == 2
     assert "not a tenant id" in capsys.readouterr().err
     assert redis.asked == 0
+
+
+def every_command(app: typer.Typer, *before: str) -> Iterator[tuple[str, ...]]:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        yield (*before, command.name or command.callback.__name__.replace("_", "-"))
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from every_command(group.typer_instance, *before, group.name or "")
+
+
+@pytest.mark.parametrize("words", sorted(every_command(cli.app)), ids=" ".join)
+def test_the_help_of_every_command_has_an_example_and_offers_json(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stream(*words, "--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"Example: stream {' '.join(words)}" in said
+    assert "--json" in said
+
+
+def test_the_help_says_what_exit_codes_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stream("--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert [f" {code.value} " in said for code in ExitCode] == [True] * len(ExitCode)
+
+
+def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stream("--version") == 0
+    assert capsys.readouterr().out == f"whatsapp-stream {__version__}\n"

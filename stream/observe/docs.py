@@ -13,6 +13,8 @@ import stream
 from stream.observe.declared import Arguments, in_page, in_yaml
 
 PATH: Final = "/docs/asyncapi"
+# What a person may type, and the way from there: relative, so that it works behind a proxy that adds a prefix.
+_WAYS: Final = {"/": "docs/asyncapi/", "/docs": "docs/asyncapi/", "/docs/": "asyncapi/", PATH: "asyncapi/"}
 FILES: Final = ("index.html", "style.css", "docs.js", "icon.svg", "asyncapi.yaml")
 
 _PACKAGE: Final = Path(stream.__file__).parent
@@ -49,16 +51,19 @@ def add_docs(
     site = next((place for place in places if (place / FILES[0]).is_file()), None)
     if site is None:
         return
-    router.add_get(PATH, _to_the_folder)
+    for short, way in _WAYS.items():
+        router.add_get(short, _leads(way))
     router.add_get(PATH + "/", _sends(site / FILES[0], queues))
     # Only these names: a path that a client sends never reaches the file system.
     for name in FILES:
         router.add_get(f"{PATH}/{name}", _sends(site / name, queues))
 
 
-async def _to_the_folder(_request: web.Request) -> web.Response:
-    # Relative, so that it works behind a proxy that adds a prefix.
-    raise web.HTTPTemporaryRedirect(PATH.rsplit("/", maxsplit=1)[1] + "/")
+def _leads(way: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def lead(_request: web.Request) -> web.StreamResponse:
+        raise web.HTTPTemporaryRedirect(way)
+
+    return lead
 
 
 def _sends(path: Path, queues: Callable[[], Arguments]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

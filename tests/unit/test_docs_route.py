@@ -74,10 +74,13 @@ async def test_a_file_is_served_with_its_type(client: httpx.AsyncClient, name: s
     assert answer.headers["content-type"].startswith(kind)
 
 
-async def test_the_address_without_a_slash_leads_to_the_page_behind_any_prefix(client: httpx.AsyncClient) -> None:
-    answer = await client.get(PATH)
-    assert (answer.status_code, answer.headers["location"]) == (307, "asyncapi/")
-    assert (await client.get(PATH, follow_redirects=True)).text.startswith("<!doctype html>")
+@pytest.mark.parametrize("address", ["/", "/docs", "/docs/", PATH])
+async def test_a_short_address_leads_to_the_page_behind_any_prefix(client: httpx.AsyncClient, address: str) -> None:
+    answer = await client.get(address)
+    assert answer.status_code == 307
+    outside = httpx.URL("https://proxy.example/prefix" + address).join(answer.headers["location"])
+    assert outside.path == f"/prefix{PATH}/"
+    assert (await client.get(address, follow_redirects=True)).text.startswith("<!doctype html>")
 
 
 async def test_the_page_may_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import aio_pika
 
 from stream.contract import delays
-from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE
+from stream.contract.queues import DEAD_LETTER_QUEUE, DUE_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,8 +53,9 @@ class Outside:
         return int((await channel.queue_declare(queue, passive=True)).message_count or 0)
 
     async def waiting(self) -> int:
-        """Messages on the delay levels."""
-        return sum([await self.count(delays.level_name(level)) for level in range(delays.LEVELS)])
+        """Messages on the delay levels, and those that have come back to be sent now."""
+        levels = [delays.level_name(level) for level in range(delays.LEVELS)]
+        return sum([await self.count(queue) for queue in (*levels, DUE_QUEUE)])
 
     async def intake(self) -> int:
         """Messages that no worker has taken yet."""

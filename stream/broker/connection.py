@@ -31,7 +31,7 @@ from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 from stream.broker import topology
 from stream.broker.express import abandon
 from stream.broker.topology import Declared, TopologyMismatch
-from stream.contract.queues import INTAKE_QUEUE, QueueKind
+from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE, QueueKind
 
 CONNECT_TIMEOUT_S: Final = 10.0
 # What messages pass on their way back from a wait, no publish of ours can miss: it is declared again this often.
@@ -263,9 +263,12 @@ class BrokerConnection:
             ) from None
         self._warn_of(declared)
         self.queue_arguments = topology.shared_arguments(self._queue_kind, declared.unlimited)
-        intake = topology.intake_queue(self._queue_kind, unlimited=INTAKE_QUEUE in declared.unlimited)
+        as_declared = {
+            INTAKE_QUEUE: topology.intake_queue(self._queue_kind, unlimited=INTAKE_QUEUE in declared.unlimited),
+            DUE_QUEUE: topology.due_queue(unlimited=DUE_QUEUE in declared.unlimited),
+        }
         for subscriber in self._subscribers():
-            subscriber.queue = intake  # FastStream declares it once more
+            subscriber.queue = as_declared[subscriber.queue.name]  # FastStream declares it once more
 
     def _warn_of(self, declared: Declared) -> None:
         """Warn once, and again when something else is found."""

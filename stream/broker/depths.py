@@ -11,9 +11,9 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.contract import delays
-from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
+from stream.contract.queues import DEAD_LETTER_QUEUE, DUE_QUEUE, INTAKE_QUEUE
 
-FRESH_S: Final = 5.0  # seconds; a reading takes sixteen round trips, and several readers share it
+FRESH_S: Final = 5.0  # seconds; a reading takes seventeen round trips, and several readers share it
 TIMEOUT_S: Final = 2.0
 
 
@@ -35,7 +35,7 @@ class QueueDepths:
         self._one_at_a_time = asyncio.Lock()
 
     async def read(self) -> Mapping[str, int] | None:
-        """Messages that are ready on `intake`, `waiting` (all delay levels) and `failed`.
+        """Messages that are ready on `intake`, `waiting` (all delay levels), `due` and `failed`.
 
         Returns:
             `None` while the broker does not answer. Messages in flight with a consumer are not counted.
@@ -63,10 +63,11 @@ class QueueDepths:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 levels = [delays.level_name(level) for level in range(delays.LEVELS)]
-                intake, failed, *waiting = await count(connection, INTAKE_QUEUE, DEAD_LETTER_QUEUE, *levels)
+                named = (INTAKE_QUEUE, DUE_QUEUE, DEAD_LETTER_QUEUE)
+                intake, due, failed, *waiting = await count(connection, *named, *levels)
         except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError):
             return None
-        return {"intake": intake, "waiting": sum(waiting), "failed": failed}
+        return {"intake": intake, "waiting": sum(waiting), "due": due, "failed": failed}
 
 
 async def count(connection: AbstractConnection, *queues: str) -> list[int]:

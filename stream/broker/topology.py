@@ -23,6 +23,7 @@ from stream.contract.queues import (
     DEAD_LETTER_EXCHANGE,
     DEAD_LETTER_KEY,
     DEAD_LETTER_QUEUE,
+    DUE_QUEUE,
     INTAKE_ARGUMENTS,
     INTAKE_BINDING,
     INTAKE_EXCHANGE,
@@ -31,6 +32,7 @@ from stream.contract.queues import (
 )
 
 INTAKE: Final = RabbitExchange(INTAKE_EXCHANGE, type=ExchangeType.TOPIC)
+DELIVERY: Final = RabbitExchange(delays.DELIVERY_EXCHANGE, type=ExchangeType.TOPIC)
 DEAD_LETTERS: Final = RabbitExchange(DEAD_LETTER_EXCHANGE, type=ExchangeType.TOPIC)
 DECLARE_TIMEOUT_S: Final = 10.0
 
@@ -52,11 +54,24 @@ def intake_queue(kind: QueueKind, *, unlimited: bool = False) -> RabbitQueue:
         unlimited: It was declared without a delivery limit: see `Declared`.
     """
     if kind == "quorum":
-        limit = _NO_DELIVERY_LIMIT if unlimited else {}
-        quorum = cast("QuorumQueueArgs", {**INTAKE_ARGUMENTS, **_AT_LEAST_ONCE, **limit})
-        return RabbitQueue(INTAKE_QUEUE, queue_type=QueueType.QUORUM, routing_key=INTAKE_BINDING, arguments=quorum)
+        return _quorum_queue(INTAKE_QUEUE, INTAKE_BINDING, unlimited=unlimited)
     classic = cast("ClassicQueueArgs", dict(INTAKE_ARGUMENTS))
     return RabbitQueue(INTAKE_QUEUE, durable=True, routing_key=INTAKE_BINDING, arguments=classic)
+
+
+def due_queue(*, unlimited: bool = False) -> RabbitQueue:
+    """The queue of messages whose reserved time has come, as FastStream's subscriber declares it.
+
+    Args:
+        unlimited: It was declared without a delivery limit: see `Declared`.
+    """
+    return _quorum_queue(DUE_QUEUE, delays.delivery_pattern(DUE_QUEUE), unlimited=unlimited)
+
+
+def _quorum_queue(name: str, binding: str, *, unlimited: bool) -> RabbitQueue:
+    limit = _NO_DELIVERY_LIMIT if unlimited else {}
+    arguments = cast("QuorumQueueArgs", {**INTAKE_ARGUMENTS, **_AT_LEAST_ONCE, **limit})
+    return RabbitQueue(name, queue_type=QueueType.QUORUM, routing_key=binding, arguments=arguments)
 
 
 class TopologyMismatch(Exception):  # noqa: N818 - it names what an operator finds
@@ -114,6 +129,12 @@ def _shared(kind: QueueKind) -> list[_Queue]:
     ]
 
 
+def _consumed(kind: QueueKind) -> list[_Queue]:
+    """The queues whose messages are taken and given back, so that a delivery limit would lose some."""
+    due = _Queue(DUE_QUEUE, delays.DELIVERY_EXCHANGE, delays.delivery_pattern(DUE_QUEUE), "quorum", INTAKE_ARGUMENTS)
+    return [*_shared(kind), due]
+
+
 def shared_arguments(kind: QueueKind, unlimited: frozenset[str]) -> dict[str, dict[str, Any]]:
     """The arguments of the queues that other services may declare too, by their names.
 
@@ -138,7 +159,7 @@ async def declare(connection: AbstractConnection, kind: QueueKind) -> Declared:
 
     Args:
         connection: An open one.
-        kind: `RABBITMQ_QUEUE_TYPE`, for the intake and `outbound-failed`; the delay levels are always quorum queues.
+        kind: `RABBITMQ_QUEUE_TYPE`, for the intake and `outbound-failed`; all others are always quorum queues.
 
     Raises:
         TopologyMismatch: One sentence that names the entity, the argument, both values and what to do.
@@ -196,18 +217,18 @@ async def _declare_all(channels: _Channels, kind: QueueKind) -> Declared:
     channel = await channels.open()
     for name in exchange_names():
         await channel.exchange_declare(name, exchange_type="topic", durable=True, timeout=DECLARE_TIMEOUT_S)
-    shared, unlimited = _shared(kind), set()
-    no_limit = kind == "quorum" and channels.knows_no_limit
-    for queue in shared:
-        if no_limit and await _declared_without_limit(channels, queue):
+    consumed, unlimited = _consumed(kind), set()
+    can_be_limited = {queue.name for queue in consumed if queue.kind == "quorum" and channels.knows_no_limit}
+    for queue in consumed:
+        if queue.name in can_be_limited and await _declared_without_limit(channels, queue):
             unlimited.add(queue.name)
         else:
             await _declare_queue(await channels.open(), queue)
     channel = await channels.open()
     for queue in _levels():
         await _declare_queue(channel, queue)
-    await _bind_all(channel, [*shared, *_levels()])
-    limited = tuple(queue.name for queue in shared if no_limit and queue.name not in unlimited)
+    await _bind_all(channel, [*consumed, *_levels()])
+    limited = tuple(sorted(can_be_limited - unlimited))
     return Declared(frozenset(unlimited), limited, await _former_levels(channels))
 
 

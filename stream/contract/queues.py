@@ -11,6 +11,10 @@ INTAKE_QUEUE: Final = "outbound-processed"
 INTAKE_BINDING: Final = "outbound.processed.#"
 INTAKE_TTL_MS: Final = 86_400_000  # 24 h, Meta's customer service window: an operator decides about older messages
 
+# Where a message comes back whose reserved time to be sent has come: not behind the intake's backlog, where it would
+# lose that time. Ours alone.
+DUE_QUEUE: Final = "whatsapp-due"
+
 DEAD_LETTER_EXCHANGE: Final = "whatsapp-dlx"
 DEAD_LETTER_QUEUE: Final = "outbound-failed"
 DEAD_LETTER_KEY: Final = "outbound.failed"

@@ -30,6 +30,7 @@ from stream.contract.headers import History
 from stream.contract.identifiers import routing_word
 from stream.contract.messages import Message, Whose
 from stream.contract.publications import ALERT, DEAD_LETTER, SENT, Publication
+from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
 from stream.delivery import notices, report
 from stream.delivery.arrival import Delivery
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
@@ -127,8 +128,10 @@ class Settlement:
         match decision:
             case Acknowledge():
                 await self._announce_sent(delivery, decision)
+            case Postpone(delay_s, history, waits_for="pace"):  # its time to be sent is reserved
+                await self._wait(delivery, delay_s, history, DUE_QUEUE)
             case Postpone(delay_s, history) | RetryAfter(_, delay_s, history):
-                await self._wait(delivery, delay_s, history)
+                await self._wait(delivery, delay_s, history, INTAKE_QUEUE)
             case DeadLetter():
                 await self._dead_letter(delivery, decision)
             case LeaveToBroker():
@@ -157,8 +160,8 @@ class Settlement:
         except Exception:
             log.exception("not_reported", **report.identity(delivery.whose))
 
-    async def _wait(self, delivery: Delivery, delay_s: float, history: History) -> None:
-        level, routing_key = delays.route(delay_s)
+    async def _wait(self, delivery: Delivery, delay_s: float, history: History, destination: str) -> None:
+        level, routing_key = delays.route(delay_s, destination)
         mark = {names.REDELIVERED: True} if delivery.incoming.redelivered else {}
         headers = {**history.headers(), **mark}
         with tracing.publishing(level, headers):

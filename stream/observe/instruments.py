@@ -134,7 +134,7 @@ CATALOG: Final = (
         "queue_messages",
         "gauge",
         "messages",
-        "Messages on a queue: intake, waiting (all delay levels), failed.",
+        "Messages on a queue: intake, waiting (all delay levels), due (their time to be sent has come), failed.",
         ("queue",),
     ),
     Metric("messages_in_flight", "gauge", "messages", "Tries that run now."),

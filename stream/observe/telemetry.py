@@ -30,7 +30,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from stream import __version__
-from stream.contract.queues import INTAKE_QUEUE
+from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
 from stream.observe import tracing
 
 if TYPE_CHECKING:
@@ -163,13 +163,14 @@ class _Provider(RabbitTelemetrySettingsProvider):
         incoming = msg.raw_message
         return {
             SYSTEM: self.messaging_system,
-            DESTINATION: INTAKE_QUEUE,
+            DESTINATION: self.get_consume_destination_name(msg),
             BODY_SIZE: len(incoming.body),
             REDELIVERED: bool(incoming.redelivered),
         }
 
-    def get_consume_destination_name(self, msg: Any) -> str:  # noqa: ARG002 - FastStream's signature
-        return INTAKE_QUEUE
+    def get_consume_destination_name(self, msg: Any) -> str:
+        came_back = str(msg.raw_message.routing_key).endswith(f".{DUE_QUEUE}")
+        return DUE_QUEUE if came_back else INTAKE_QUEUE
 
 
 class _Middleware(RabbitTelemetryMiddleware):

@@ -96,7 +96,7 @@ With Python and aio-pika:
 
 To assert the queue `{INTAKE_QUEUE}` yourself, use exactly the arguments that the running worker shows at the channel
 (`RABBITMQ_QUEUE_TYPE` decides), or RabbitMQ answers PRECONDITION_FAILED. A message that waits on it for {HOURS} hours
-is dead-lettered.
+is dead-lettered. Queues named `whatsapp-…` are the worker's own: what waits, and what is due after a wait.
 
 ## How long a message is valid
 

@@ -26,7 +26,7 @@ from sandbox.redis import PrivateRedis
 from sandbox.tenants import TenantService
 from sandbox.world import World
 from stream.broker import topology
-from stream.contract.queues import INTAKE_QUEUE
+from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
 from tests.scene import Evidence, Scene, management, number
 
 OPERATIONS = Path(__file__).parent.parent.parent / "docs" / "operations.md"
@@ -36,11 +36,12 @@ NAMES = [
     "whatsapp-dlx",
     "whatsapp-delay-delivery",
     "whatsapp-wait-07",
+    "whatsapp-due",
     "outbound-processed",
     "outbound-failed",
 ]
 NOT_NEEDED = {("read", "outbound-failed")}
-ASKED_BY_CONSUMING = {("read", INTAKE_QUEUE)}  # or by declaring it, where it does not exist yet
+ASKED_BY_CONSUMING = {("read", INTAKE_QUEUE), ("read", DUE_QUEUE)}  # or by declaring it, where it does not exist yet
 ALL_RIGHTS = [(right, name) for right in ("configure", "write", "read") for name in NAMES]
 
 

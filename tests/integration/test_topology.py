@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from stream.contract import delays
-from stream.contract.queues import INTAKE_ARGUMENTS
-from tests.scene import Scene, management, number, text_message
+from stream.contract.queues import INTAKE_ARGUMENTS, QueueKind
+from tests.scene import Scene, management, number, text_message, unique
 
 
 async def test_the_worker_declares_the_contract(scene: Scene) -> None:
@@ -34,6 +34,23 @@ async def test_the_worker_declares_the_contract(scene: Scene) -> None:
     assert ("whatsapp-dlx", "outbound-failed", "outbound.failed") in bound
     for level in range(delays.LEVELS):
         assert queues[f"whatsapp-wait-{level:02d}"]["arguments"]["x-message-ttl"] == 250 * 2**level
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+async def test_what_is_due_comes_back_to_its_own_queue_past_the_intake_and_is_consumed(
+    stage: Scene, kind: QueueKind
+) -> None:
+    await stage.start_worker(RABBITMQ_QUEUE_TYPE=kind)
+    await stage.watch()
+    channel = await stage._connection.channel()
+    await (await channel.get_queue("outbound-processed")).unbind("whatsapp-delay-delivery", "#.outbound-processed")
+    level, key = delays.route(0.25, "whatsapp-due")
+    levels = await channel.get_exchange(level)
+    to, spoiled = number(), unique("id")
+    for body in (orjson.dumps(text_message(to, "acme", unique("id"))), f'{{"bad": "{spoiled}"}}'.encode()):
+        await levels.publish(aio_pika.Message(body), key)
+    await stage.accepted(to)
+    assert (await stage.letter(spoiled)).headers["x-error-type"] == "INVALID_MESSAGE"
 
 
 async def test_another_service_may_assert_the_intake_queue_without_a_queue_type(scene: Scene) -> None:

@@ -184,7 +184,7 @@ class Door:
         self._answers = list(answers)
         self.clock = Clock()
         self.broker = RabbitBroker(logger=None)
-        self.subscriber: Any = self.broker.subscriber("any", ack_policy=ack_policy)
+        self.subscriber: Any = self.broker.subscriber(topology.intake_queue(kind), ack_policy=ack_policy)
         vars(self.broker).update(connect=self._connect, ping=self._ping)
         self.connection = BrokerConnection(self.broker, vhost="/whatsapp", queue_kind=kind, monotonic=self.clock)
 
@@ -260,7 +260,7 @@ async def test_every_queue_is_declared_with_its_type_and_can_be_reached(kind: Qu
     queues = {name for what, name, *_ in channel.declared if what == "queue"}
     bindings = [rest for what, *rest in channel.declared if what == "bind"]
     assert exchanges == set(topology.exchange_names())
-    assert len(queues) == 2 + delays.LEVELS
+    assert len(queues) == 3 + delays.LEVELS
     shared = {"outbound-processed", "outbound-failed"}
     assert {name: channel.arguments[name]["x-queue-type"] for name in shared} == dict.fromkeys(shared, kind)
     assert {channel.arguments[name]["x-queue-type"] for name in queues - shared} == {"quorum"}
@@ -271,13 +271,22 @@ async def test_every_queue_is_declared_with_its_type_and_can_be_reached(kind: Qu
     assert not any("x-delivery-limit" in each for each in channel.arguments.values())
 
 
-async def test_the_shared_quorum_queues_have_no_delivery_limit_where_the_broker_has_one() -> None:
-    door = Door(kind="quorum", version="4.3.6")
+@pytest.mark.parametrize(
+    ("kind", "unlimited"),
+    [("classic", {"whatsapp-due"}), ("quorum", {"outbound-processed", "outbound-failed", "whatsapp-due"})],
+)
+async def test_quorum_queues_that_are_looked_at_have_no_delivery_limit_where_the_broker_has_one(
+    kind: QueueKind, unlimited: set[str]
+) -> None:
+    door = Door(kind=kind, version="4.3.6")
+    due: Any = door.broker.subscriber(topology.due_queue(), ack_policy=AckPolicy.MANUAL)
     await door.connection.open()
     (channel,) = door.amqp.channels
-    limits = {name: each.get("x-delivery-limit") for name, each in channel.arguments.items() if "delay" not in name}
-    assert {name for name, limit in limits.items() if limit == -1} == {"outbound-processed", "outbound-failed"}
-    assert door.subscriber.queue.arguments["x-delivery-limit"] == -1  # FastStream declares the intake once more
+    limits = {name: each.get("x-delivery-limit") for name, each in channel.arguments.items()}
+    assert {name for name, limit in limits.items() if limit == -1} == unlimited
+    # FastStream declares what it consumes once more.
+    assert door.subscriber.queue.arguments.get("x-delivery-limit") == limits["outbound-processed"]
+    assert due.queue.arguments["x-delivery-limit"] == -1
 
 
 @pytest.mark.parametrize("limited", ["outbound-processed", "outbound-failed"])
@@ -289,7 +298,7 @@ async def test_a_queue_that_exists_with_a_delivery_limit_is_used_and_named(limit
     assert [(line["event"], line["queues"]) for line in logs] == [("delivery_limit", [limited])]
     assert ("x-delivery-limit" in door.subscriber.queue.arguments) == (limited != "outbound-processed")
     declared = {name for channel in door.amqp.channels for what, name, *_ in channel.declared if what == "queue"}
-    assert len(declared) == 2 + delays.LEVELS
+    assert len(declared) == 3 + delays.LEVELS
 
 
 @pytest.mark.parametrize(("former", "told"), [(None, []), (0, [0]), (3, [3 * delays.LEVELS])])

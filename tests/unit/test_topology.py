@@ -78,6 +78,12 @@ def test_a_quorum_intake_queue_dead_letters_at_least_once() -> None:
     assert arguments["x-overflow"] == "reject-publish"
 
 
+def test_what_is_due_is_kept_dead_lettered_and_reached_like_the_intake() -> None:
+    due, intake = topology.due_queue(), topology.intake_queue("quorum")
+    assert (due.name, due.durable, due.routing_key) == ("whatsapp-due", True, "#.whatsapp-due")
+    assert due.arguments == intake.arguments
+
+
 def test_the_shared_exchanges_are_durable() -> None:
     assert topology.INTAKE.durable
     assert topology.DEAD_LETTERS.durable

@@ -24,6 +24,7 @@ from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
 from stream.broker.wire import guard_deliveries
 from stream.delivery.arrival import Limits
+from stream.delivery.claims import Claims
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.inflight import InFlight
 from stream.delivery.journey import Journey
@@ -173,7 +174,8 @@ def _vhost(settings: Settings) -> str:
 def _processor(settings: Settings, clients: _Clients, metrics: DeliveryMetrics) -> MessageProcessor:
     return MessageProcessor(
         credentials=_credentials(settings, clients),
-        ledger=_ledger(settings, clients.redis),
+        claims=_claims(settings, clients.redis),
+        ledger=SentLedger(clients.redis, ttl_ms=settings.sent_ledger_ttl_ms),
         graph=GraphClient(
             clients.graph_http,
             base_url=settings.meta_api_base_url,
@@ -208,8 +210,8 @@ def _credentials(settings: Settings, clients: _Clients) -> CredentialProvider:
     return CredentialProvider(cache, tenant_service, ownership, places=settings.rabbitmq_prefetch)
 
 
-def _ledger(settings: Settings, redis: RedisLink) -> SentLedger:
-    return SentLedger(
+def _claims(settings: Settings, redis: RedisLink) -> Claims:
+    return Claims(
         redis,
         replica=f"{socket.gethostname()}:{os.getpid()}",
         lease_s=settings.meta_api_timeout_ms / 1000 + LEASE_MARGIN_S,

@@ -15,7 +15,8 @@ import structlog
 from stream.contract.headers import OnUnknown
 from stream.contract.messages import Message
 from stream.delivery import report
-from stream.delivery.ledger import Claim, Granted, NoCredentials, SentLedger
+from stream.delivery.claims import Claim, Claims, Granted, NoCredentials
+from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome, Sent
 from stream.delivery.tries import Expired, Try, ended_by
@@ -23,7 +24,6 @@ from stream.meta.client import Accepted, GraphClient
 from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Certainty, Failure, GraphError
 from stream.observe import tracing
-from stream.tenants.cache import entry_key
 from stream.tenants.credentials import (
     CredentialError,
     Credentials,
@@ -34,6 +34,7 @@ from stream.tenants.credentials import (
     TenantServiceUnavailable,
 )
 from stream.tenants.provider import CredentialProvider
+from stream.traffic.circuit_script import number_field
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,8 @@ class MessageProcessor:
 
     Args:
         credentials: Where a tenant's credentials come from.
-        ledger: What has been sent before.
+        claims: Give the right to send a message.
+        ledger: Where the ends of sends are recorded.
         graph: Meta.
         on_unknown: `ON_UNKNOWN_OUTCOME`.
         metrics: Counts requests and credentials.
@@ -60,10 +62,11 @@ class MessageProcessor:
         now: The current time in UTC, for validity.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a try meets
         self,
         *,
         credentials: CredentialProvider,
+        claims: Claims,
         ledger: SentLedger,
         graph: GraphClient,
         on_unknown: OnUnknown,
@@ -73,6 +76,7 @@ class MessageProcessor:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._credentials = credentials
+        self._claims = claims
         self._ledger = ledger
         self._graph = graph
         self._on_unknown = on_unknown
@@ -90,7 +94,7 @@ class MessageProcessor:
         current = Try(message, f"{self._process}:{next(self._tries)}", send_again)
         try:
             async with asyncio.timeout(self._bound_s):
-                current.key = self._ledger.key(message)
+                current.keys = self._claims.keys(message)
                 answer = await self._send(current)
         except Exception as error:  # noqa: BLE001 - logged and classified there; a try ends in an outcome
             failure = self._failure(error, current)
@@ -99,7 +103,7 @@ class MessageProcessor:
         if not isinstance(answer, Accepted):
             return answer
         await self._ledger.record_sent(
-            current.key, answer, claimed=current.claimed, after_unknown=current.after_unknown
+            current.keys[0], answer, claimed=current.claimed, after_unknown=current.after_unknown
         )
         return Sent(answer, self._monotonic() - started, current.sends, current.after_unknown)
 
@@ -188,10 +192,10 @@ class MessageProcessor:
 
     async def _claim(self, current: Try, *, need_credentials: bool) -> Claim:
         with tracing.span("claim", current.message.tenant_id):
-            claim = await self._ledger.claim(
-                current.key,
+            claim = await self._claims.claim(
+                current.keys,
                 current.owner,
-                entry_key(current.message.tenant_id),
+                number_field(current.message.phone_number_id),
                 send_again=current.send_again,
                 need_credentials=need_credentials,
             )
@@ -227,6 +231,6 @@ class MessageProcessor:
             return
         if failure.certainty is Certainty.UNKNOWN:
             probably_sent = failure.rule.name == "INVALID_RESPONSE"
-            await self._ledger.record_unknown(current.key, current.owner, send_again=not probably_sent)
+            await self._ledger.record_unknown(current.keys[0], current.owner, send_again=not probably_sent)
         else:
-            await self._ledger.release(current.key, current.owner)
+            await self._ledger.release(current.keys[0], current.owner)

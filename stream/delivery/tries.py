@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stream.contract.messages import Message
-from stream.delivery.ledger import AlreadySent, BeingSent, Claim, InDoubt
+from stream.delivery.claims import AlreadySent, BeingSent, CircuitOpen, Claim, InDoubt, Keys
 from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome
 from stream.meta.failure import Certainty, Failure
 
@@ -18,7 +18,7 @@ class Try:
         message: What is to be sent.
         owner: This try's name in the ledger.
         send_again: Whether a message in doubt may be sent again.
-        key: The message's place in the ledger.
+        keys: What its claims read and write, the ledger's key first.
         sends: Requests made to Meta.
         token: The token of the last one.
         refused: Meta's error text, if it refused the token of the first request.
@@ -30,7 +30,7 @@ class Try:
     message: Message
     owner: str
     send_again: bool
-    key: str = ""
+    keys: Keys = ("", "", "")
     sends: int = 0
     token: str = field(default="", repr=False)
     refused: str = ""
@@ -54,6 +54,8 @@ def ended_by(claim: Claim) -> Outcome | None:
         case InDoubt(replica):
             detail = f"replica {replica} sent it and no answer is known"
             return Failed(Failure.of("OUTCOME_UNKNOWN", detail, Certainty.UNKNOWN))
+        case CircuitOpen(left_s, field, circuit):
+            return Busy(left_s, "circuit", f"the circuit of its {field}: {circuit.reason}")
         case _:
             return None
 

@@ -12,7 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sandbox.world import World
 from stream.contract.identifiers import Wamid
 from stream.delivery import ledger as module
-from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
+from stream.delivery.claims import CLAIM, AlreadySent, BeingSent, Claim, Claims, Granted, InDoubt, Keys, NoCredentials
+from stream.delivery.ledger import SentLedger
 from stream.meta.client import Accepted
 from stream.redis.availability import RedisAway
 from stream.redis.client import connect
@@ -30,12 +31,20 @@ class Message:
         self.key = unique("ledger-test")
         self.link = link
         self.lost = 0  # answers that Redis gave and the worker did not get
-        self.ledger = SentLedger(link, replica="here", lease_s=60, ttl_ms=60_000, most_doubts=2)
-        self.brief = SentLedger(link, replica="dead", lease_s=0.0, ttl_ms=60_000, most_doubts=2)
+        self.ledger = SentLedger(link, ttl_ms=60_000)
+        self.claims = Claims(link, replica="here", lease_s=60, ttl_ms=60_000, most_doubts=2)
+        self.brief = Claims(link, replica="dead", lease_s=0.0, ttl_ms=60_000, most_doubts=2)
 
-    async def claim(self, owner: str, *, send_again: bool = True, by: SentLedger | None = None) -> Claim:
-        ledger = by or self.ledger
-        return await ledger.claim(self.key, owner, "no-such-key", send_again=send_again, need_credentials=False)
+    @property
+    def keys(self) -> Keys:
+        return (self.key, "no-such-key", "no-such-circuits")
+
+    async def claim(
+        self, owner: str, *, send_again: bool = True, by: Claims | None = None, need_credentials: bool = False
+    ) -> Claim:
+        return await (by or self.claims).claim(
+            self.keys, owner, "number:1", send_again=send_again, need_credentials=need_credentials
+        )
 
     async def sent(self) -> None:
         await self.ledger.record_sent(self.key, ACCEPTED, claimed=True, after_unknown=False)
@@ -86,8 +95,7 @@ async def test_a_claim_is_exclusive_renewable_and_given_back(message: Message) -
 
 
 async def test_nothing_is_claimed_without_credentials(message: Message) -> None:
-    claim = await message.ledger.claim(message.key, "one", "no-such-key", send_again=True, need_credentials=True)
-    assert claim == NoCredentials()
+    assert await message.claim("one", need_credentials=True) == NoCredentials()
     assert await message.claim("two") == Granted(None)
 
 
@@ -99,9 +107,7 @@ async def test_a_sent_message_stays_sent_for_every_later_try(message: Message) -
 
 async def test_what_is_known_of_a_message_is_answered_before_anything_is_said_of_credentials(message: Message) -> None:
     async def claim(owner: str, *, send_again: bool = True) -> Claim:
-        return await message.ledger.claim(
-            message.key, owner, "no-such-key", send_again=send_again, need_credentials=True
-        )
+        return await message.claim(owner, send_again=send_again, need_credentials=True)
 
     await message.claim("one")
     assert isinstance(await claim("two"), BeingSent)
@@ -227,7 +233,7 @@ async def test_a_key_of_another_type_is_its_own_messages_trouble_only(message: M
     keys = [unique("neighbour") for _ in range(5)]
     claims = await asyncio.gather(
         *(
-            message.ledger.claim(key, "one", "no-such-key", send_again=True, need_credentials=False)
+            message.claims.claim((key, *message.keys[1:]), "one", "number:1", send_again=True, need_credentials=False)
             for key in (keys[0], message.key, *keys[1:])
         )
     )
@@ -236,7 +242,7 @@ async def test_a_key_of_another_type_is_its_own_messages_trouble_only(message: M
 
 
 GARBLED = {  # what a message's key may hold that no script has written, and a script that cannot work with it
-    "a lease that is no time": (module._CLAIM, "state sending owner two lease soon"),
+    "a lease that is no time": (CLAIM, "state sending owner two lease soon"),
     "doubts that are no number": (module._DOUBT, "state sending owner one doubts many replica here"),
     "no replica": (module._DOUBT, "state sending owner one doubts 0"),
 }
@@ -248,5 +254,5 @@ async def test_a_key_that_holds_nonsense_is_its_own_messages_trouble_only(
 ) -> None:
     await message.link.redis.hset(message.key, items=held.split())
     with pytest.raises(RedisAway):
-        await message.link.run(script, (message.key, "no-such-key"), ("one", "unknown"))
+        await message.link.run(script, message.keys, ("one", "unknown"))
     assert not message.link.away

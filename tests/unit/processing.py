@@ -9,7 +9,8 @@ import httpx
 from stream.contract.headers import OnUnknown
 from stream.contract.identifiers import TenantId
 from stream.contract.messages import Message
-from stream.delivery.ledger import Claim, Granted, NoCredentials, SentLedger
+from stream.delivery.claims import Claim, Claims, Granted, Keys, NoCredentials
+from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome
 from stream.delivery.processor import MessageProcessor
@@ -57,25 +58,32 @@ class FakeProvider(CredentialProvider):
         return Credentials(tenant_id, entry.decode()) if entry else None
 
 
-class FakeLedger(SentLedger):
-    """Answers claims with given answers, then as an empty ledger would; notes what was recorded."""
+class FakeClaims(Claims):
+    """Answers with given answers, then as an empty ledger would."""
 
-    def __init__(self, *claims: Claim) -> None:
-        self.claims = list(claims)
-        self.story: list[str] = []
-        self.owners: set[str] = set()
+    def __init__(self, ledger: FakeLedger, *answers: Claim) -> None:
+        self._ledger = ledger
+        self._answers = list(answers)
         self.send_again: set[bool] = set()
 
     async def claim(
-        self, key: str, owner: str, credentials_key: str, *, send_again: bool, need_credentials: bool
+        self, keys: Keys, owner: str, number_field: str, *, send_again: bool, need_credentials: bool
     ) -> Claim:
-        assert "acme" in key
-        assert "acme" in credentials_key
-        self.owners.add(owner)
+        assert all("acme" in key for key in keys)
+        assert number_field.startswith("number:1")
+        self._ledger.owners.add(owner)
         self.send_again.add(send_again)
-        answer = self.claims.pop(0) if self.claims else NoCredentials() if need_credentials else Granted(None)
-        self.story += ["claimed"] if isinstance(answer, Granted) else []
+        answer = self._answers.pop(0) if self._answers else NoCredentials() if need_credentials else Granted(None)
+        self._ledger.story += ["claimed"] if isinstance(answer, Granted) else []
         return answer
+
+
+class FakeLedger(SentLedger):
+    """Notes what was recorded."""
+
+    def __init__(self) -> None:
+        self.story: list[str] = []
+        self.owners: set[str] = set()
 
     async def record_sent(self, key: str, accepted: Accepted, *, claimed: bool, after_unknown: bool) -> None:
         assert key
@@ -106,12 +114,14 @@ class World:
         self.answers = list(answers)
         self.requests: list[httpx.Request] = []
         self.provider = FakeProvider(error, owns_number)
-        self.ledger = FakeLedger(*claims)
+        self.ledger = FakeLedger()
+        self.claims = FakeClaims(self.ledger, *claims)
         self.now = NOW
         self.meta = OverHttpx(httpx.MockTransport(self._answer))
         self._times = iter(range(100))
         self.processor = MessageProcessor(
             credentials=self.provider,
+            claims=self.claims,
             ledger=self.ledger,
             graph=GraphClient(
                 self.meta,

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.crc import key_slot
 
 from stream.contract.identifiers import TenantId, hash_tag, routing_word
-from stream.delivery.ledger import SentLedger
+from stream.delivery.claims import Claims
 from stream.redis.link import RedisLink
 from stream.tenants.cache import entry_key, lease_key
 from tests.unit.doubles import Clock, FakeRedis, message
@@ -34,8 +34,8 @@ ODD = [
 @pytest.mark.parametrize("tenant", ODD)
 def test_the_keys_of_a_tenant_are_on_one_node_of_a_redis_cluster(tenant: str) -> None:
     link = RedisLink(cast("Redis", FakeRedis(Clock())))
-    ledger = SentLedger(link, replica="r", lease_s=1, ttl_ms=1, most_doubts=1)
-    keys = [ledger.key(message(tenantId=tenant)), entry_key(TenantId(tenant)), lease_key(TenantId(tenant))]
+    claims = Claims(link, replica="r", lease_s=1, ttl_ms=1, most_doubts=1)
+    keys = [*claims.keys(message(tenantId=tenant)), entry_key(TenantId(tenant)), lease_key(TenantId(tenant))]
     assert len({key_slot(key.encode()) for key in keys}) == 1
 
 

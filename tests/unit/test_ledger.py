@@ -11,13 +11,27 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.contract.identifiers import Wamid
 from stream.delivery import ledger as module
-from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials, SentLedger
+from stream.delivery.claims import (
+    CLAIM,
+    AlreadySent,
+    BeingSent,
+    CircuitOpen,
+    Claim,
+    Claims,
+    Granted,
+    InDoubt,
+    NoCredentials,
+)
+from stream.delivery.ledger import SentLedger
 from stream.meta.client import Accepted
 from stream.redis.availability import PROBE_EVERY_S
 from stream.redis.link import RedisLink
+from stream.traffic.circuit import Circuit, State
 from tests.unit.doubles import Clock, ScriptConnection, Sleeps, message
 
 ACCEPTED = Accepted(Wamid("wamid.A"), "16505551234", None, 200)
+OPEN = Circuit(State.OPEN, failures=5, open_ms=6_000, reason="AUTH_ERROR")
+CIRCUIT = b'{"state":"open","failures":5,"open_ms":6000,"reason":"AUTH_ERROR","since":0,"ends":0,"by_hand":false}'
 FROZEN = RedisTimeoutError("no answer")  # a connection that is gone would be tried once more, by the link
 
 
@@ -29,7 +43,7 @@ class Scripts(ScriptConnection):
         self.calls: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
         self._answers = list(answers)
         self._names = {
-            module._CLAIM.sha: "claim",
+            CLAIM.sha: "claim",
             module._SENT.sha: "sent",
             module._RELEASE.sha: "release",
             module._DOUBT.sha: "doubt",
@@ -50,15 +64,17 @@ class Book:
         self.sleeps = Sleeps()
         self.clock = Clock()
         link = RedisLink(cast("Redis", self.redis), clock=self.clock)
-        self.ledger = SentLedger(link, replica="here", lease_s=1.5, ttl_ms=60_000, most_doubts=2, sleep=self._sleep)
+        self.claims = Claims(link, replica="here", lease_s=1.5, ttl_ms=60_000, most_doubts=2, draw=lambda: 0.5)
+        self.ledger = SentLedger(link, ttl_ms=60_000, sleep=self._sleep)
 
     async def _sleep(self, seconds: float) -> None:
         await self.sleeps(seconds)
         self.clock.now += seconds
 
     async def claim(self, *, send_again: bool = True, need_credentials: bool = True) -> Claim:
-        return await self.ledger.claim(
-            "key", "owner", "credentials", send_again=send_again, need_credentials=need_credentials
+        keys = ("key", "credentials", "circuits")
+        return await self.claims.claim(
+            keys, "owner", "number:1", send_again=send_again, need_credentials=need_credentials
         )
 
 
@@ -76,10 +92,14 @@ def away() -> Book:
         ([b"claimed", b"entry"], Granted(b"entry")),
         ([b"claimed", None], Granted(None)),
         ([b"again", b"entry", b"there"], Granted(b"entry", after_unknown="there")),
-        ([b"busy", b"entry", 1500], BeingSent(left_s=1.5)),
-        ([b"unknown", b"entry", b"there"], InDoubt(replica="there")),
+        ([b"busy", 1500], BeingSent(left_s=1.5)),
+        ([b"unknown", b"there"], InDoubt(replica="there")),
+        ([b"circuit", b"tenant", CIRCUIT, 5000, 1000], CircuitOpen(5.5, "tenant", OPEN)),
+        ([b"claimed", b"entry", [b"tenant", CIRCUIT]], Granted(b"entry", seen=(("tenant", OPEN),))),
+        ([b"no_credentials", [b"tenant", CIRCUIT]], NoCredentials(seen=(("tenant", OPEN),))),
+        ([b"again", None, b"there", [b"tenant", CIRCUIT]], Granted(None, "there", seen=(("tenant", OPEN),))),
     ],
-    ids=["no-credentials", "claimed", "claimed-without", "again", "busy", "unknown"],
+    ids=lambda value: value[0].decode() if isinstance(value, list) else type(value).__name__,
 )
 async def test_each_answer_of_a_claim_is_understood(answer: list[object], claim: Claim) -> None:
     assert await Book(answer).claim() == claim
@@ -91,7 +111,7 @@ async def test_what_was_recorded_of_a_send_is_what_a_duplicate_reads(*, after_un
     await book.ledger.record_sent("key", ACCEPTED, claimed=True, after_unknown=after_unknown)
     ((name, keys, (written, ttl_ms)),) = book.redis.calls
     assert (name, keys, ttl_ms) == ("sent", ("key",), "60000")
-    assert await Book([b"sent", b"entry", written]).claim() == AlreadySent(ACCEPTED, after_unknown)
+    assert await Book([b"sent", written]).claim() == AlreadySent(ACCEPTED, after_unknown)
     assert orjson.loads(written)[0] == "wamid.A"
 
 
@@ -103,7 +123,8 @@ async def test_a_claim_tells_redis_who_how_long_and_what_is_allowed(
 ) -> None:
     book = Book([b"claimed", None])
     await book.claim(send_again=send_again, need_credentials=need_credentials)
-    assert book.redis.calls == [("claim", ("key", "credentials"), ("owner", "here", "1500", "60000", *flags, "2"))]
+    words = ("owner", "number:1", "here", "1500", "60000", *flags, "2")
+    assert book.redis.calls == [("claim", ("key", "credentials", "circuits"), words)]
 
 
 async def test_without_redis_a_claim_is_granted_but_says_that_nothing_was_recorded() -> None:
@@ -157,9 +178,8 @@ async def test_a_send_that_redis_never_knew_of_is_recorded_without_a_second_atte
 
 
 def test_a_message_is_the_same_by_tenant_id_payload_and_resend() -> None:
-    book = Book()
-    key = book.ledger.key(message())
-    assert key == book.ledger.key(message(correlationId="another"))
+    key, *_ = Book().claims.keys(message())
+    assert key == Book().claims.keys(message(correlationId="another"))[0]
     assert key.startswith(module.KEY_PREFIX + "{acme}:")
     others = (message(tenantId="globex"), message(internalId="order-1"), message(content={"body": "Hi"}))
-    assert len({key, *map(book.ledger.key, others)}) == 4
+    assert len({key, *(Book().claims.keys(other)[0] for other in others)}) == 4

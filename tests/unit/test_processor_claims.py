@@ -9,7 +9,7 @@ import structlog
 from stream.contract.decoding import decode
 from stream.contract.headers import OnUnknown
 from stream.contract.identifiers import Wamid
-from stream.delivery.ledger import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials
+from stream.delivery.claims import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials
 from stream.delivery.outcome import Busy, Duplicate, Sent
 from stream.meta.client import Accepted
 from stream.meta.failure import Certainty
@@ -135,7 +135,7 @@ async def test_whether_to_send_again_is_the_messages_wish_or_else_the_setting(
     )
     world = World(OK, on_unknown=setting)
     await world.process(decode(raw, {"x-on-unknown-outcome": header} if header else {}))
-    assert world.ledger.send_again == {again if header_again is None else header_again}
+    assert world.claims.send_again == {again if header_again is None else header_again}
 
 
 @pytest.mark.parametrize(

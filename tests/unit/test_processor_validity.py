@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stream.delivery.ledger import AlreadySent, BeingSent, Granted, InDoubt, NoCredentials
+from stream.delivery.claims import AlreadySent, BeingSent, Granted, InDoubt, NoCredentials
 from stream.delivery.outcome import Busy, Duplicate, Sent
 from stream.meta.failure import Certainty
 from stream.tenants.credentials import TenantServiceUnavailable
@@ -47,7 +47,7 @@ async def test_a_message_that_comes_too_late_is_not_sent_and_needs_no_credential
 
 async def test_a_message_whose_time_ends_during_the_claim_is_not_sent_and_gives_its_claim_back() -> None:
     world = World(claims=(Granted(b"cached"),))
-    after(world, world.ledger, "claim")
+    after(world, world.claims, "claim")
     assert (await world.failed(SOON_EXPIRED)).failure.rule.name == "MESSAGE_EXPIRED"
     assert (world.requests, world.ledger.story) == ([], ["claimed", "released"])
 

@@ -1,0 +1,217 @@
+"""Claims: the right to send a message now, asked for in one call to Redis, by one script.
+
+The script is made of parts, each from the module that knows its state. Each may end the claim, and only the last of
+them writes:
+
+1. What is known of the message (`ledger`). It is answered first, since a copy of a sent message needs nothing else.
+2. Whether a circuit of its tenant or phone number is open (`stream.traffic.circuit_script`).
+3. Whether there are cached credentials. It is claimed only then: a message that must wait for a fetch is not "sending".
+4. The claim itself (`ledger`).
+
+All its keys have the tenant's hash tag, so that a Redis Cluster keeps them together.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from stream.contract.identifiers import hash_tag
+from stream.contract.messages import Message
+from stream.delivery import ledger
+from stream.meta.client import Accepted
+from stream.redis.availability import RedisAway
+from stream.redis.link import RedisLink
+from stream.redis.scripts import Script
+from stream.tenants.cache import KEY_PREFIX as CREDENTIALS_PREFIX
+from stream.traffic import circuit_script as circuits
+from stream.traffic.circuit import Circuit, Wait
+from stream.traffic.circuit_script import Seen
+
+CLAIM: Final = Script(f"""
+local ledger_key, credentials_key, circuits_key = unpack(KEYS)
+local owner, number_field, replica, lease_ms, ttl_ms, again, need_credentials, most_doubts = unpack(ARGV)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+{ledger.LOOK}
+{circuits.FUNCTIONS}
+{circuits.GATE}
+local entry = redis.call('GET', credentials_key)
+take_probes()
+if not entry and need_credentials == '1' then return {{'no_credentials', seen}} end
+{ledger.TAKE}
+if doubts > 0 then return {{'again', entry, by, seen}} end
+return {{'claimed', entry, seen}}
+""")
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """The message may be sent now.
+
+    Attributes:
+        entry: The tenant's cached credentials, as they stand in Redis; `None` when there are none.
+        after_unknown: An earlier send of it may have been delivered; the replica that made it, if known.
+        recorded: Redis says so too, or may, since its answer was lost; false while it is away.
+        seen: Circuits that the end of the try must be told to.
+    """
+
+    entry: bytes | None
+    after_unknown: str | None = None
+    recorded: bool = True
+    seen: Seen = ()
+
+
+class NoCredentials(msgspec.Struct, frozen=True):
+    """Nothing is known that forbids the send, and nothing was claimed: the tenant's credentials are not cached.
+
+    Attributes:
+        recorded: Redis' answer was lost: it may have them, and have made the claim.
+        seen: As in `Granted`.
+    """
+
+    recorded: bool = False
+    seen: Seen = ()
+
+
+class AlreadySent(msgspec.Struct, frozen=True):
+    """Meta has accepted the message before.
+
+    Attributes:
+        first: What Meta answered then.
+        after_unknown: A send before that one may have been delivered too.
+    """
+
+    first: Accepted
+    after_unknown: bool = False
+
+
+class BeingSent(msgspec.Struct, frozen=True):
+    """Another try is sending it now.
+
+    Attributes:
+        left_s: When its lease ends, in seconds from now.
+    """
+
+    left_s: float
+
+
+class InDoubt(msgspec.Struct, frozen=True):
+    """An earlier send may have been delivered, and it must not be sent again.
+
+    Attributes:
+        replica: Which replica made that send.
+    """
+
+    replica: str
+
+
+class CircuitOpen(msgspec.Struct, frozen=True):
+    """Nothing was claimed: a circuit of the message is open.
+
+    Attributes:
+        left_s: When to look again, in seconds from now.
+        field: Which one.
+        circuit: How it stands.
+    """
+
+    left_s: float
+    field: str
+    circuit: Circuit
+
+
+Claim = Granted | NoCredentials | AlreadySent | BeingSent | InDoubt | CircuitOpen
+
+Keys = tuple[str, str, str]
+"""Of a message: its ledger's, its tenant's credentials' and its tenant's circuits' key."""
+
+
+class Claims:
+    """Claims messages.
+
+    Args:
+        link: Redis, which may be away: then every claim is granted, and nothing is recorded for certain.
+        replica: This process's name.
+        lease_s: How long a send may take, in seconds; longer than the longest one.
+        ttl_ms: How long a claim that nobody ended is remembered, in milliseconds.
+        most_doubts: Sends without an answer after which a message is not sent again, whatever its headers say.
+        draw: Source of randomness in [0, 1): who waits for the same thing does not come back at the same moment.
+    """
+
+    def __init__(
+        self,
+        link: RedisLink,
+        *,
+        replica: str,
+        lease_s: float,
+        ttl_ms: int,
+        most_doubts: int,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._link = link
+        self._draw = draw
+        lease_ms = int(lease_s * 1000)
+        # All that a claim tells Redis besides whose it is, by what the claim allows and needs.
+        self._terms = {
+            (again, need): (replica, lease_ms, ttl_ms, str(int(again)), str(int(need)), most_doubts)
+            for again in (False, True)
+            for need in (False, True)
+        }
+
+    def keys(self, message: Message) -> Keys:
+        """What a claim of the message reads and writes."""
+        tag = hash_tag(message.tenant_id)
+        return (
+            f"{ledger.KEY_PREFIX}{tag}:{ledger.identity(message)}",
+            CREDENTIALS_PREFIX + tag,
+            circuits.KEY_PREFIX + tag,
+        )
+
+    async def claim(
+        self, keys: Keys, owner: str, number_field: str, *, send_again: bool, need_credentials: bool
+    ) -> Claim:
+        """Claim a message for one try, and read its tenant's credentials on the way.
+
+        Args:
+            keys: The message, from `keys`.
+            owner: This try; claiming twice with the same owner renews the lease.
+            number_field: The circuit of its phone number.
+            send_again: Whether a message in doubt may be sent again.
+            need_credentials: Claim nothing if there are no credentials.
+        """
+        terms = self._terms[send_again, need_credentials]
+        try:
+            answer = await self._link.run(CLAIM, keys, (owner, number_field, *terms))
+        except RedisAway as away:
+            recorded = away.may_have_run
+            return NoCredentials(recorded) if need_credentials else Granted(entry=None, recorded=recorded)
+        verdict, *rest = answer
+        return self._circuit_open(*rest) if verdict == b"circuit" else _read(verdict, rest)
+
+    def _circuit_open(self, field: bytes, circuit: bytes, least_ms: int, spread_ms: int) -> CircuitOpen:
+        left_s = Wait(least_ms, spread_ms).length_s(self._draw())
+        return CircuitOpen(left_s, field.decode(), circuits.read_circuit(circuit))
+
+
+def _read(verdict: bytes, rest: list[Any]) -> Claim:
+    match verdict:
+        case b"claimed":
+            return Granted(rest[0], seen=_seen(rest[1:]))
+        case b"no_credentials":
+            return NoCredentials(seen=_seen(rest))
+        case b"sent":
+            *accepted, after_unknown = orjson.loads(rest[0])
+            return AlreadySent(Accepted(*accepted), after_unknown)
+        case b"busy":
+            return BeingSent(left_s=rest[0] / 1000)
+        case b"unknown":
+            return InDoubt(replica=rest[0].decode())
+        case _:  # "again"
+            return Granted(rest[0], after_unknown=rest[1].decode(), seen=_seen(rest[2:]))
+
+
+def _seen(rest: list[list[bytes]]) -> Seen:
+    return circuits.read_seen(rest[0]) if rest else ()

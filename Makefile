@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo test soak bench-quick bench bench-scale unit check format readme asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit
+.PHONY: help demo test soak bench-quick bench bench-scale unit check format readme asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit \
+	deploy-check image base-image
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +85,32 @@ check: $(VENV)/.installed ## Lint, format check, types, and which module may imp
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
 
+# What is checked without a container engine or a cluster; `tools` are at the versions and hashes of their lock.
+TOOLS := .tools
+$(TOOLS)/.installed: requirements-tools.lock $(VENV)/.installed
+	$(BIN)/python -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-tools.lock
+	@touch $@
+
+deploy-check: $(TOOLS)/.installed ## Check the Dockerfile, the Compose file, the issue forms and the pre-commit hooks
+	$(TOOLS)/bin/hadolint Dockerfile
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(TOOLS)/bin/pre-commit validate-config
+
+# The commit and its time are the image's labels: a build of the same commit gives the same ones.
+IMAGE ?= whatsapp-stream
+VERSION_NOW = $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' stream/__init__.py)
+image: ## Build the worker's image (needs docker; IMAGE=registry.example/whatsapp-stream)
+	docker build --target worker --tag $(IMAGE):$(VERSION_NOW) \
+		--build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git show -s --format=%cI HEAD) .
+
+BASE_IMAGE := $(shell sed -n 's/^FROM \(python:[^@]*\)@.*/\1/p' Dockerfile)
+base-image: ## Pin the image's base to what its tag names today (needs docker with buildx)
+	digest=$$(docker buildx imagetools inspect $(BASE_IMAGE) --format '{{.Manifest.Digest}}') && \
+		sed -i.old "s|^FROM $(BASE_IMAGE)@[^ ]*|FROM $(BASE_IMAGE)@$$digest|" Dockerfile && rm Dockerfile.old
+
 format: $(VENV)/.installed ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -121,6 +148,8 @@ lock: ## Resolve the dependencies again into the lock files (needs uv)
 	$(LOCK) --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group test --upgrade --resolution lowest-direct --output-file requirements-lowest.lock
 	$(subst pyproject.toml,,$(LOCK)) --group audit --upgrade --output-file requirements-audit.lock
+	$(subst pyproject.toml,,$(LOCK)) --group build --upgrade --output-file requirements-build.lock
+	$(subst pyproject.toml,,$(LOCK)) --group tools --constraint requirements-build.lock --upgrade --output-file requirements-tools.lock
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(LOWEST) $(AUDIT) .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(TOOLS) dist .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

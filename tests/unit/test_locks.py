@@ -31,13 +31,13 @@ def release(version: str) -> tuple[int, ...]:
 
 def test_all_locks_are_looked_at() -> None:
     names = {lock.name.removeprefix("requirements").removesuffix(".lock") for lock in LOCKS}
-    assert names >= {"", "-audit", "-dev", "-lowest"}
+    assert names >= {"", "-audit", "-build", "-dev", "-lowest", "-tools"}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_a_lock_holds_pinned_versions_and_hashes_and_nothing_else(lock: Path) -> None:
     lines = requirements(lock)
-    assert len(lines) > 10
+    assert lines
     for line in lines:  # no address, no option, no comment that names the registry of whoever made the lock
         pinned = PINNED.fullmatch(line)
         assert pinned, line

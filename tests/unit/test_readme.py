@@ -37,7 +37,7 @@ def test_the_compose_file_sets_only_settings_that_exist() -> None:
 def test_the_compose_file_runs_three_replicas_and_publishes_on_this_machine_alone() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     worker = services["worker"]
-    assert worker["deploy"] == {"replicas": 3}
+    assert worker["deploy"]["replicas"] == 3
     assert (worker["read_only"], worker["cap_drop"]) == (True, ["ALL"])
     assert (
         int(worker["stop_grace_period"].removesuffix("s")) * 1000 > Settings.model_fields["shutdown_grace_ms"].default

@@ -24,6 +24,7 @@ class ErrorRow:
     retries: list[str]
     scope: str
     reported: list[str]
+    replay: str
     meaning: str
     advice: str
     found_by: str
@@ -44,6 +45,7 @@ def _row(row: ErrorRule) -> ErrorRow:
         retries=notes_of(row),
         scope=row.scope.replace("_", " "),
         reported=_reported(row),
+        replay=row.replay,
         meaning=row.meaning,
         advice=row.advice,
         found_by=" ".join(map(str, (*row.codes, *row.subcodes))),

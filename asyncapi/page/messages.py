@@ -14,6 +14,7 @@ _TITLES: Final = {
     "TraceHeaders": "Trace",
     "InstructionHeaders": "Instructions",
     "RetryHeaders": "History",
+    "ReplayHeaders": "Replays",
     "FailureHeaders": "Why it failed",
     "OriginalHeaders": "Set aside",
     "BrokerDeadLetterHeaders": "By RabbitMQ",

@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from stream.contract.identifiers import ERROR_TYPE_PATTERN
 from stream.contract.moments import Moment
+from stream.contract.replay import Replay
 
 _KEPT: Final = (datetime,)
 
@@ -84,6 +85,10 @@ class DeliveryAlert(Event):
     notify: bool = Field(description="The tenant should know.")
     meaning: str = Field(description="What the error means, for people; from the error table.")
     advice: str = Field(description="What to do about it, for people; from the error table.")
+    replay: Annotated[Replay, WithJsonSchema({"type": "string", "enum": [each.value for each in Replay]})] = Field(
+        description="Whether the dead letter is worth replaying, as its header x-replay says."
+    )
+    fingerprint: str = Field(description="Names the cause: the same for all letters of one cause.")
     failed_at: Moment = Field(description="ISO 8601 in UTC.")
 
 

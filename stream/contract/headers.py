@@ -36,6 +36,13 @@ FAILED_AT: Final = "x-failed-at"
 TENANT_ID: Final = "x-tenant-id"
 INTERNAL_ID: Final = "x-internal-id"
 RETRYABLE: Final = "x-retryable"
+FINGERPRINT: Final = "x-fingerprint"  # the same for letters of one cause
+REPLAY: Final = "x-replay"  # safe | fix-first | in-doubt | pointless
+
+# What the replay tool writes on a copy that goes back to the intake; it stays on a letter that fails again.
+REPLAYS: Final = "x-replays"  # how often it has been replayed
+REPLAY_JOB: Final = "x-replay-job"  # the last job that replayed it
+REPLAYED_FROM: Final = "x-replayed-from"  # the letter's id, and what an edit changed
 
 # What the broker would act on if a copy carried it under its own name.
 ORIGINAL_ROUTING_KEY: Final = "x-original-routing-key"

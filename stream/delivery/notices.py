@@ -9,8 +9,11 @@ from stream.contract import headers as names
 from stream.contract.events import DeliveryAlert, DeliverySent, quick_form, quick_json
 from stream.contract.headers import History
 from stream.contract.messages import Message, Whose
+from stream.contract.replay import Replay
 from stream.delivery.decision import DeadLetter
 from stream.delivery.outcome import Duplicate, Sent
+from stream.meta.causes import fingerprint, replay_of
+from stream.meta.failure import Failure
 from stream.observe.redaction import without_numbers, without_secrets
 
 _Sent: Final = quick_form(DeliverySent)
@@ -33,8 +36,27 @@ def reason(whose: Message | Whose, history: History, decision: DeadLetter, now: 
         names.INTERNAL_ID: whose.internal_id,
         names.RETRYABLE: failure.rule.retryable,
         names.UNKNOWN_OUTCOMES: decision.unknown or None,
+        names.FINGERPRINT: _fingerprint(whose, failure),
+        names.REPLAY: _replay(decision).value,
     }
     return {name: value for name, value in headers.items() if value is not None}
+
+
+def _fingerprint(whose: Message | Whose, failure: Failure) -> str:
+    template_name, number = (whose.template_name, whose.phone_number_id) if isinstance(whose, Message) else (None, None)
+    return fingerprint(
+        failure.rule,
+        code=failure.code,
+        subcode=failure.subcode,
+        detail=failure.detail,
+        template_name=template_name,
+        tenant_id=whose.tenant_id,
+        ids=(whose.internal_id, number),
+    )
+
+
+def _replay(decision: DeadLetter) -> Replay:
+    return replay_of(decision.failure.rule, in_doubt=decision.unknown > 0)
 
 
 def sent(message: Message, history: History, outcome: Sent | Duplicate, now: datetime) -> bytes:
@@ -80,5 +102,7 @@ def alert(message: Message, decision: DeadLetter, now: datetime) -> DeliveryAler
         notify=failure.rule.notify,
         meaning=failure.rule.meaning,
         advice=failure.rule.advice,
+        replay=_replay(decision),
+        fingerprint=_fingerprint(message, failure),
         failed_at=now.isoformat(),
     )

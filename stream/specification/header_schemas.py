@@ -7,6 +7,7 @@ from typing import Any, Final, get_args
 from stream.contract import headers as names
 from stream.contract.identifiers import ERROR_TYPE_PATTERN, INTERNAL_ID_PATTERN, TENANT_ID_PATTERN
 from stream.contract.moments import MOMENT_SCHEMA
+from stream.contract.replay import Replay
 
 Schema = dict[str, Any]
 
@@ -109,7 +110,34 @@ FAILURE: Final[Schema] = {
     },
     names.RETRYABLE: {
         "type": "boolean",
-        "description": "True: worth trying again, its retries are used up. False: something must be changed first.",
+        "description": "True: the worker retries failures of this type by itself, and its retries are used up. It does "
+        "not say whether a replay makes sense: x-replay does.",
+    },
+    names.FINGERPRINT: {
+        "type": "string",
+        "description": "Names the cause: the same for letters with the same error type, codes, template and detail, "
+        "numbers and ids apart, and of the same tenant where the cure is the tenant's own. Letters of an earlier "
+        "release have none.",
+    },
+    names.REPLAY: {
+        "type": "string",
+        "enum": [each.value for each in Replay],
+        "description": "safe: nothing was sent, and after a cure outside the message the same request succeeds. "
+        "fix-first: the same request would be refused again. in-doubt: it may have been delivered. pointless: its "
+        "validity has passed, the recipient has opted out, or the like. Letters of an earlier release have none.",
+    },
+}
+
+REPLAYS: Final[Schema] = {
+    names.REPLAYS: {
+        "type": "integer",
+        "minimum": 1,
+        "description": "How often `stream dead-letters replay` sent it on.",
+    },
+    names.REPLAY_JOB: {"type": "string", "description": "The last job that replayed it: see `stream jobs show`."},
+    names.REPLAYED_FROM: {
+        "type": "string",
+        "description": "The id of the dead letter that was replayed; after an edit also what was changed, as JSON.",
     },
 }
 
@@ -167,12 +195,19 @@ def header_schemas() -> dict[str, Schema]:
     return {
         "OutboundHeaders": _all_of(
             "All optional: a message without any header is complete.",
-            ["UpstreamHeaders", "TraceHeaders", "InstructionHeaders", "RetryHeaders"],
+            ["UpstreamHeaders", "TraceHeaders", "InstructionHeaders", "RetryHeaders", "ReplayHeaders"],
         ),
         "DeadLetterHeaders": {
             **_all_of(
                 "Everything the message came with, its history, and why it was given up.",
-                ["UpstreamHeaders", "TraceHeaders", "InstructionHeaders", "RetryHeaders", "OriginalHeaders"],
+                [
+                    "UpstreamHeaders",
+                    "TraceHeaders",
+                    "InstructionHeaders",
+                    "RetryHeaders",
+                    "ReplayHeaders",
+                    "OriginalHeaders",
+                ],
             ),
             "anyOf": [_ref("FailureHeaders"), _ref("BrokerDeadLetterHeaders")],
         },
@@ -181,6 +216,7 @@ def header_schemas() -> dict[str, Schema]:
         "TraceHeaders": _object("Which trace it belongs to.", TRACE),
         "InstructionHeaders": _object("What a publisher, or a replay, may ask for.", INSTRUCTIONS),
         "RetryHeaders": _object("The history of a message, written by the worker when it waits.", HISTORY),
+        "ReplayHeaders": _object("Written when an operator replays a dead letter; they stay.", REPLAYS),
         "FailureHeaders": _object(
             "Why the worker gave the message up.",
             {**FAILURE, names.FIRST_SEEN: HISTORY[names.FIRST_SEEN]},

@@ -20,13 +20,14 @@ NONE: Final = "-"
 
 
 def error_table() -> str:
-    """Every error type: what the worker does, whom it tells, what a person should do."""
+    """Every error type: what the worker does, whom it tells, whether a replay makes sense, what a person should do."""
     lines = [
-        "| error type | codes | what the worker does | tells | meaning | advice |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| error type | codes | what the worker does | tells | replay | meaning | advice |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| `{row.name}` | {_codes(row)} | {action_of(row)} | {_tells(row)} | {row.meaning} | {row.advice} |"
+        f"| `{row.name}` | {_codes(row)} | {action_of(row)} | {_tells(row)} | {row.replay} | {row.meaning} "
+        f"| {row.advice} |"
         for row in ROWS
     ]
     return "\n".join(lines)

@@ -34,8 +34,19 @@ FAILURE = replace(
 )
 
 
-def reason(failure: Failure = FAILURE, *, attempts: int = 3, known: bool = True) -> dict[str, Any]:
-    return notices.reason(message() if known else UNKNOWN_OWNER, HISTORY, DeadLetter(failure, attempts), NOW)
+# Fixed: letters that wait, and those of the next release, are of one cause.
+FINGERPRINT = "3747cf0074392f6e"
+
+
+def reason(
+    failure: Failure = FAILURE,
+    *,
+    attempts: int = 3,
+    known: bool = True,
+    payload: tuple[str, dict[str, Any]] = ("text", {"body": "Hello"}),
+) -> dict[str, Any]:
+    whose = message(*payload) if known else UNKNOWN_OWNER
+    return notices.reason(whose, HISTORY, DeadLetter(failure, attempts), NOW)
 
 
 def test_a_dead_letter_carries_the_whole_reason() -> None:
@@ -52,6 +63,8 @@ def test_a_dead_letter_carries_the_whole_reason() -> None:
         "x-tenant-id": "acme",
         "x-internal-id": "order-4711",
         "x-retryable": False,
+        "x-fingerprint": FINGERPRINT,
+        "x-replay": "fix-first",
     }
 
 
@@ -63,6 +76,8 @@ def test_what_is_not_known_is_left_out() -> None:
         "x-first-seen",
         "x-failed-at",
         "x-retryable",
+        "x-fingerprint",
+        "x-replay",
     }
 
 
@@ -153,8 +168,9 @@ def test_the_news_is_the_json_of_the_declared_model(
     assert orjson.loads(sent).keys() <= {field.alias for field in DeliverySent.model_fields.values()}
 
 
-def test_a_dead_letter_counts_the_sends_without_an_answer() -> None:
-    assert notices.reason(message(), HISTORY, DeadLetter(FAILURE, 3, unknown=2), NOW)["x-unknown-outcomes"] == 2
+def test_a_dead_letter_counts_the_sends_without_an_answer_and_is_in_doubt() -> None:
+    headers = notices.reason(message(), HISTORY, DeadLetter(FAILURE, 3, unknown=2), NOW)
+    assert (headers["x-unknown-outcomes"], headers["x-replay"]) == (2, "in-doubt")
 
 
 def test_an_alert_says_what_happened_and_what_to_do() -> None:
@@ -175,6 +191,8 @@ def test_an_alert_says_what_happened_and_what_to_do() -> None:
         "notify": False,
         "meaning": FAILURE.rule.meaning,
         "advice": FAILURE.rule.advice,
+        "replay": "fix-first",
+        "fingerprint": reason(payload=("template", {"name": "welcome"}))["x-fingerprint"],
         "failedAt": "2026-11-23T12:00:00+00:00",
     }
 

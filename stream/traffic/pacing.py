@@ -138,15 +138,15 @@ def decide(uses: Sequence[Use], now: int, left_us: int) -> Verdict:
         now: The time.
         left_us: How long the message is valid. A longer wait reserves nothing.
     """
-    uses = [_trusted(use, now) for use in uses]
-    moments = [ready_at(use, now) for use in uses]
+    trusted = [_trusted(use, now) for use in uses]
+    moments = [ready_at(use, now) for use in trusted]
     ready = max(moments, default=now)
     if ready <= now:
-        return Verdict(0, -1, tuple(_taken(use, now) for use in uses))
+        return Verdict(0, -1, tuple(_taken(use, now) for use in trusted))
     bound_by = moments.index(ready)
     after = list(uses)
-    if ready - now <= left_us:
-        after[bound_by] = _reserved(uses[bound_by], ready, now)
+    if ready - now <= left_us and _needs_slot(uses[bound_by], now):
+        after[bound_by] = _reserved(trusted[bound_by], ready, now)
     return Verdict(ready - now, bound_by, tuple(after))
 
 
@@ -157,15 +157,19 @@ def _trusted(use: Use, now: int) -> Use:
 
 
 def _taken(use: Use, now: int) -> Use:
+    if not use.limit.interval_us:
+        return Use(use.limit, use.pace)
     interval = interval_us(use.limit, use.pace, now)
-    sent = max(use.pace.sent, now) + interval if interval else 0
-    return Use(use.limit, replace(use.pace, sent=sent))
+    return Use(use.limit, replace(use.pace, sent=max(use.pace.sent, now) + interval))
+
+
+def _needs_slot(use: Use, now: int) -> bool:
+    """Whether a message that waits has none, or one that is over."""
+    return bool(use.limit.interval_us) and (use.slot is None or use.slot <= now)
 
 
 def _reserved(use: Use, ready: int, now: int) -> Use:
     interval = interval_us(use.limit, use.pace, now)
-    if not interval or (use.slot is not None and use.slot > now):  # it keeps the slot that it has
-        return use
     return Use(use.limit, replace(use.pace, due=ready + interval), ready)
 
 

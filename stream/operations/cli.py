@@ -19,7 +19,7 @@ EXIT_CODES = (
 )
 
 # Tracebacks with local variables could show a secret.
-app = typer.Typer(name="stream", epilog=EXIT_CODES, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(name="stream", epilog=EXIT_CODES, pretty_exceptions_enable=False)
 app.add_typer(cache.app, name="cache")
 
 

@@ -10,6 +10,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -24,6 +25,7 @@ from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
 from stream.broker.wire import guard_deliveries
 from stream.delivery.arrival import Limits
+from stream.delivery.circuit_reports import CircuitReports
 from stream.delivery.claims import Claims
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.inflight import InFlight
@@ -54,6 +56,12 @@ from stream.tenants.client import TenantServiceClient
 from stream.tenants.codec import CredentialCodec
 from stream.tenants.ownership import NumberOwnership
 from stream.tenants.provider import PATIENCE_S, CredentialProvider
+from stream.tenants.refusals import Refusals
+from stream.traffic.circuit import Rules
+from stream.traffic.circuits import Circuits
+from stream.traffic.open_circuits import OpenCircuits
+from stream.traffic.platform import PlatformCircuit
+from stream.traffic.transitions import Transitions
 
 HEARTBEAT_S: Final = 10  # seconds; a frozen broker is noticed within three heartbeats. RabbitMQ's default is 60 s
 RECONNECT_S: Final = 1.0
@@ -88,7 +96,8 @@ def build(settings: Settings) -> Worker:
     broker = _broker(settings)
     connection = BrokerConnection(broker, vhost=_vhost(settings), queue_kind=settings.rabbitmq_queue_type)
     in_flight, express = InFlight(), ExpressLane()
-    processor = _processor(settings, clients, metrics)
+    traffic = _traffic(settings, clients.redis, instruments)
+    processor = _processor(settings, clients, traffic, metrics)
     unpublished = UnpublishedWaits(clients.redis)
     settlement = _settlement(unpublished, connection, express, metrics)
     journey = _journey(settings, clients.redis, processor, settlement, unpublished, in_flight, metrics)
@@ -99,6 +108,7 @@ def build(settings: Settings) -> Worker:
         express=express,
         in_flight=in_flight,
         health=_health(settings, connection, in_flight, clients.redis, instruments, metrics),
+        platform=traffic.platform,
         redis=clients.redis,
         graph_http=clients.graph_http,
         tenant_http=clients.tenant_http,
@@ -171,9 +181,28 @@ def _vhost(settings: Settings) -> str:
     return URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
 
 
-def _processor(settings: Settings, clients: _Clients, metrics: DeliveryMetrics) -> MessageProcessor:
+@dataclass(frozen=True, slots=True)
+class _Traffic:
+    """What says when a message may go."""
+
+    circuits: Circuits
+    platform: PlatformCircuit
+    transitions: Transitions
+
+
+def _traffic(settings: Settings, redis: RedisLink, instruments: Instruments) -> _Traffic:
+    counted = instruments.counter("circuit_transitions_total")
+    transitions = Transitions(lambda scope, to: counted.labels(scope, to).inc())
+    rules = Rules(settings.circuit_failures, settings.circuit_open_ms, lease_ms=int(_lease_s(settings) * 1000))
+    platform = PlatformCircuit(redis, rules, transitions)
+    for scope in platform.open_circuits:
+        instruments.show("circuits_open", partial(platform.open_circuits.__getitem__, scope), scope=scope)
+    return _Traffic(Circuits(redis, rules, transitions, OpenCircuits(redis)), platform, transitions)
+
+
+def _processor(settings: Settings, clients: _Clients, traffic: _Traffic, metrics: DeliveryMetrics) -> MessageProcessor:
     return MessageProcessor(
-        credentials=_credentials(settings, clients),
+        credentials=_credentials(settings, clients, traffic.circuits),
         claims=_claims(settings, clients.redis),
         ledger=SentLedger(clients.redis, ttl_ms=settings.sent_ledger_ttl_ms),
         graph=GraphClient(
@@ -182,6 +211,9 @@ def _processor(settings: Settings, clients: _Clients, metrics: DeliveryMetrics) 
             version=settings.meta_api_version,
             timeout_s=settings.meta_api_timeout_ms / 1000,
             classifier=MetaErrorClassifier(),
+        ),
+        circuits=CircuitReports(
+            traffic.circuits, traffic.platform, traffic.transitions, hold=settings.on_tenant_failure == "hold"
         ),
         on_unknown=settings.on_unknown_outcome,
         metrics=metrics,
@@ -194,7 +226,7 @@ def _bound_s(settings: Settings) -> float:
     return 2 * (settings.meta_api_timeout_ms / 1000 + PATIENCE_S) + BOUND_MARGIN_S
 
 
-def _credentials(settings: Settings, clients: _Clients) -> CredentialProvider:
+def _credentials(settings: Settings, clients: _Clients, circuits: Circuits) -> CredentialProvider:
     token = settings.tenant_service_token
     tenant_service = TenantServiceClient(
         clients.tenant_http,
@@ -207,14 +239,26 @@ def _credentials(settings: Settings, clients: _Clients) -> CredentialProvider:
     )
     cache = CredentialCache(clients.redis, CredentialCodec(settings.fernet_keys))
     ownership = NumberOwnership(settings.tenant_owns_number)
-    return CredentialProvider(cache, tenant_service, ownership, places=settings.rabbitmq_prefetch)
+    return CredentialProvider(
+        cache,
+        tenant_service,
+        ownership,
+        Refusals(clients.redis, ttl_ms=settings.credential_refusal_ttl_ms),
+        on_stored=circuits.token_stored,
+        places=settings.rabbitmq_prefetch,
+    )
+
+
+def _lease_s(settings: Settings) -> float:
+    """How long a claim, and a probe of a circuit, last, in seconds."""
+    return settings.meta_api_timeout_ms / 1000 + LEASE_MARGIN_S
 
 
 def _claims(settings: Settings, redis: RedisLink) -> Claims:
     return Claims(
         redis,
         replica=f"{socket.gethostname()}:{os.getpid()}",
-        lease_s=settings.meta_api_timeout_ms / 1000 + LEASE_MARGIN_S,
+        lease_s=_lease_s(settings),
         ttl_ms=settings.sent_ledger_ttl_ms,
         most_doubts=settings.meta_api_max_retries,
     )
@@ -253,6 +297,7 @@ def _policy(settings: Settings) -> RetryPolicy:
         backoff=RetryHandler(
             base_delay_s=settings.meta_api_retry_delay_ms / 1000, cap_s=settings.meta_api_retry_max_delay_ms / 1000
         ),
+        hold=settings.on_tenant_failure == "hold",
     )
 
 

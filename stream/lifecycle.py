@@ -28,6 +28,7 @@ from stream.observe.logging import configure_logging
 from stream.observe.status import PROBE_TIMEOUT_S, reachable
 from stream.redis.link import RedisLink
 from stream.settings import Settings
+from stream.traffic.platform import PlatformCircuit
 
 COLLECT_AFTER: Final = 10_000  # new objects; Python's default, 700, is reached in a few messages; few are in cycles
 
@@ -48,6 +49,7 @@ class Worker:
     in_flight: InFlight
     health: HealthServer
     redis: RedisLink
+    platform: PlatformCircuit
     graph_http: HonestTransport
     tenant_http: httpx.AsyncClient
     bound_s: float
@@ -127,6 +129,7 @@ class Lifecycle:
         return [
             asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2)),
             asyncio.create_task(worker.redis.watch()),
+            asyncio.create_task(worker.platform.watch()),
             asyncio.create_task(worker.connection.watch_topology()),
             asyncio.create_task(self._look_for_tenant_service()),
         ]

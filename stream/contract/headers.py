@@ -97,6 +97,11 @@ class History:
         last_error = f"{error_type}: {detail}"[:LAST_ERROR_LENGTH]
         return replace(self, attempts=self.attempts + tries, retries=used, unknown=unknown, last_error=last_error)
 
+    def held(self, error_type: str, tries: int, *, detail: str) -> History:
+        """The history once the present try has ended and the message waits at no cost: no retry is used up."""
+        last_error = f"{error_type}: {detail}"[:LAST_ERROR_LENGTH]
+        return replace(self, attempts=self.attempts + tries, last_error=last_error)
+
     def headers(self) -> dict[str, Any]:
         """The headers that `read` understands."""
         headers = {ATTEMPT: self.attempts, RETRIES: dict(self.retries), FIRST_SEEN: self.first_seen.isoformat()}

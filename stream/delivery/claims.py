@@ -4,7 +4,8 @@ The script is made of parts, each from the module that knows its state. Each may
 them writes:
 
 1. What is known of the message (`ledger`). It is answered first, since a copy of a sent message needs nothing else.
-2. Whether a circuit of its tenant or phone number is open (`stream.traffic.circuit_script`).
+2. Whether the platform's circuit is open, which the caller knows, or the tenant's or the phone number's
+   (`stream.traffic.circuit_script`).
 3. Whether there are cached credentials. It is claimed only then: a message that must wait for a fetch is not "sending".
 4. The claim itself (`ledger`).
 
@@ -34,10 +35,11 @@ from stream.traffic.circuit_script import Seen
 
 CLAIM: Final = Script(f"""
 local ledger_key, credentials_key, circuits_key = unpack(KEYS)
-local owner, number_field, replica, lease_ms, ttl_ms, again, need_credentials, most_doubts = unpack(ARGV)
+local owner, number_field, platform_open, replica, lease_ms, ttl_ms, again, need_credentials, most_doubts = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 {ledger.LOOK}
+if platform_open == '1' then return {{'platform'}} end
 {circuits.FUNCTIONS}
 {circuits.GATE}
 local entry = redis.call('GET', credentials_key)
@@ -171,7 +173,14 @@ class Claims:
         )
 
     async def claim(
-        self, keys: Keys, owner: str, number_field: str, *, send_again: bool, need_credentials: bool
+        self,
+        keys: Keys,
+        owner: str,
+        number_field: str,
+        *,
+        platform: CircuitOpen | None = None,
+        send_again: bool,
+        need_credentials: bool,
     ) -> Claim:
         """Claim a message for one try, and read its tenant's credentials on the way.
 
@@ -179,17 +188,20 @@ class Claims:
             keys: The message, from `keys`.
             owner: This try; claiming twice with the same owner renews the lease.
             number_field: The circuit of its phone number.
+            platform: The platform's circuit, if it is open: the answer, unless something is known of the message.
             send_again: Whether a message in doubt may be sent again.
             need_credentials: Claim nothing if there are no credentials.
         """
         terms = self._terms[send_again, need_credentials]
         try:
-            answer = await self._link.run(CLAIM, keys, (owner, number_field, *terms))
+            answer = await self._link.run(CLAIM, keys, (owner, number_field, 0 if platform is None else 1, *terms))
         except RedisAway as away:
             recorded = away.may_have_run
             return NoCredentials(recorded) if need_credentials else Granted(entry=None, recorded=recorded)
         verdict, *rest = answer
-        return self._circuit_open(*rest) if verdict == b"circuit" else _read(verdict, rest)
+        if verdict == b"circuit":
+            return self._circuit_open(*rest)
+        return platform if platform and verdict == b"platform" else _read(verdict, rest)
 
     def _circuit_open(self, field: bytes, circuit: bytes, least_ms: int, spread_ms: int) -> CircuitOpen:
         left_s = Wait(least_ms, spread_ms).length_s(self._draw())

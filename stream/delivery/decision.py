@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from stream.contract import delays
+from stream.contract.events import Scope
 from stream.contract.headers import History
 from stream.contract.validity import Validity
 from stream.delivery.outcome import Busy, Duplicate, Failed, NotCopyable, Outcome, Sent, WaitsFor
@@ -18,6 +19,9 @@ from stream.retry import RetryHandler
 LONGEST_SERVER_WISH_S: Final = 300.0  # a longer Retry-After is cut to this
 LONGEST_BUSY_WAIT_S: Final = 2.0
 EXPIRED: Final = ERROR_TABLE["MESSAGE_EXPIRED"]
+HELD: Final = frozenset({Scope.TENANT, Scope.PHONE_NUMBER})
+
+OnTenantFailure = Literal["dead-letter", "hold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +109,13 @@ class RetryPolicy:
         throttles: `RATE_LIMIT_MAX_RETRIES`, also the limit for waiting on the Tenant Service; `None` is no limit but
             the message's validity.
         backoff: Computes the delays.
+        hold: `ON_TENANT_FAILURE` is `hold`: a failure of its tenant's, or of its number's, costs no message.
     """
 
     failures: int
     throttles: int | None
     backoff: RetryHandler
+    hold: bool = False
 
     def limit(self, budget: Budget) -> int | None:
         """Retries that a message has of a budget; `None`: as many as fit into its validity."""
@@ -157,6 +163,8 @@ def _after_failure(
     given_up = DeadLetter(failure, history.attempts + outcome.tries, unknown=unknown, process_s=outcome.process_s)
     if failure.rule is EXPIRED and failure.http_status is None:  # not Meta's word, but the processor's
         return replace(given_up, failure=_expired(failure, failure.detail or history.last_error, validity))
+    if policy.hold and failure.rule.circuit in HELD:
+        return _hold(outcome, history, given_up, policy, validity=validity, now=now)
     if rule is None:
         return given_up
     # An auth error was retried within the try, right after its credentials were fetched again.
@@ -167,6 +175,19 @@ def _after_failure(
         return replace(given_up, failure=_expired(failure, f"{failure.rule.name}: {failure.detail}", validity))
     detail = without_numbers(without_secrets(failure.detail))
     after = history.after(failure.rule.name, outcome.tries, unknown=unknown, detail=detail)
+    return RetryAfter(failure, delay_s, after, outcome.process_s)
+
+
+def _hold(
+    outcome: Failed, history: History, given_up: DeadLetter, policy: RetryPolicy, *, validity: Validity, now: datetime
+) -> RetryAfter | DeadLetter:
+    """Wait for the circuit, without using up a retry; if no circuit is open, since Redis is away, for the backoff."""
+    failure = outcome.failure
+    delay_s = outcome.wait_s if outcome.wait_s is not None else policy.backoff.calculate_backoff(history.attempts + 1)
+    if (validity.ends - now).total_seconds() <= delays.held_s(delay_s):
+        return replace(given_up, failure=_expired(failure, f"{failure.rule.name}: {failure.detail}", validity))
+    detail = without_numbers(without_secrets(failure.detail))
+    after = history.held(failure.rule.name, outcome.tries, detail=detail)
     return RetryAfter(failure, delay_s, after, outcome.process_s)
 
 

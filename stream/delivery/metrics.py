@@ -43,6 +43,7 @@ class DeliveryMetrics:
         self._credentials = {cached: credentials.labels("true" if cached else "false") for cached in (True, False)}
         self._no_credentials = instruments.counter("credential_fetch_failures_total")
         self._age = instruments.histogram("message_age_seconds")
+        self._waiting_for_circuit = instruments.counter("messages_waiting_for_circuit_total")
         self._events_lost = instruments.counter("events_lost_total")
 
     def settled(self, delivery: Delivery, decision: Decision) -> None:
@@ -65,7 +66,9 @@ class DeliveryMetrics:
                 self._consumed.labels(tenant, "retry").inc()
                 self._retried.labels(failure.rule.name).inc()
                 self._count_unknown(failure, "retry")
-            case Postpone():
+            case Postpone(waits_for=what):
+                if what == "circuit":
+                    self._waiting_for_circuit.inc()
                 self._consumed.labels(tenant, "waiting").inc()
             case DeadLetter(failure):
                 self._count_failed(tenant, failure)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
+from stream.traffic.transitions import Transition
 
 WaitsFor = Literal["other_send", "turn", "backoff", "circuit", "pace"]
 
@@ -20,12 +21,14 @@ class Sent:
         process_s: Duration of the try, credentials included, in seconds.
         sends: Requests made to Meta in this try: 2 after a resend with fresh credentials.
         after_unknown: An earlier send of it may have been delivered too.
+        transitions: Circuits that have changed their state meanwhile, for the alert events.
     """
 
     accepted: Accepted
     process_s: float
     sends: int = 1
     after_unknown: bool = False
+    transitions: tuple[Transition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,16 @@ class Failed:
         process_s: Duration of the try, in seconds.
         sends: Requests made to Meta in this try.
         after_unknown: An earlier send of it may have been delivered.
+        wait_s: How long the circuit in which it counts keeps messages waiting, in seconds; `None` if it is not open.
+        transitions: Circuits that have changed their state meanwhile, for the alert events.
     """
 
     failure: Failure
     process_s: float = 0.0
     sends: int = 0
     after_unknown: bool = False
+    wait_s: float | None = None
+    transitions: tuple[Transition, ...] = ()
 
     @property
     def tries(self) -> int:

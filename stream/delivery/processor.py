@@ -15,6 +15,7 @@ import structlog
 from stream.contract.headers import OnUnknown
 from stream.contract.messages import Message
 from stream.delivery import report
+from stream.delivery.circuit_reports import CircuitReports
 from stream.delivery.claims import Claim, Claims, Granted, NoCredentials
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
@@ -56,6 +57,7 @@ class MessageProcessor:
         ledger: Where the ends of sends are recorded.
         graph: Meta.
         on_unknown: `ON_UNKNOWN_OUTCOME`.
+        circuits: Asked before a claim, and told how a try ended.
         metrics: Counts requests and credentials.
         bound_s: How long claim, credentials and send may take together, in seconds; the record of the end comes after.
         monotonic: Seconds, for durations.
@@ -70,6 +72,7 @@ class MessageProcessor:
         ledger: SentLedger,
         graph: GraphClient,
         on_unknown: OnUnknown,
+        circuits: CircuitReports,
         metrics: DeliveryMetrics,
         bound_s: float,
         monotonic: Callable[[], float] = time.monotonic,
@@ -80,6 +83,7 @@ class MessageProcessor:
         self._ledger = ledger
         self._graph = graph
         self._on_unknown = on_unknown
+        self._circuits = circuits
         self._metrics = metrics
         self._bound_s = bound_s
         self._process = uuid.uuid4().hex  # a container's host name and process id may be those of the one before
@@ -98,14 +102,22 @@ class MessageProcessor:
                 answer = await self._send(current)
         except Exception as error:  # noqa: BLE001 - logged and classified there; a try ends in an outcome
             failure = self._failure(error, current)
+            process_s = self._monotonic() - started
             await self._give_up_claim(current, failure)
-            return Failed(failure, self._monotonic() - started, current.sends, current.after_unknown)
+            wait_s = await self._circuits.failed(current, failure)
+            news = self._circuits.news(current)
+            return Failed(failure, process_s, current.sends, current.after_unknown, wait_s, news)
         if not isinstance(answer, Accepted):
+            if self._circuits.concerns(current):
+                await self._circuits.ended(current)
             return answer
         await self._ledger.record_sent(
             current.keys[0], answer, claimed=current.claimed, after_unknown=current.after_unknown
         )
-        return Sent(answer, self._monotonic() - started, current.sends, current.after_unknown)
+        process_s = self._monotonic() - started
+        if self._circuits.concerns(current):
+            await self._circuits.succeeded(current)
+        return Sent(answer, process_s, current.sends, current.after_unknown, self._circuits.news(current))
 
     async def _send(self, current: Try) -> Accepted | Outcome:
         """Send; if Meta refuses the credentials, fetch them again and send once more, at once."""
@@ -114,8 +126,8 @@ class MessageProcessor:
         except GraphError as error:
             if not error.failure.rule.invalidate_credentials:
                 raise
-            current.refused = str(error)
-            log.warning("credentials_refused", tenantId=current.message.tenant_id, error=current.refused)
+            current.refusal = error
+            log.warning("credentials_refused", tenantId=current.message.tenant_id, error=str(error))
         await self._credentials.forget(current.message.tenant_id, current.token)
         return await self._send_once(current)
 
@@ -125,6 +137,8 @@ class MessageProcessor:
         if not isinstance(admitted, Credentials):
             return admitted
         credentials = admitted
+        if current.refusal and credentials.access_token == current.token:
+            raise current.refusal  # what was fetched is what Meta has just refused
         self._credentials.check(credentials, message.phone_number_id)
         left_s = self._left_s(message)
         current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
@@ -191,16 +205,20 @@ class MessageProcessor:
         return left_s
 
     async def _claim(self, current: Try, *, need_credentials: bool) -> Claim:
+        platform = await self._circuits.platform_open(current) if self._circuits.platform_in_trouble else None
         with tracing.span("claim", current.message.tenant_id):
             claim = await self._claims.claim(
                 current.keys,
                 current.owner,
                 number_field(current.message.phone_number_id),
+                platform=platform,
                 send_again=current.send_again,
                 need_credentials=need_credentials,
             )
         if isinstance(claim, Granted | NoCredentials):
             current.claimed = current.claimed or claim.recorded
+            if claim.seen or current.seen:
+                await self._circuits.claimed(current, claim.seen)
         if isinstance(claim, Granted) and claim.after_unknown is not None and not current.after_unknown:
             current.after_unknown = True
             who = report.identity(current.message)
@@ -211,7 +229,7 @@ class MessageProcessor:
         """What an exception means for the message."""
         match error:
             case Expired():
-                failure = Failure.of("MESSAGE_EXPIRED", current.refused)
+                failure = Failure.of("MESSAGE_EXPIRED", str(current.refusal or ""))
             case CredentialError():
                 failure = Failure.of(_CREDENTIAL_FAILURES[type(error)], str(error))
                 self._metrics.no_credentials(failure.rule.name)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from stream.contract.messages import Message
 from stream.delivery.claims import AlreadySent, BeingSent, CircuitOpen, Claim, InDoubt, Keys
 from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome
-from stream.meta.failure import Certainty, Failure
+from stream.meta.failure import Certainty, Failure, GraphError
+from stream.traffic.circuit_script import Seen
 
 
 @dataclass(slots=True)
@@ -21,7 +22,8 @@ class Try:
         keys: What its claims read and write, the ledger's key first.
         sends: Requests made to Meta.
         token: The token of the last one.
-        refused: Meta's error text, if it refused the token of the first request.
+        refusal: Meta's error, if it refused the token of the first request.
+        seen: Circuits that its claim has found in trouble, and that its end is told to.
         claimed: The ledger has, or may have, the state `sending` for this try: its end must be recorded.
         in_request: A request may have left, and its answer has not come.
         after_unknown: An earlier send may have been delivered too.
@@ -33,7 +35,8 @@ class Try:
     keys: Keys = ("", "", "")
     sends: int = 0
     token: str = field(default="", repr=False)
-    refused: str = ""
+    refusal: GraphError | None = None
+    seen: Seen = ()
     claimed: bool = False
     in_request: bool = False
     after_unknown: bool = False

@@ -48,7 +48,10 @@ ONCE: Final = RetryRule(limit=1)
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
-    """One row: the decision for an error type, and the texts for people."""
+    """One row: the decision for an error type, and the texts for people.
+
+    `circuit` is the scope whose circuit counts such a failure: messages behind it would meet the same one.
+    """
 
     name: str
     scope: Scope
@@ -58,6 +61,7 @@ class ErrorRule:
     codes: tuple[int, ...] = ()
     subcodes: tuple[int, ...] = ()  # those that are no codes as well; see BY_SUBCODE
     retry: RetryRule | None = None
+    circuit: Scope | None = None
     invalidate_credentials: bool = False
     alert: bool = False  # an operator should act
     notify: bool = False  # the tenant should know
@@ -83,6 +87,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "Nothing to do while it is rare; look at Meta's status page when it lasts.",
         codes=(1, 2, 131000, 131016, 133004),
         retry=RetryRule(),
+        circuit=Scope.PLATFORM,
     ),
     ErrorRule(
         "NETWORK_ERROR",
@@ -91,6 +96,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "Meta could not be reached, or the connection broke or timed out.",
         "Check DNS, firewall and proxy between the worker and META_API_BASE_URL.",
         retry=RetryRule(),
+        circuit=Scope.PLATFORM,
     ),
     ErrorRule(
         "INVALID_RESPONSE",
@@ -107,6 +113,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "A request left and no answer came, or the replica died in it: the message may have been delivered.",
         "Look for the message in Meta's webhooks; resend it with the header x-resend only if it is not there.",
         alert=True,
+        circuit=Scope.PLATFORM,
     ),
     ErrorRule(
         "API_ENDPOINT_INVALID",
@@ -129,6 +136,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         retry=ONCE,
         invalidate_credentials=True,
         alert=True,
+        circuit=Scope.TENANT,
     ),
     ErrorRule(
         "PERMISSION_DENIED",
@@ -140,6 +148,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         retry=ONCE,
         invalidate_credentials=True,
         alert=True,
+        circuit=Scope.TENANT,
     ),
     # --- throttling ---------------------------------------------------------------------------------------------
     ErrorRule(
@@ -169,6 +178,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "Nothing: it ends by itself.",
         codes=(131057, 2494100),
         retry=RetryRule(Budget.THROTTLE, base_s=15.0),
+        circuit=Scope.PHONE_NUMBER,
     ),
     # --- media --------------------------------------------------------------------------------------------------
     ErrorRule(
@@ -416,6 +426,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "Register the number, then replay.",
         codes=(2388054, 131045, 133010),
         alert=True,
+        circuit=Scope.PHONE_NUMBER,
     ),
     ErrorRule(
         "PHONE_NUMBER_NOT_FOUND",
@@ -426,6 +437,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         codes=(33,),
         subcodes=(33,),
         alert=True,
+        circuit=Scope.PHONE_NUMBER,
     ),
     ErrorRule(
         "PHONE_REGISTRATION_FAILED",
@@ -435,6 +447,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "Finish the registration in WhatsApp Manager, then replay.",
         codes=(133000, 133001, 133002, 133003, 133005, 133006, 133008, 133009, 133015, 133016),
         alert=True,
+        circuit=Scope.PHONE_NUMBER,
     ),
     ErrorRule(
         "SENDER_RESTRICTED",
@@ -445,6 +458,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         codes=(131037, 131048),
         alert=True,
         notify=True,
+        circuit=Scope.PHONE_NUMBER,
     ),
     # --- the tenant's account -----------------------------------------------------------------------------------
     ErrorRule(
@@ -456,6 +470,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         codes=(368, 131031, 133007),
         alert=True,
         notify=True,
+        circuit=Scope.TENANT,
     ),
     ErrorRule(
         "CLASSIFICATION_LIMIT",
@@ -476,6 +491,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         codes=(131042, 131044, 134011),
         alert=True,
         notify=True,
+        circuit=Scope.TENANT,
     ),
     ErrorRule(
         "MARKETING_UNAVAILABLE",
@@ -526,6 +542,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "The Tenant Service does not know the tenant (HTTP 404).",
         "Check metadata.tenantId, or create the tenant, then replay.",
         alert=True,
+        circuit=Scope.TENANT,
     ),
     ErrorRule(
         "CREDENTIALS_SUSPENDED",
@@ -535,6 +552,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "Settle the tenant's state in the Tenant Service, then replay.",
         alert=True,
         notify=True,
+        circuit=Scope.TENANT,
     ),
     ErrorRule(
         "CREDENTIALS_INVALID",
@@ -543,6 +561,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         "The Tenant Service's answer holds no usable access token, or it refused the request as wrong.",
         "Check the tenant's record and TENANT_CREDENTIALS_PATH.",
         alert=True,
+        circuit=Scope.TENANT,
     ),
     ErrorRule(
         "PHONE_NUMBER_NOT_OWNED",

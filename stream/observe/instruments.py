@@ -137,6 +137,26 @@ CATALOG: Final = (
         "Messages on a queue: intake, waiting (all delay levels), due (their time to be sent has come), failed.",
         ("queue",),
     ),
+    Metric(
+        "circuits_open",
+        "gauge",
+        "circuits",
+        "Circuits that let no message through but a probe, of all replicas: every replica shows the same number.",
+        ("scope",),
+    ),
+    Metric(
+        "circuit_transitions_total",
+        "counter",
+        "transitions",
+        "Circuits that this replica's messages have opened, half opened or closed.",
+        ("scope", "to"),
+    ),
+    Metric(
+        "messages_waiting_for_circuit_total",
+        "counter",
+        "waits",
+        "Looks at a message that ended in a wait for a circuit: no request was made.",
+    ),
     Metric("messages_in_flight", "gauge", "messages", "Tries that run now."),
     Metric("redis_away", "gauge", "boolean", "1 while Redis cannot be reached and a message may be sent twice."),
     Metric(
@@ -182,9 +202,10 @@ class Instruments:
         assert isinstance(made, Histogram)  # noqa: S101 - as above
         return made
 
-    def show(self, name: str, value: Callable[[], float]) -> None:
+    def show(self, name: str, value: Callable[[], float], **labels: str) -> None:
         """Let a declared gauge call `value` whenever the metrics are read."""
-        self.gauge(name).set_function(value)
+        gauge = self.gauge(name)
+        (gauge.labels(**labels) if labels else gauge).set_function(value)
 
     async def scrape(self, queues: Callable[[], Awaitable[Mapping[str, int] | None]]) -> bytes:
         """Everything in Prometheus' text format.

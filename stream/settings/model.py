@@ -15,12 +15,14 @@ from stream.contract.delays import LONGEST_S
 from stream.contract.headers import OnUnknown
 from stream.contract.messages import MESSAGE_MAX_BYTES
 from stream.contract.queues import INTAKE_TTL_MS, QueueKind
+from stream.delivery.decision import OnTenantFailure
 from stream.meta.errors import ROWS
 from stream.meta.versions import NEWEST
 from stream.observe.logging import Wamids
 from stream.retry import JITTER_S
 from stream.settings import checks
 from stream.tenants.ownership import OwnsNumber
+from stream.traffic.circuit import LONGEST_OPEN_MS
 
 DAY_MS: Final = 86_400_000
 # A lower cap would shorten the first delay of these error types.
@@ -90,7 +92,36 @@ class Settings(BaseSettings):
         default=86_400_000,
         description="a message that was first seen so long ago is not sent any more, whatever validity it states",
     )
+    circuit_failures: int = Field(
+        default=5,
+        ge=0,
+        le=1_000,
+        description="failures in a row that open the circuit of a tenant, phone number or the platform; 0: no circuits",
+    )
+    circuit_open_ms: int = Field(
+        default=60_000,
+        ge=1_000,
+        le=LONGEST_OPEN_MS,
+        description="how long a circuit opens before one message probes; doubled after each probe that fails",
+    )
+    on_tenant_failure: OnTenantFailure = Field(
+        default="dead-letter",
+        description="a message that meets an error of its tenant or phone number: dead-lettered, or held until its "
+        "circuit closes",
+    )
+    alert_interval_ms: int = Field(
+        default=60_000,
+        ge=0,
+        le=DAY_MS,
+        description="alerts of one tenant and error type are sent once in this time; 0: every one",
+    )
     credential_cache_ttl_ms: Milliseconds = Field(default=900_000, description="how long credentials are cached")
+    credential_refusal_ttl_ms: int = Field(
+        default=5_000,
+        ge=0,
+        le=3_600_000,
+        description="how long a tenant whose credentials the Tenant Service refused is not asked for again",
+    )
     credential_cache_keys: Annotated[tuple[SecretStr, ...], NoDecode, AfterValidator(checks.fernet_keys)] = Field(
         default=(), description="Fernet keys, with commas between them; the first encrypts, all decrypt"
     )
@@ -157,6 +188,15 @@ class Settings(BaseSettings):
     def _leaves_time_for_a_retry(cls, value: int, info: ValidationInfo) -> int:
         if value <= info.data.get("meta_api_retry_delay_ms", 0):
             raise ValueError("is not above META_API_RETRY_DELAY_MS, so no message could be retried: raise it")
+        return value
+
+    @field_validator("on_tenant_failure")
+    @classmethod
+    def _can_hold(cls, value: str, info: ValidationInfo) -> str:
+        if value == "hold" and not info.data.get("circuit_failures", 1):
+            raise ValueError(
+                "is hold, but CIRCUIT_FAILURES=0 turns off the circuits that it waits for: set one of them"
+            )
         return value
 
     @field_validator("sent_ledger_ttl_ms")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -17,8 +17,9 @@ from stream.redis.availability import RedisAway
 from stream.retry import RetryHandler
 from stream.tenants.cache import CredentialCache
 from stream.tenants.client import ATTEMPTS, TenantServiceClient
-from stream.tenants.credentials import Credentials, TenantServiceUnavailable
+from stream.tenants.credentials import CredentialError, Credentials, TenantServiceUnavailable
 from stream.tenants.ownership import NumberOwnership
+from stream.tenants.refusals import Refusals
 from stream.tenants.struggles import Struggles
 
 log = structlog.get_logger(__name__)
@@ -66,6 +67,8 @@ class CredentialProvider:
         cache: The shared cache.
         client: The Tenant Service.
         ownership: Whether credentials are for a message's phone number.
+        refusals: What the Tenant Service has just refused.
+        on_stored: Called with a tenant and its token when they were fetched and are in the cache.
         places: Messages in flight at most. So many fetches may run without a waiting message; for one more, the oldest
             is cancelled.
         patience_s: How long a message waits for a fetch, in seconds.
@@ -74,12 +77,14 @@ class CredentialProvider:
         clock: Seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts and its times, the latter by name
         self,
         cache: CredentialCache,
         client: TenantServiceClient,
         ownership: NumberOwnership,
+        refusals: Refusals,
         *,
+        on_stored: Callable[[TenantId, str], Awaitable[None]],
         places: int,
         patience_s: float = PATIENCE_S,
         short_patience_s: float = SHORT_PATIENCE_S,
@@ -89,6 +94,8 @@ class CredentialProvider:
         self._cache = cache
         self._client = client
         self._ownership = ownership
+        self._refusals = refusals
+        self._on_stored = on_stored
         self._places = places
         self._patience_s = patience_s
         self._short_patience_s = short_patience_s
@@ -104,6 +111,7 @@ class CredentialProvider:
         """
         if (cached := await self._cache.get(tenant_id)) is not None:
             return cached
+        await self._refusals.check(tenant_id)
         if tenant_id not in self._fetches and tenant_id not in self._struggles:
             await self._wait_for_test()
         fetch = self._fetches.get(tenant_id) or self._start(tenant_id)
@@ -126,8 +134,12 @@ class CredentialProvider:
         self._ownership.check(credentials, phone_number_id)
 
     async def forget(self, tenant_id: TenantId, failed_token: str) -> None:
-        """Drop credentials that Meta refused, unless another replica has already replaced them."""
-        await self._cache.invalidate(tenant_id, failed_token=failed_token)
+        """Drop credentials that Meta refused, unless another replica has already replaced them.
+
+        They stay if the Tenant Service has just been asked again, and has no others.
+        """
+        if not await self._refusals.token_refused(tenant_id, failed_token):
+            await self._cache.invalidate(tenant_id, failed_token=failed_token)
 
     async def _wait_for_test(self) -> None:
         """Wait shortly for the fetch that tests whether the service is back, if there is one."""
@@ -187,7 +199,13 @@ class CredentialProvider:
             if (fetched_elsewhere := await self._lead(tenant_id, owner)) is not None:
                 return fetched_elsewhere
             credentials = await self._client.fetch(tenant_id, attempts)
+        except CredentialError as error:
+            await self._refusals.note(tenant_id, error)
+            raise
+        else:
+            await self._refusals.token_fetched(tenant_id, credentials.access_token)
             await self._cache.set(credentials)
+            await self._on_stored(tenant_id, credentials.access_token)
             return credentials
         finally:
             await self._cache.release(tenant_id, owner)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import httpx
+import pytest
+from redis.asyncio import Redis
 
 from stream.contract.headers import OnUnknown
 from stream.contract.identifiers import TenantId
 from stream.contract.messages import Message
-from stream.delivery.claims import Claim, Claims, Granted, Keys, NoCredentials
+from stream.delivery.circuit_reports import CircuitReports
+from stream.delivery.claims import CircuitOpen, Claim, Claims, Granted, Keys, NoCredentials
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome
 from stream.delivery.processor import MessageProcessor
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
+from stream.redis.link import RedisLink
 from stream.tenants.credentials import Credentials
 from stream.tenants.ownership import NumberOwnership, OwnsNumber
 from stream.tenants.provider import CredentialProvider
-from tests.unit.doubles import message
+from stream.traffic.circuit import Rules
+from stream.traffic.circuits import Circuits
+from stream.traffic.open_circuits import OpenCircuits
+from stream.traffic.platform import PlatformCircuit
+from stream.traffic.transitions import Transitions
+from tests.unit.doubles import ScriptConnection, message
 from tests.unit.seam import OverHttpx
 
 OK = httpx.Response(200, json={"messages": [{"id": "wamid.A"}]})
@@ -32,6 +42,18 @@ EXPIRED = httpx.Response(400, json={"error": {"code": 131047, "message": "24 h"}
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
+def no_circuits() -> CircuitReports:
+    """Circuits that are turned off: none of them asks Redis."""
+    link = RedisLink(cast("Redis", ScriptConnection(lambda _: pytest.fail("no circuit may ask Redis"))))
+    rules, transitions = Rules(failures=0, open_ms=1, lease_ms=1), Transitions(lambda *_: None)
+    return CircuitReports(
+        Circuits(link, rules, transitions, OpenCircuits(link)),
+        PlatformCircuit(link, rules, transitions),
+        transitions,
+        hold=False,
+    )
+
+
 class FakeProvider(CredentialProvider):
     """Hands out a new token after each `forget`, or raises; a cached entry is its own token."""
 
@@ -41,12 +63,13 @@ class FakeProvider(CredentialProvider):
         self.number: str | None = None  # that the credentials name
         self.asked: list[str] = []
         self.forgotten: list[tuple[str, str]] = []
+        self.stubborn = False  # the Tenant Service gives the refused token again
 
     async def get(self, tenant_id: TenantId) -> Credentials:
         self.asked.append(tenant_id)
         if self.error is not None:
             raise self.error
-        return Credentials(tenant_id, f"token-{len(self.forgotten)}", self.number)
+        return Credentials(tenant_id, f"token-{0 if self.stubborn else len(self.forgotten)}", self.number)
 
     async def forget(self, tenant_id: TenantId, failed_token: str) -> None:
         self.forgotten.append((tenant_id, failed_token))
@@ -67,10 +90,18 @@ class FakeClaims(Claims):
         self.send_again: set[bool] = set()
 
     async def claim(
-        self, keys: Keys, owner: str, number_field: str, *, send_again: bool, need_credentials: bool
+        self,
+        keys: Keys,
+        owner: str,
+        number_field: str,
+        *,
+        platform: CircuitOpen | None = None,
+        send_again: bool,
+        need_credentials: bool,
     ) -> Claim:
         assert all("acme" in key for key in keys)
         assert number_field.startswith("number:1")
+        self.platform = platform
         self._ledger.owners.add(owner)
         self.send_again.add(send_again)
         answer = self._answers.pop(0) if self._answers else NoCredentials() if need_credentials else Granted(None)
@@ -110,6 +141,7 @@ class World:
         on_unknown: OnUnknown = "retry",
         bound_s: float = 60,
         owns_number: OwnsNumber = "warn",
+        circuits: CircuitReports | None = None,
     ) -> None:
         self.answers = list(answers)
         self.requests: list[httpx.Request] = []
@@ -130,6 +162,7 @@ class World:
                 timeout_s=10,
                 classifier=MetaErrorClassifier(),
             ),
+            circuits=circuits or no_circuits(),
             on_unknown=on_unknown,
             metrics=DeliveryMetrics(),
             bound_s=bound_s,

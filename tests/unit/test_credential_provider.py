@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
 import structlog
+from redis.asyncio import Redis
 
 from stream.contract.identifiers import TenantId
+from stream.redis.link import RedisLink
 from stream.retry import RetryHandler
 from stream.tenants.cache import LEASE_PREFIX
 from stream.tenants.client import ATTEMPTS, TenantServiceClient
 from stream.tenants.credentials import CredentialError, Credentials, TenantNotFound, TenantServiceUnavailable
 from stream.tenants.ownership import NumberOwnership
 from stream.tenants.provider import CredentialProvider
+from stream.tenants.refusals import Refusals
 from stream.tenants.struggles import SEVERAL
 from tests.unit.doubles import Clock, FakeRedis, credential_cache, turns
 
@@ -57,18 +61,25 @@ class World:
         self.clock = Clock()
         self.redis = FakeRedis(self.clock)
         self.client = FakeClient(self.clock)
+        self.stored: list[tuple[TenantId, str]] = []
 
-    def replica(self, patience_s: float = 5, *, places: int = 200) -> CredentialProvider:
+    def replica(self, patience_s: float = 5, *, places: int = 200, refusal_ttl_ms: int = 0) -> CredentialProvider:
+        link = RedisLink(cast("Redis", self.redis), clock=self.clock)
         return CredentialProvider(
             credential_cache(self.redis, self.clock),
             self.client,
             NumberOwnership("warn"),
+            Refusals(link, ttl_ms=refusal_ttl_ms),
+            on_stored=self._note_stored,
             places=places,
             patience_s=patience_s,
             short_patience_s=0.01,
             retry=RetryHandler(draw=lambda: 0.0),
             clock=self.clock,
         )
+
+    async def _note_stored(self, tenant_id: TenantId, token: str) -> None:
+        self.stored.append((tenant_id, token))
 
     def leases(self) -> set[str]:
         """Where somebody fetches."""

@@ -123,7 +123,7 @@ async def test_a_claim_tells_redis_who_how_long_and_what_is_allowed(
 ) -> None:
     book = Book([b"claimed", None])
     await book.claim(send_again=send_again, need_credentials=need_credentials)
-    words = ("owner", "number:1", "here", "1500", "60000", *flags, "2")
+    words = ("owner", "number:1", "0", "here", "1500", "60000", *flags, "2")
     assert book.redis.calls == [("claim", ("key", "credentials", "circuits"), words)]
 
 

@@ -77,6 +77,7 @@ class Deaf:
             health=self,
             connection=self,
             redis=self,
+            platform=self,
             in_flight=self,
             graph_http=self,
             tenant_http=self,
@@ -90,4 +91,4 @@ async def test_a_start_waits_for_neither_redis_nor_the_tenant_service(monkeypatc
     deaf = Deaf()
     async with asyncio.timeout(0.5), deaf.life().around():
         await asyncio.sleep(0)
-        assert deaf.asked == 3  # the tries in flight, Redis, and the topology
+        assert deaf.asked == 4  # the tries in flight, Redis, the platform, and the topology

@@ -188,3 +188,11 @@ def message_to(to: str) -> Message:
 def outbound(payload: dict[str, Any]) -> Message:
     who = {"tenantId": "acme", "phoneNumberId": "100000001", "internalId": "order-4711"}
     return decode(orjson.dumps({"metadata": who, "wabaPayload": payload}))
+
+
+async def test_a_token_that_comes_again_after_meta_refused_it_is_not_sent_again() -> None:
+    world = World(REFUSED)
+    world.provider.stubborn = True
+    failed = await world.failed()
+    assert (failed.failure.rule.name, failed.sends) == ("AUTH_ERROR", 1)
+    assert (world.tokens, world.ledger.story[-1]) == (["Bearer token-0"], "released")

@@ -24,6 +24,7 @@ from stream.broker.express import ExpressLane
 from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
 from stream.broker.wire import guard_deliveries
+from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Limits
 from stream.delivery.circuit_reports import CircuitReports
 from stream.delivery.claims import Claims
@@ -99,7 +100,8 @@ def build(settings: Settings) -> Worker:
     traffic = _traffic(settings, clients.redis, instruments)
     processor = _processor(settings, clients, traffic, metrics)
     unpublished = UnpublishedWaits(clients.redis)
-    settlement = _settlement(unpublished, connection, express, metrics)
+    alerts = AlertInterval(clients.redis, interval_ms=settings.alert_interval_ms)
+    settlement = _settlement(unpublished, alerts, connection, express, metrics)
     journey = _journey(settings, clients.redis, processor, settlement, unpublished, in_flight, metrics)
     broker.include_router(_subscriber(settings, journey, in_flight))
     return Worker(
@@ -265,9 +267,13 @@ def _claims(settings: Settings, redis: RedisLink) -> Claims:
 
 
 def _settlement(
-    unpublished: UnpublishedWaits, connection: BrokerConnection, express: ExpressLane, metrics: DeliveryMetrics
+    unpublished: UnpublishedWaits,
+    alerts: AlertInterval,
+    connection: BrokerConnection,
+    express: ExpressLane,
+    metrics: DeliveryMetrics,
 ) -> Settlement:
-    return Settlement(Handover(), express, unpublished, mend_topology=connection.mend, metrics=metrics)
+    return Settlement(Handover(), express, unpublished, alerts, mend_topology=connection.mend, metrics=metrics)
 
 
 def _journey(

@@ -90,6 +90,22 @@ class DeliveryAlert(Event):
     )
     fingerprint: str = Field(description="Names the cause: the same for all letters of one cause.")
     failed_at: Moment = Field(description="ISO 8601 in UTC.")
+    count: int | None = Field(
+        default=None,
+        ge=1,
+        description="Failures of this tenant and error type since their last alert, this one included; "
+        "absent in an alert of a circuit.",
+    )
+    circuit: str | None = Field(
+        default=None,
+        json_schema_extra={"enum": ["open", "half_open", "closed"]},
+        description="Only in an alert of a circuit: its new state. `scope` says what it is for.",
+    )
+    circuit_id: str | None = Field(
+        default=None, description="Whose circuit it is: a tenant id, a phone number id, or meta."
+    )
+    failures: int | None = Field(default=None, ge=0, description="How many failures in a row the circuit has seen.")
+    since: Moment | None = Field(default=None, description="When the first of them came, ISO 8601 in UTC.")
 
 
 def quick_form(event: type[Event]) -> type[msgspec.Struct]:

@@ -15,7 +15,7 @@ from stream.delivery import report
 from stream.delivery.arrival import Delivery
 from stream.delivery.decision import LeaveToBroker, RetryPolicy, decide
 from stream.delivery.metrics import DeliveryMetrics
-from stream.delivery.outcome import Busy, Outcome
+from stream.delivery.outcome import Busy, Outcome, transitions_of
 from stream.delivery.poison import PoisonGuard
 from stream.delivery.processor import MessageProcessor
 from stream.delivery.settlement import Settlement
@@ -74,7 +74,7 @@ class Journey:
             outcome = delivery.problem or await self._processor.process(delivery.opened)
             self._tried()
             decision = decide(outcome, delivery.history, self._policy, validity=delivery.validity, now=self._now())
-            await self._settlement.settle(delivery, decision)
+            await self._settlement.settle(delivery, decision, transitions_of(outcome))
         except (AMQPError, ChannelInvalidStateError, OSError) as error:
             # The channel it came on is closed, so it cannot be settled any more: the broker delivers it again.
             log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(delivery.whose))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from stream.contract import headers as names
@@ -13,8 +13,11 @@ from stream.contract.replay import Replay
 from stream.delivery.decision import DeadLetter
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.causes import fingerprint, replay_of
+from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Failure
 from stream.observe.redaction import without_numbers, without_secrets
+from stream.traffic.circuit import State
+from stream.traffic.transitions import Transition
 
 _Sent: Final = quick_form(DeliverySent)
 
@@ -83,8 +86,8 @@ def sent(message: Message, history: History, outcome: Sent | Duplicate, now: dat
     return quick_json(event)
 
 
-def alert(message: Message, decision: DeadLetter, now: datetime) -> DeliveryAlert:
-    """The event for a failure whose row says alert or notify."""
+def alert(message: Message, decision: DeadLetter, now: datetime, count: int = 1) -> DeliveryAlert:
+    """The event for a failure whose row says alert or notify; `count` is how many there were since the last one."""
     failure = decision.failure
     return DeliveryAlert(
         tenant_id=message.tenant_id,
@@ -105,4 +108,31 @@ def alert(message: Message, decision: DeadLetter, now: datetime) -> DeliveryAler
         replay=_replay(decision),
         fingerprint=_fingerprint(message, failure),
         failed_at=now.isoformat(),
+        count=count,
+    )
+
+
+def circuit_alert(message: Message, transition: Transition, now: datetime) -> DeliveryAlert:
+    """The event for a circuit that has changed its state while this message was tried."""
+    circuit = transition.circuit
+    rule = ERROR_TABLE.get(circuit.reason, ERROR_TABLE["META_SERVER_ERROR"])
+    return DeliveryAlert(
+        tenant_id=message.tenant_id,
+        internal_id=message.internal_id,
+        correlation_id=message.correlation_id,
+        phone_number_id=message.phone_number_id,
+        type=message.payload_type,
+        error_type=rule.name,
+        scope=transition.scope,
+        alert=transition.to is State.OPEN,
+        notify=rule.notify and transition.to is State.OPEN,
+        meaning=rule.meaning,
+        advice=rule.advice,
+        replay=replay_of(rule, in_doubt=False),
+        fingerprint=_fingerprint(message, Failure.of(rule.name, "")),
+        failed_at=now.isoformat(),
+        circuit=transition.to,
+        circuit_id=transition.id,
+        failures=circuit.failures,
+        since=datetime.fromtimestamp(circuit.since / 1000, UTC).isoformat(),
     )

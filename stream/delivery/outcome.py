@@ -98,3 +98,8 @@ class NotCopyable:
 
 
 Outcome = Sent | Duplicate | Busy | Failed | NotCopyable
+
+
+def transitions_of(outcome: Outcome) -> tuple[Transition, ...]:
+    """Circuits that have changed their state in this try."""
+    return outcome.transitions if isinstance(outcome, Sent | Failed) else ()

@@ -26,18 +26,21 @@ from stream.broker.handover import Handover
 from stream.broker.republish import Copy, NotRepublishable, final_copy, waiting_copy
 from stream.contract import delays
 from stream.contract import headers as names
+from stream.contract.events import DeliveryAlert
 from stream.contract.headers import History
 from stream.contract.identifiers import routing_word
 from stream.contract.messages import Message, Whose
 from stream.contract.publications import ALERT, DEAD_LETTER, SENT, Publication
 from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
 from stream.delivery import notices, report
+from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Delivery
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Sent
 from stream.delivery.unpublished import Unpublished, UnpublishedWaits
 from stream.observe import tracing
+from stream.traffic.transitions import Transition
 
 PUBLISH_ATTEMPTS: Final = 5  # a queue that refuses for a moment, or that is just declared again
 PUBLISH_BACKOFF_S: Final = 0.05
@@ -62,6 +65,7 @@ class Settlement:
     Args:
         handover: Publishes waiting messages and dead letters.
         express: Publishes events, and acknowledges.
+        alerts: Says when an alert is due.
         unpublished: Remembers waits that could not be published.
         mend_topology: Called when a queue or an exchange is not there; the next attempt may find it.
         metrics: Counts what became of each message, once it is settled.
@@ -74,6 +78,7 @@ class Settlement:
         handover: Handover,
         express: ExpressLane,
         unpublished: UnpublishedWaits,
+        alerts: AlertInterval,
         *,
         mend_topology: Callable[[], None],
         metrics: DeliveryMetrics,
@@ -83,13 +88,14 @@ class Settlement:
         self._handover = handover
         self._express = express
         self._unpublished = unpublished
+        self._alerts = alerts
         self._mend_topology = mend_topology
         self._metrics = metrics
         self._now = now
         self._sleep = sleep
 
-    async def settle(self, delivery: Delivery, decision: Decision) -> None:
-        """Carry out a decision; afterwards the message is in one place.
+    async def settle(self, delivery: Delivery, decision: Decision, transitions: tuple[Transition, ...] = ()) -> None:
+        """Carry out a decision; afterwards the message is in one place. Announce what its try did to circuits.
 
         After a confirm that did not come it may be in two, the copy and the original; the ledger recognises that.
 
@@ -100,7 +106,7 @@ class Settlement:
         """
         try:
             open_channel_of(delivery.incoming)  # raises if it is closed: nothing can be settled there
-            carried_out = await self._carry_out(delivery, decision)
+            carried_out = await self._carry_out(delivery, decision, transitions)
         except Unconfirmed as error:
             log.error("left_on_queue", reason=str(error), **report.identity(delivery.whose))
             await self._remember(delivery, decision)
@@ -112,10 +118,12 @@ class Settlement:
         else:
             self._report(delivery, carried_out)
 
-    async def _carry_out(self, delivery: Delivery, decision: Decision) -> Decision:
+    async def _carry_out(self, delivery: Delivery, decision: Decision, transitions: tuple[Transition, ...]) -> Decision:
         """Publish, then take the message off its queue. What cannot be copied is left to the broker after all."""
         try:
             await self._publish(delivery, decision)
+            for transition in transitions:
+                await self._announce_circuit(delivery, transition)
         except NotRepublishable as error:
             decision = LeaveToBroker(str(error))
         if isinstance(decision, LeaveToBroker):
@@ -172,9 +180,20 @@ class Settlement:
         with tracing.publishing(DEAD_LETTER.exchange, headers):
             copy = final_copy(delivery.incoming, headers)
             await self._hand_over(delivery, copy, DEAD_LETTER.exchange, DEAD_LETTER.key)
-        if delivery.message is not None and decision.failure.rule.reported:
-            alert = notices.alert(delivery.message, decision, self._now()).model_dump_json(exclude_none=True)
-            await self._event(ALERT, delivery, delivery.message, alert.encode(), uuid.uuid4().hex)
+        message, rule = delivery.message, decision.failure.rule
+        if message is None or not rule.reported:
+            return
+        if count := await self._alerts.count(message.tenant_id, rule.name):
+            await self._alert(delivery, message, notices.alert(message, decision, self._now(), count))
+
+    async def _announce_circuit(self, delivery: Delivery, transition: Transition) -> None:
+        if delivery.message is not None:
+            alert = notices.circuit_alert(delivery.message, transition, self._now())
+            await self._alert(delivery, delivery.message, alert)
+
+    async def _alert(self, delivery: Delivery, message: Message, alert: DeliveryAlert) -> None:
+        body = alert.model_dump_json(exclude_none=True).encode()
+        await self._event(ALERT, delivery, message, body, uuid.uuid4().hex)
 
     async def _hand_over(self, delivery: Delivery, copy: Copy, exchange: str, routing_key: str) -> None:
         incoming = delivery.incoming

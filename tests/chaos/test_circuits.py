@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from sandbox.worker import WorkerProcess
 from tests.scene import Scene, number, unique
 
 BACKLOG = 500
@@ -47,8 +48,10 @@ class Revoked:
 async def test_a_revoked_token_costs_its_tenant_no_message_and_others_nothing_where_messages_are_held(
     stage: Scene,
 ) -> None:
-    settings = {"CIRCUIT_OPEN_MS": SECOND, "ON_TENANT_FAILURE": "hold", "RABBITMQ_PREFETCH": "4"}
-    workers = [await stage.start_worker(**settings) for _ in range(2)]
+    workers = [
+        await stage.start_worker(CIRCUIT_OPEN_MS=SECOND, ON_TENANT_FAILURE="hold", RABBITMQ_PREFETCH="4")
+        for _ in range(2)
+    ]
     await stage.watch()
     scene = Revoked(stage)
     await scene.publish()
@@ -97,13 +100,10 @@ async def test_a_tenant_without_credentials_is_asked_for_once_a_period(stage: Sc
 
 
 async def test_a_replica_that_dies_while_it_probes_leaves_the_circuit_to_another(stage: Scene) -> None:
-    settings = {
-        "CIRCUIT_OPEN_MS": SECOND,
-        "CIRCUIT_FAILURES": "1",
-        "META_API_TIMEOUT_MS": "1000",
-        "ON_TENANT_FAILURE": "hold",
-    }
-    first = await stage.start_worker(**settings)
+    async def start() -> WorkerProcess:
+        return await stage.start_worker(CIRCUIT_OPEN_MS=SECOND, META_API_TIMEOUT_MS="1000", ON_TENANT_FAILURE="hold")
+
+    first = await start()
     tenant = unique("probed")
     old = stage.tenants.token(tenant)
     stage.graph.revoke(old)
@@ -113,8 +113,7 @@ async def test_a_replica_that_dies_while_it_probes_leaves_the_circuit_to_another
     stage.tenants.rotate(tenant)
     await stage.until(lambda: len(stage.graph.by_recipient(probe)) >= 2, what="a probe with the new token")
     await asyncio.to_thread(first.kill)
-    second = await stage.start_worker(**settings)
+    await start()
     to = number()
     await stage.publish(to, tenant)
     await stage.accepted(to, seconds=30)
-    assert second

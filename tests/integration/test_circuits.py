@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 
 from stream.contract.events import Scope
 from stream.contract.identifiers import TenantId
+from stream.delivery.alert_interval import AlertInterval
 from stream.redis.link import RedisLink
 from stream.redis.scripts import Script
 from stream.traffic import circuit as specification
@@ -214,3 +215,14 @@ async def test_the_probe_of_the_platform_closes_it_for_every_replica(link: Redis
     await other.platform.look()
     assert (one.platform.open, other.platform.open) == (False, False)
     assert one.counted == [("platform", "open"), ("platform", "half_open"), ("platform", "closed")]
+
+
+async def test_an_alert_is_due_once_in_its_interval_over_all_replicas_with_the_count_since(link: RedisLink) -> None:
+    tenant = TenantId(unique("alerts"))
+    replicas = [AlertInterval(link, interval_ms=300) for _ in range(2)]
+    assert [await replica.count(tenant, "AUTH_ERROR") for replica in replicas * 3] == [1, 0, 0, 0, 0, 0]
+    assert await replicas[1].count(tenant, "PAYMENT_ISSUE") == 1
+    assert await replicas[1].count(TenantId(unique("alerts")), "AUTH_ERROR") == 1
+    await asyncio.sleep(0.31)
+    assert [await replica.count(tenant, "AUTH_ERROR") for replica in replicas] == [6, 0]
+    assert [await AlertInterval(link, interval_ms=0).count(tenant, "AUTH_ERROR") for _ in range(2)] == [1, 1]

@@ -322,3 +322,35 @@ def test_sends_without_an_answer_are_counted_also_when_another_replica_died_in_o
     decision = decide(Failed(failure, after_unknown=after_unknown), before, policy)
     assert isinstance(decision, RetryAfter)
     assert decision.history.unknown == total
+
+
+HOLD = replace(POLICY, hold=True)
+
+
+@pytest.mark.parametrize("name", [row.name for row in ROWS if row.circuit in decision.HELD])
+def test_where_messages_are_held_an_error_of_the_tenant_or_its_number_waits_for_the_circuit(name: str) -> None:
+    history = History(FIRST_SEEN, 4, {"META_SERVER_ERROR": 1}, unknown=1)
+    failed = Failed(Failure.of(name, "detail"), sends=2, wait_s=65.0)
+    held = decide(failed, history, HOLD)
+    assert isinstance(held, RetryAfter)
+    assert (held.delay_s, held.history.attempts, held.history.retries) == (65.0, 6, history.retries)
+    assert (held.history.unknown, held.history.last_error) == (1, f"{name}: detail")
+
+
+def test_what_is_held_ends_with_its_validity() -> None:
+    failed = Failed(Failure.of("AUTH_ERROR", "detail"), sends=1, wait_s=65.0)
+    ended = decide(failed, History(FIRST_SEEN), HOLD, validity=valid_for(60))
+    assert isinstance(ended, DeadLetter)
+    assert ended.failure.rule.name == "MESSAGE_EXPIRED"
+    assert "AUTH_ERROR: detail" in ended.failure.detail
+
+
+def test_what_is_held_while_redis_is_away_waits_for_its_backoff() -> None:
+    held = decide(Failed(Failure.of("AUTH_ERROR", "detail"), sends=1), History(FIRST_SEEN, 3), HOLD)
+    assert isinstance(held, RetryAfter)
+    assert held.delay_s == 8.0
+
+
+@pytest.mark.parametrize("name", [row.name for row in ROWS if row.circuit not in decision.HELD])
+def test_holding_changes_nothing_for_other_errors(name: str) -> None:
+    assert decided(name, policy=HOLD) == decided(name, policy=POLICY)

@@ -28,6 +28,7 @@ from stream.delivery.unpublished import Unpublished, UnpublishedWaits
 from stream.meta.client import Accepted
 from stream.meta.failure import Certainty, Failure
 from stream.retry import RetryHandler
+from stream.traffic.transitions import Transition
 from tests.unit.doubles import incoming
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -57,7 +58,8 @@ class FakeSettlement(Settlement):
         self.error = error
         self.settled: list[tuple[Delivery, Decision]] = []
 
-    async def settle(self, delivery: Delivery, decision: Decision) -> None:
+    async def settle(self, delivery: Delivery, decision: Decision, transitions: tuple[Transition, ...] = ()) -> None:
+        self.transitions = transitions
         error, self.error = self.error, None
         if error is not None:
             raise error

@@ -58,7 +58,12 @@ def refused(environment: pytest.MonkeyPatch, **variables: str) -> str:
         ("meta_api_retry_delay_ms", 1_000),
         ("rate_limit_max_retries", None),
         ("message_max_age_ms", 86_400_000),
+        ("circuit_failures", 5),
+        ("circuit_open_ms", 60_000),
+        ("on_tenant_failure", "dead-letter"),
+        ("alert_interval_ms", 60_000),
         ("credential_cache_ttl_ms", 900_000),
+        ("credential_refusal_ttl_ms", 5_000),
         ("fernet_keys", []),
         ("on_unknown_outcome", "retry"),
         ("sent_ledger_ttl_ms", 172_800_000),
@@ -403,3 +408,12 @@ def test_a_proxy_that_cannot_be_used_stops_the_start(environment: pytest.MonkeyP
     assert refused(environment, HTTPS_PROXY="socks5://user:secret@proxy:1080") == (
         "HTTPS_PROXY: must be a URL like http://proxy:3128"
     )
+
+
+def test_messages_cannot_be_held_without_circuits(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("CIRCUIT_FAILURES", "0")
+    assert loaded(environment).circuit_failures == 0
+    environment.setenv("ON_TENANT_FAILURE", "hold")
+    assert "ON_TENANT_FAILURE" in refused(environment)
+    environment.setenv("CIRCUIT_FAILURES", "1")
+    assert loaded(environment).on_tenant_failure == "hold"

@@ -19,9 +19,11 @@ from structlog.testing import capture_logs
 from stream.broker.express import ExpressLane, Properties, Unanswered
 from stream.broker.handover import Handover
 from stream.broker.republish import Copy
+from stream.contract.events import Scope
 from stream.contract.headers import History
-from stream.contract.identifiers import Wamid
+from stream.contract.identifiers import TenantId, Wamid
 from stream.contract.messages import Whose
+from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Delivery
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics
@@ -30,6 +32,8 @@ from stream.delivery.settlement import Settlement
 from stream.delivery.unpublished import Unpublished, UnpublishedWaits
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
+from stream.traffic.circuit import Circuit, State
+from stream.traffic.transitions import Transition
 from tests.unit.doubles import Channel, Sleeps, incoming, message, properties_of
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -107,6 +111,17 @@ class FakeWaits(UnpublishedWaits):
         self.kept.append(wait)
 
 
+class FakeAlerts(AlertInterval):
+    """Every alert is due, or none."""
+
+    def __init__(self) -> None:
+        self.due = 1
+
+    async def count(self, tenant_id: TenantId, error_type: str) -> int:
+        assert (tenant_id, bool(error_type)) == ("acme", True)
+        return self.due
+
+
 class World:
     """A settlement whose publishers and message write one story: what happened, in order."""
 
@@ -117,21 +132,30 @@ class World:
         self.handover = FakeHandover(self.story, failing)
         self.lane = FakeLane(self.story, failing)
         self.waits = FakeWaits(self.story)
+        self.alerts = FakeAlerts()
 
-    async def settle(self, decision: Decision, *, known: bool = True, **properties: Any) -> list[str]:
+    async def settle(
+        self,
+        decision: Decision,
+        *,
+        known: bool = True,
+        transitions: tuple[Transition, ...] = (),
+        **properties: Any,
+    ) -> list[str]:
         correlation = properties.pop("correlationId", None)
         content = message(correlationId=correlation) if known else None
         settlement = Settlement(
             self.handover,
             self.lane,
             self.waits,
+            self.alerts,
             mend_topology=lambda: self.story.append("mended"),
             metrics=DeliveryMetrics(),
             now=lambda: NOW,
             sleep=self.sleeps,
         )
         delivery = Delivery(incoming(b"body", story=self.story, **properties), HISTORY, content)
-        await settlement.settle(delivery, decision)
+        await settlement.settle(delivery, decision, transitions)
         return self.story
 
     def only(self, name: str) -> tuple[Copy, str]:
@@ -359,3 +383,24 @@ async def test_an_event_that_comes_twice_has_the_same_message_id() -> None:
     await world.settle(SENT)
     await world.settle(Acknowledge(Duplicate(FIRST)), headers={"x-redelivered": True})
     assert [event.properties.message_id for event in world.lane.published] == ["wamid.A", "wamid.A"]
+
+
+async def test_an_alert_that_is_not_due_is_counted_only_and_one_that_is_due_says_how_many_there_were() -> None:
+    world = World()
+    world.alerts.due = 0
+    assert await world.settle(GIVE_UP) == ["dead_letters", "acked"]
+    world = World()
+    world.alerts.due = 7
+    assert await world.settle(GIVE_UP) == ["dead_letters", "alerts", "acked"]
+    assert orjson.loads(world.lane.published[-1].body)["count"] == 7
+
+
+@pytest.mark.parametrize("to", State)
+async def test_a_circuit_that_a_try_has_changed_is_announced_before_its_message_is_acknowledged(to: State) -> None:
+    world, circuit = World(), Circuit(State.OPEN, 5, since=1_800_000_000_000, reason="AUTH_ERROR")
+    transition = Transition(Scope.TENANT, "acme", TenantId("acme"), to, circuit)
+    assert await world.settle(SENT, transitions=(transition,)) == ["sent", "alerts", "acked"]
+    event = orjson.loads(world.lane.published[-1].body)
+    assert (event["circuit"], event["circuitId"], event["scope"]) == (to, "acme", "tenant")
+    assert (event["errorType"], event["failures"], event["alert"]) == ("AUTH_ERROR", 5, to is State.OPEN)
+    assert event["since"] == "2027-01-15T08:00:00+00:00"

@@ -16,6 +16,7 @@ from faststream.rabbit import RabbitBroker, RabbitQueue, TestRabbitBroker
 from stream.broker.express import ExpressLane, Properties
 from stream.broker.handover import Handover
 from stream.broker.topology import INTAKE
+from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Limits
 from stream.delivery.decision import RetryPolicy
 from stream.delivery.inflight import InFlight
@@ -69,7 +70,14 @@ async def test_a_message_that_meta_accepts_is_announced_and_acknowledged(monkeyp
     redis, lane = RedisLink(connect("redis://127.0.0.1:1")), FastStreamLane(broker)
     journey = Journey(
         world.processor,
-        Settlement(Handover(), lane, UnpublishedWaits(redis), mend_topology=lambda: None, metrics=DeliveryMetrics()),
+        Settlement(
+            Handover(),
+            lane,
+            UnpublishedWaits(redis),
+            AlertInterval(redis, interval_ms=0),
+            mend_topology=lambda: None,
+            metrics=DeliveryMetrics(),
+        ),
         policy=RetryPolicy(failures=3, throttles=None, backoff=RetryHandler()),
         guard=PoisonGuard(redis, bound_s=60),
         unpublished=UnpublishedWaits(redis),

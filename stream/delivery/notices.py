@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from stream.contract import headers as names
@@ -134,5 +134,5 @@ def circuit_alert(message: Message, transition: Transition, now: datetime) -> De
         circuit=transition.to,
         circuit_id=transition.id,
         failures=circuit.failures,
-        since=datetime.fromtimestamp(circuit.since / 1000, UTC).isoformat(),
+        since=circuit.began.isoformat(),
     )

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from yarl import URL
 
 from stream import __version__
+from stream.contract.events import Scope
 from stream.proxies import proxy_for
 
 PROBE_TIMEOUT_S: Final = 1.0
@@ -40,6 +41,7 @@ class Status:
     Args:
         dependencies: Probed all at once, each for a second at most.
         consuming: Whether messages arrive.
+        circuits: How many circuits of each scope are open; one of the platform's degrades the worker.
         rates: Tries per second in the last minute, and the share of failed tries, from 0 to 1.
         queues: Messages on each queue; `None` while RabbitMQ does not answer.
         monotonic: Seconds.
@@ -50,12 +52,14 @@ class Status:
         dependencies: tuple[Dependency, ...],
         *,
         consuming: Callable[[], bool],
+        circuits: Callable[[], Mapping[str, int]],
         rates: Callable[[], tuple[float, float]],
         queues: Callable[[], Awaitable[Mapping[str, int] | None]],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._dependencies = dependencies
         self._consuming = consuming
+        self._circuits = circuits
         self._rates = rates
         self._queues = queues
         self._monotonic = monotonic
@@ -73,22 +77,24 @@ class Status:
                 self._probed_at = self._monotonic()
         consuming = self._consuming()
         per_second, failed = self._rates()
-        overall = self._overall(consuming=consuming)
+        circuits = self._circuits()
+        overall = self._overall(consuming=consuming, platform_open=circuits.get(Scope.PLATFORM, 0) > 0)
         return overall, {
             "status": overall,
             "version": __version__,
             "uptimeS": round(self._monotonic() - self._started, 1),
             "consuming": consuming,
             "dependencies": self._known,
+            "openCircuits": dict(circuits),
             "lastMinute": {"messagesPerSecond": round(per_second, 2), "errorRate": round(failed, 4)},
             "queues": await self._queues(),
         }
 
-    def _overall(self, *, consuming: bool) -> Overall:
+    def _overall(self, *, consuming: bool, platform_open: bool) -> Overall:
         down = [each for each in self._dependencies if self._known[each.name]["status"] == "down"]
         if not consuming or any(each.required for each in down):
             return "unhealthy"
-        return "degraded" if down else "healthy"
+        return "degraded" if down or platform_open else "healthy"
 
     async def _probed(self, dependency: Dependency) -> dict[str, Any]:
         started = self._monotonic()

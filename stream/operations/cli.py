@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from stream import __version__
-from stream.operations import cache
+from stream.operations import cache, circuits
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 stopped by itself or by a signal; 2 wrong use; 3 no connection or no right; "
@@ -21,6 +21,7 @@ EXIT_CODES = (
 # Tracebacks with local variables could show a secret.
 app = typer.Typer(name="stream", epilog=EXIT_CODES, pretty_exceptions_enable=False)
 app.add_typer(cache.app, name="cache")
+app.add_typer(circuits.app, name="circuits")
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so

@@ -9,6 +9,7 @@ All times are in milliseconds, on Redis' clock.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -54,6 +55,11 @@ class Circuit(msgspec.Struct, frozen=True):
     by_hand: bool = False
     token: str = ""
     owner: str = ""
+
+    @property
+    def began(self) -> datetime:
+        """`since`, in UTC."""
+        return datetime.fromtimestamp(self.since / 1000, UTC)
 
 
 class Rules(msgspec.Struct, frozen=True):

@@ -22,13 +22,15 @@ from stream.traffic.open_circuits import KEYS as OPEN_KEYS
 from stream.traffic.transitions import Transition, Transitions
 
 KEY: Final = "whatsapp-stream:circuit:{platform}"
+FIELD: Final = "platform"
+NAME: Final = "meta"  # as operators see it
 LOOK_EVERY_S: Final = 1.0
 LONGEST_SPREAD_MS: Final = 5_000  # those who wait for the platform are back soon after it
 
 # Two tenants fail, and nothing was accepted in between: that is the platform. One tenant's failures from before the
 # other's first count as one: that tenant may have failed alone for hours.
 _FAIL: Final = Script(f"""{FUNCTIONS}
-local now, circuit = clock(), load(KEYS[1], 'platform')
+local now, circuit = clock(), load(KEYS[1], '{FIELD}')
 local first = redis.call('HGET', KEYS[1], 'first')
 local several = redis.call('HEXISTS', KEYS[1], 'several') == 1
 if circuit.state == 'closed' and first and first ~= ARGV[3] and not several then
@@ -38,25 +40,25 @@ end
 redis.call('HSETNX', KEYS[1], 'first', ARGV[3])
 local rules = {{failures = several and tonumber(ARGV[4]) or math.huge, open_ms = tonumber(ARGV[5])}}
 fail(circuit, {{owner = ARGV[1], reason = ARGV[2], token = ''}}, now, rules)
-keep(KEYS[1], 'platform', circuit)
+keep(KEYS[1], '{FIELD}', circuit)
 return {{now, cjson.encode(circuit), several and 1 or 0}}
 """)
 _END: Final = Script(f"""{FUNCTIONS}
-local before, circuit = load(KEYS[1], 'platform'), load(KEYS[1], 'platform')
+local before, circuit = load(KEYS[1], '{FIELD}'), load(KEYS[1], '{FIELD}')
 if ARGV[2] == 'succeed' then circuit = succeed(circuit, ARGV[1]) else give_back(circuit, ARGV[1], clock()) end
-if circuit.state == 'closed' then redis.call('DEL', KEYS[1]) else keep(KEYS[1], 'platform', circuit) end
+if circuit.state == 'closed' then redis.call('DEL', KEYS[1]) else keep(KEYS[1], '{FIELD}', circuit) end
 return {{clock(), cjson.encode(circuit), cjson.encode(before)}}
 """)
 _ASK: Final = Script(f"""{FUNCTIONS}
-local now, circuit = clock(), load(KEYS[1], 'platform')
+local now, circuit = clock(), load(KEYS[1], '{FIELD}')
 local least = ask(circuit, ARGV[1], now, tonumber(ARGV[2]))
-if not least then keep(KEYS[1], 'platform', circuit) end
+if not least then keep(KEYS[1], '{FIELD}', circuit) end
 return {{now, cjson.encode(circuit)}}
 """)
 _LOOK: Final = Script(f"""{FUNCTIONS}
 local now = clock()
 for place = 2, #KEYS do redis.call('ZREMRANGEBYSCORE', KEYS[place], '-inf', now / 1000) end
-return {{now, cjson.encode(load(KEYS[1], 'platform')), redis.call('ZCARD', KEYS[2]), redis.call('ZCARD', KEYS[3])}}
+return {{now, cjson.encode(load(KEYS[1], '{FIELD}')), redis.call('ZCARD', KEYS[2]), redis.call('ZCARD', KEYS[3])}}
 """)
 
 
@@ -89,7 +91,7 @@ class PlatformCircuit:
         self._circuit = Circuit()
         self._ahead_ms = 0.0  # Redis' clock, less this process'
         self.suspected = False
-        self.open_circuits = {Scope.TENANT: 0, Scope.PHONE_NUMBER: 0, Scope.PLATFORM: 0}
+        self.open_circuits: dict[str, int] = {Scope.TENANT: 0, Scope.PHONE_NUMBER: 0, Scope.PLATFORM: 0}
 
     @property
     def open(self) -> bool:
@@ -170,4 +172,4 @@ class PlatformCircuit:
         return int(self._clock() * 1000 + self._ahead_ms)
 
     def _note(self, tenant_id: TenantId, to: State, circuit: Circuit) -> None:
-        self._transitions.note(Transition(Scope.PLATFORM, "meta", tenant_id, to, circuit))
+        self._transitions.note(Transition(Scope.PLATFORM, NAME, tenant_id, to, circuit))

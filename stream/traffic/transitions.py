@@ -60,7 +60,7 @@ class Transitions:
             id=transition.id,
             reason=circuit.reason,
             failures=circuit.failures,
-            since=circuit.since,
+            since=circuit.began.isoformat(),
         )
         self._count(transition.scope, transition.to)
         self._news.setdefault(transition.tenant_id, []).append(transition)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import httpx
 import pytest
@@ -20,9 +21,19 @@ async def rendered() -> bytes:
     return b"up 1\n"
 
 
-def status(*dependencies: Dependency, consuming: bool = True, clock: Callable[[], float] = time.monotonic) -> Status:
+def status(
+    *dependencies: Dependency,
+    consuming: bool = True,
+    clock: Callable[[], float] = time.monotonic,
+    circuits: Mapping[str, int] = MappingProxyType({}),
+) -> Status:
     return Status(
-        dependencies, consuming=lambda: consuming, rates=lambda: (1 / 3, 2 / 3), queues=depths, monotonic=clock
+        dependencies,
+        consuming=lambda: consuming,
+        circuits=lambda: circuits,
+        rates=lambda: (1 / 3, 2 / 3),
+        queues=depths,
+        monotonic=clock,
     )
 
 
@@ -147,3 +158,10 @@ async def test_the_oldest_message_in_flight_is_as_old_as_its_publish() -> None:
     assert in_flight.oldest_message_s() == 100
     release.set()
     await in_flight.drain(5)
+
+
+@pytest.mark.parametrize(("platform", "overall"), [(0, "healthy"), (1, "degraded")])
+async def test_an_outage_of_the_platform_degrades_and_a_tenants_trouble_does_not(platform: int, overall: str) -> None:
+    circuits = {"tenant": 3, "phone_number": 1, "platform": platform}
+    state, everything = await status(circuits=circuits).read()
+    assert (state, everything["openCircuits"]) == (overall, circuits)

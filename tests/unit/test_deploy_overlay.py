@@ -49,6 +49,13 @@ def test_the_overlay_sets_only_settings_that_exist() -> None:
     assert set(_own("configmap.yaml")["data"]) <= {field.upper() for field in Settings.model_fields}
 
 
+def test_a_patch_of_the_network_names_a_place_that_the_plain_file_has_and_the_one_that_its_comment_says() -> None:
+    # kustomize itself would add what is not there.
+    plain = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "networkpolicy.yaml").read_text())
+    replaced = [_at(plain, patch["path"]) for patch in _own("networkpolicy.yaml")]
+    assert replaced == ["monitoring", {"app.kubernetes.io/name": "redis"}]
+
+
 @needs_kustomize
 def test_the_overlay_holds_every_object_of_the_plain_files_in_its_own_namespace() -> None:
     plain = {**_built(ROOT / "deploy" / "kubernetes"), **_built(ROOT / "deploy" / "kubernetes" / "monitoring")}

@@ -33,6 +33,7 @@ class GraphSimulator(SimulatedServer):
     def __init__(self, keep: int | None = None) -> None:
         super().__init__()
         self.revoked: set[str] = set()
+        self.outage: Answer | None = None  # what everybody is answered instead of anything else
         self._records = Records(keep)
         self._scripts: dict[str, Iterator[Step]] = {}
 
@@ -75,6 +76,7 @@ class GraphSimulator(SimulatedServer):
         self._records.clear()
         self._scripts.clear()
         self.revoked.clear()
+        self.outage = None
 
     def routes(self) -> Iterable[web.RouteDef]:
         """The send endpoint, and what a test in another process needs."""
@@ -95,6 +97,8 @@ class GraphSimulator(SimulatedServer):
         return await _respond(request, answer, record)
 
     def _decide(self, payload: dict[str, Any] | None, token: str) -> tuple[Answer, float]:
+        if self.outage is not None:
+            return self.outage, 0.0
         if refusal := self._check_token(token) or _check_payload(payload):
             return refusal, 0.0
         if payload is None or payload.get("status") == "read":

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio import Redis
 
+from sandbox.steps import Fail
 from sandbox.worker import WorkerProcess
+from stream.traffic.platform import KEY as PLATFORM_KEY
 from tests.scene import Scene, number, unique
 
 BACKLOG = 500
@@ -117,3 +122,64 @@ async def test_a_replica_that_dies_while_it_probes_leaves_the_circuit_to_another
     to = number()
     await stage.publish(to, tenant)
     await stage.accepted(to, seconds=30)
+
+
+@pytest.fixture
+async def outage(stage: Scene) -> AsyncIterator[Scene]:
+    """A stage whose Meta may fail for everybody; the platform's circuit, which all stages share, is closed again."""
+    redis = Redis.from_url(stage.world.redis.url)
+    await redis.delete(PLATFORM_KEY)
+    yield stage
+    stage.graph.outage = None
+    await redis.delete(PLATFORM_KEY)
+    await redis.aclose()
+
+
+async def test_an_outage_of_meta_is_one_circuit_with_one_probe_a_period_and_ends_within_seconds(outage: Scene) -> None:
+    stage = outage
+    workers = [await stage.start_worker(CIRCUIT_OPEN_MS="2000", RABBITMQ_PREFETCH="5") for _ in range(3)]
+    await stage.watch()
+    tenants = [unique("outage") for _ in range(6)]
+    stage.graph.outage = Fail(131000, http_status=500)
+    recipients = [number() for _ in range(120)]
+    ids = {to: await stage.publish(to, tenants[place % 6]) for place, to in enumerate(recipients)}
+
+    def lines(event: str) -> list[dict[str, object]]:
+        return [line for worker in workers for line in worker.lines() if line.get("event") == event]
+
+    await stage.until(lambda: lines("circuit_opened"), what="the platform's circuit open")
+    await asyncio.sleep(1.0)  # what was in flight has ended, and every replica has looked
+    met = {request.recipient for request in stage.graph.requests}
+    before = len(stage.graph.requests)
+    await asyncio.sleep(6.5)  # probes after 2 s and after 4 s more; the next one 8 s later
+    assert len(stage.graph.requests) - before <= 2
+    stage.graph.outage = None
+    await stage.until(lambda: lines("circuit_closed"), 20, "the platform's circuit closed")
+    closed = time.monotonic()
+    await stage.all_accepted([to for to in recipients if not stage.letters_of(ids[to])], seconds=10)
+    assert time.monotonic() - closed < 10
+    assert {to for to in recipients if stage.letters_of(ids[to])} <= met
+    opened = [(line["scope"], line["id"]) for line in lines("circuit_opened")]
+    assert set(opened) == {("platform", "meta")}
+    assert len(opened) == 1 + len(lines("circuit_half_open")) - len(lines("circuit_closed"))
+    assert len(lines("circuit_closed")) == 1
+    alerts = [event for _, event in stage.events if event.get("circuit") == "open"]
+    assert len(alerts) == len(opened)
+    await stage.settled()
+
+
+async def test_a_tenant_whose_requests_fail_alone_has_a_circuit_of_its_own(outage: Scene) -> None:
+    worker = await outage.start_worker(META_API_MAX_RETRIES="0")
+    alone = unique("alone")
+    for _ in range(3):
+        await outage.publish(number("99939500"), alone)
+        to = number()
+        await outage.publish(to, unique("fine"))
+        await outage.accepted(to)
+    for _ in range(6):
+        await outage.publish(number("99939500"), alone)
+    line = await outage.logged(worker, "circuit_opened")
+    assert (line["scope"], line["id"], line["reason"]) == ("tenant", alone, "META_SERVER_ERROR")
+    to = number()
+    await outage.publish(to, unique("fine"))
+    await outage.accepted(to)

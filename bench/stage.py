@@ -85,6 +85,10 @@ class Stage:
             "META_API_BASE_URL": graph_url,
             "CREDENTIAL_CACHE_KEYS": self.cache_key,
             "RABBITMQ_PREFETCH": str(prefetch),
+            # Pacing is on, but nothing has to wait: the speed of the worker is measured, not that of a limit.
+            "PHONE_NUMBER_RATE": "100000",
+            "PAIR_INTERVAL_MS": "1",
+            "PAIR_BURST": "1000",
         }
 
 

@@ -106,6 +106,7 @@ async def run_soak(world: World, seconds: float, rate: float) -> Result:
             "TENANT_SERVICE_URL": tenants.url,
             "META_API_BASE_URL": graph.url,
             "META_API_TIMEOUT_MS": "2000",
+            "PHONE_NUMBER_RATE": "0",  # all messages are of one number: its limit would make the soak longer
         }
         workers = [WorkerProcess(environment, folder / f"worker-{number}.log") for number in range(REPLICAS)]
         for worker in workers:

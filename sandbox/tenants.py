@@ -63,6 +63,7 @@ class TenantService(SimulatedServer):
         self.requests: list[Fetch] = []
         self.down = False
         self.delay = 0.0
+        self.rates: dict[str, float] = {}  # tenant: messages per second that its credentials name
         self._failure: int | None = None
         self._removed: set[str] = set()
         self._generations: Counter[str] = Counter()
@@ -95,6 +96,7 @@ class TenantService(SimulatedServer):
         self.requests.clear()
         self._generations.clear()
         self._removed.clear()
+        self.rates.clear()
         self.down, self.delay, self._failure = False, 0.0, None
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -139,7 +141,8 @@ class TenantService(SimulatedServer):
             case "shape4":
                 answer = {"token": token, "phoneNumberId": PHONE_NUMBER_ID}
             case _:
-                return _full_answer(token, status, days=-1 if tenant_id.startswith("ended-") else 60)
+                days = -1 if tenant_id.startswith("ended-") else 60
+                return _full_answer(token, status, days, self.rates.get(tenant_id))
         return {name: value for name, value in answer.items() if value is not None}
 
     def _handed_out(self, tenant_id: str) -> str | None:
@@ -159,12 +162,13 @@ def _header_safe(tenant_id: str) -> str:
     return quote(tenant_id, safe=":@").replace("%", "_")
 
 
-def _full_answer(token: str | None, status: str, days: int) -> dict[str, Any]:
+def _full_answer(token: str | None, status: str, days: int, rate: float | None) -> dict[str, Any]:
     credentials: dict[str, Any] = {
         "phoneNumberId": PHONE_NUMBER_ID,
         "businessAccountId": "200000001",
-        "rateLimits": {"messagesPerSecond": 80},
     }
+    if rate is not None:
+        credentials["rateLimits"] = {"messagesPerSecond": rate}
     if token is not None:
         credentials["systemUserAccessToken"] = token
     expires = datetime.now(UTC) + timedelta(days=days)

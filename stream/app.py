@@ -61,6 +61,8 @@ from stream.tenants.refusals import Refusals
 from stream.traffic.circuit import Rules
 from stream.traffic.circuits import Circuits
 from stream.traffic.open_circuits import OpenCircuits
+from stream.traffic.pace_alone import PaceAlone
+from stream.traffic.paces import Paces, Rates
 from stream.traffic.platform import PlatformCircuit
 from stream.traffic.transitions import Transitions
 
@@ -190,6 +192,7 @@ class _Traffic:
     circuits: Circuits
     platform: PlatformCircuit
     transitions: Transitions
+    alone: PaceAlone
 
 
 def _traffic(settings: Settings, redis: RedisLink, instruments: Instruments) -> _Traffic:
@@ -199,13 +202,17 @@ def _traffic(settings: Settings, redis: RedisLink, instruments: Instruments) -> 
     platform = PlatformCircuit(redis, rules, transitions)
     for scope in platform.open_circuits:
         instruments.show("circuits_open", partial(platform.open_circuits.__getitem__, scope), scope=scope)
-    return _Traffic(Circuits(redis, rules, transitions, OpenCircuits(redis)), platform, transitions)
+    circuits = Circuits(redis, rules, transitions, OpenCircuits(redis))
+    alone = PaceAlone(settings.pacing_without_redis, instruments.counter("pacing_without_redis_total").inc)
+    return _Traffic(circuits, platform, transitions, alone)
 
 
 def _processor(settings: Settings, clients: _Clients, traffic: _Traffic, metrics: DeliveryMetrics) -> MessageProcessor:
+    credentials = _credentials(settings, clients, traffic.circuits)
     return MessageProcessor(
-        credentials=_credentials(settings, clients, traffic.circuits),
-        claims=_claims(settings, clients.redis),
+        credentials=credentials,
+        claims=_claims(settings, clients.redis, traffic.alone),
+        paces=Paces(_rates(settings), credentials.messages_per_second),
         ledger=SentLedger(clients.redis, ttl_ms=settings.sent_ledger_ttl_ms),
         graph=GraphClient(
             clients.graph_http,
@@ -220,6 +227,15 @@ def _processor(settings: Settings, clients: _Clients, traffic: _Traffic, metrics
         on_unknown=settings.on_unknown_outcome,
         metrics=metrics,
         bound_s=_bound_s(settings),
+    )
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates(
+        number_per_s=settings.phone_number_rate,
+        tenant_per_minute=settings.tenant_rate_per_minute,
+        pair_interval_ms=settings.pair_interval_ms,
+        pair_burst=settings.pair_burst,
     )
 
 
@@ -256,13 +272,14 @@ def _lease_s(settings: Settings) -> float:
     return settings.meta_api_timeout_ms / 1000 + LEASE_MARGIN_S
 
 
-def _claims(settings: Settings, redis: RedisLink) -> Claims:
+def _claims(settings: Settings, redis: RedisLink, alone: PaceAlone) -> Claims:
     return Claims(
         redis,
         replica=f"{socket.gethostname()}:{os.getpid()}",
         lease_s=_lease_s(settings),
         ttl_ms=settings.sent_ledger_ttl_ms,
         most_doubts=settings.meta_api_max_retries,
+        alone=alone,
     )
 
 

@@ -27,23 +27,25 @@ from stream.meta.client import Accepted
 from stream.redis.availability import PROBE_EVERY_S, RedisAway
 from stream.redis.link import RedisLink
 from stream.redis.scripts import Script
+from stream.traffic.pace_script import SLOT_FIELDS
 
 KEY_PREFIX: Final = "whatsapp-stream:ledger:"
 RECORD_ATTEMPTS: Final = 2
 
 # The first part of a claim: what is known of the message may end it. It needs `ledger_key`, `owner`, `again`,
-# `most_doubts` and `now`, and gives what the second part writes.
-LOOK: Final = """
-local held = redis.call('HMGET', ledger_key, 'state', 'owner', 'lease', 'replica', 'doubts', 'doubted')
+# `most_doubts` and `now`, and gives what the second part writes, and the slots that the message has reserved.
+LOOK: Final = f"""
+local held = redis.call('HMGET', ledger_key, 'state', 'owner', 'lease', 'replica', 'doubts', 'doubted',
+    '{"', '".join(SLOT_FIELDS)}')
 local state, doubts, by = held[1], tonumber(held[5] or 0), held[6]
-if state == 'sent' then return {'sent', redis.call('HGET', ledger_key, 'answer')} end
+if state == 'sent' then return {{'sent', redis.call('HGET', ledger_key, 'answer')}} end
 if state == 'sending' and held[2] ~= owner then
     local left = tonumber(held[3]) - now
-    if left > 0 then return {'busy', left} end
+    if left > 0 then return {{'busy', left}} end
     state, doubts, by = 'unknown', doubts + 1, held[4]
 end
-if state == 'held' then return {'unknown', by} end
-if state == 'unknown' and (again ~= '1' or doubts > tonumber(most_doubts)) then return {'unknown', by} end
+if state == 'held' then return {{'unknown', by}} end
+if state == 'unknown' and (again ~= '1' or doubts > tonumber(most_doubts)) then return {{'unknown', by}} end
 """
 # The second part: nothing forbids the send.
 TAKE: Final = """

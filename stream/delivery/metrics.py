@@ -44,6 +44,7 @@ class DeliveryMetrics:
         self._no_credentials = instruments.counter("credential_fetch_failures_total")
         self._age = instruments.histogram("message_age_seconds")
         self._waiting_for_circuit = instruments.counter("messages_waiting_for_circuit_total")
+        self._paced = instruments.counter("messages_paced_total")
         self._events_lost = instruments.counter("events_lost_total")
 
     def settled(self, delivery: Delivery, decision: Decision) -> None:
@@ -92,6 +93,10 @@ class DeliveryMetrics:
     def no_credentials(self, error_type: str) -> None:
         """Count a message for which no credentials were obtained."""
         self._no_credentials.labels(error_type).inc()
+
+    def paced(self, limit: str) -> None:
+        """Count a message that waits on the broker for its turn within a rate limit."""
+        self._paced.labels(limit).inc()
 
     def event_lost(self) -> None:
         """Count an event that was not published."""

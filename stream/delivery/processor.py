@@ -6,9 +6,10 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 
@@ -16,7 +17,7 @@ from stream.contract.headers import OnUnknown
 from stream.contract.messages import Message
 from stream.delivery import report
 from stream.delivery.circuit_reports import CircuitReports
-from stream.delivery.claims import Claim, Claims, Granted, NoCredentials
+from stream.delivery.claims import Claim, Claims, Granted, NoCredentials, Paced
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome, Sent
@@ -36,6 +37,11 @@ from stream.tenants.credentials import (
 )
 from stream.tenants.provider import CredentialProvider
 from stream.traffic.circuit_script import number_field
+from stream.traffic.paces import Paces
+
+# A slot of RabbitMQ's prefetch may be held for so long, where the shortest wait on the broker is five times as long.
+LONGEST_SLEEP_S: Final = 0.05
+CLOCK_STEP_S: Final = 0.001  # so that no message comes back just before its turn
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +60,7 @@ class MessageProcessor:
     Args:
         credentials: Where a tenant's credentials come from.
         claims: Give the right to send a message.
+        paces: Knows the rate limits of a message.
         ledger: Where the ends of sends are recorded.
         graph: Meta.
         on_unknown: `ON_UNKNOWN_OUTCOME`.
@@ -62,6 +69,7 @@ class MessageProcessor:
         bound_s: How long claim, credentials and send may take together, in seconds; the record of the end comes after.
         monotonic: Seconds, for durations.
         now: The current time in UTC, for validity.
+        sleep: How a short wait for a turn waits.
     """
 
     def __init__(  # noqa: PLR0913 - all that a try meets
@@ -69,6 +77,7 @@ class MessageProcessor:
         *,
         credentials: CredentialProvider,
         claims: Claims,
+        paces: Paces,
         ledger: SentLedger,
         graph: GraphClient,
         on_unknown: OnUnknown,
@@ -77,9 +86,11 @@ class MessageProcessor:
         bound_s: float,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._credentials = credentials
         self._claims = claims
+        self._paces = paces
         self._ledger = ledger
         self._graph = graph
         self._on_unknown = on_unknown
@@ -90,6 +101,7 @@ class MessageProcessor:
         self._tries = itertools.count()
         self._monotonic = monotonic
         self._now = now
+        self._sleep = sleep
 
     async def process(self, message: Message) -> Outcome:
         """Deliver the message, or say why not. Raises nothing: an unexpected error is an outcome too."""
@@ -99,6 +111,7 @@ class MessageProcessor:
         try:
             async with asyncio.timeout(self._bound_s):
                 current.keys = self._claims.keys(message)
+                current.limits = self._paces.of(message.tenant_id, message.phone_number_id, message.recipient)
                 answer = await self._send(current)
         except Exception as error:  # noqa: BLE001 - logged and classified there; a try ends in an outcome
             failure = self._failure(error, current)
@@ -205,12 +218,25 @@ class MessageProcessor:
         return left_s
 
     async def _claim(self, current: Try, *, need_credentials: bool) -> Claim:
+        """Claim the message; a short wait for its turn is over at once."""
+        claim = await self._claim_now(current, need_credentials=need_credentials)
+        if isinstance(claim, Paced) and claim.left_s < LONGEST_SLEEP_S:
+            await self._sleep(claim.left_s + CLOCK_STEP_S)
+            claim = await self._claim_now(current, need_credentials=need_credentials)
+        if isinstance(claim, Paced):
+            self._metrics.paced(claim.limit)
+        return claim
+
+    async def _claim_now(self, current: Try, *, need_credentials: bool) -> Claim:
+        left_s = (current.message.validity.ends - self._now()).total_seconds()
         platform = await self._circuits.platform_open(current) if self._circuits.platform_in_trouble else None
         with tracing.span("claim", current.message.tenant_id):
             claim = await self._claims.claim(
                 current.keys,
                 current.owner,
                 number_field(current.message.phone_number_id),
+                limits=current.limits,
+                left_s=0.0 if current.claimed else left_s,  # a claim that is renewed has had its turn
                 platform=platform,
                 send_again=current.send_again,
                 need_credentials=need_credentials,

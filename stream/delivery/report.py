@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logging import INFO, WARNING
 from typing import Any, Final
 
 import structlog
@@ -42,7 +43,8 @@ def settled(message: Message | Whose, history: History, decision: Decision) -> N
             log.info("duplicate", **who, firstWamid=first.wamid)
         case Postpone(delay_s, waits_for=what, reason=reason):
             waits_for = {"reason": reason} if reason else {}
-            log.warning(WAITING[what], **who, **waits_for, retryInS=round(delay_s, 2))
+            # That a message waits for its turn within a rate limit is no trouble.
+            log.log(INFO if what == "pace" else WARNING, WAITING[what], **who, **waits_for, retryInS=round(delay_s, 2))
         case RetryAfter(failure, delay_s, after, process_s):
             why = {**_why(failure), "durationMs": round(process_s * 1000, 1), "attempt": after.attempts}
             log.warning("waiting_for_retry", **who, **why, retryInS=round(delay_s, 2))

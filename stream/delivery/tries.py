@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from stream.contract.messages import Message
-from stream.delivery.claims import AlreadySent, BeingSent, CircuitOpen, Claim, InDoubt, Keys
+from stream.delivery.claims import AlreadySent, BeingSent, CircuitOpen, Claim, InDoubt, Keys, Paced
 from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome
 from stream.meta.failure import Certainty, Failure, GraphError
 from stream.traffic.circuit_script import Seen
+from stream.traffic.paces import NO_LIMITS, REDIS, MessageLimits
 
 
 @dataclass(slots=True)
@@ -20,6 +22,7 @@ class Try:
         owner: This try's name in the ledger.
         send_again: Whether a message in doubt may be sent again.
         keys: What its claims read and write, the ledger's key first.
+        limits: The rate limits of the message.
         sends: Requests made to Meta.
         token: The token of the last one.
         refusal: Meta's error, if it refused the token of the first request.
@@ -33,6 +36,7 @@ class Try:
     owner: str
     send_again: bool
     keys: Keys = ("", "", "")
+    limits: MessageLimits = NO_LIMITS
     sends: int = 0
     token: str = field(default="", repr=False)
     refusal: GraphError | None = None
@@ -47,6 +51,14 @@ class Try:
         return Certainty.UNKNOWN if self.in_request else Certainty.NOT_SENT
 
 
+PACE_REASONS: Final = {
+    "phone_number": "the rate limit of its phone number",
+    "tenant": "the rate limit of its tenant",
+    "pair": "the rate limit of its phone number and recipient",
+    REDIS: "Redis, which keeps its rate limits and is away",
+}
+
+
 def ended_by(claim: Claim) -> Outcome | None:
     """The outcome of a try that the ledger's answer ends before a request; `None` if it goes on."""
     match claim:
@@ -57,6 +69,8 @@ def ended_by(claim: Claim) -> Outcome | None:
         case InDoubt(replica):
             detail = f"replica {replica} sent it and no answer is known"
             return Failed(Failure.of("OUTCOME_UNKNOWN", detail, Certainty.UNKNOWN))
+        case Paced(left_s, limit):
+            return Busy(left_s, "pace", PACE_REASONS[limit])
         case CircuitOpen(left_s, field, circuit):
             return Busy(left_s, "circuit", f"the circuit of its {field}: {circuit.reason}")
         case _:

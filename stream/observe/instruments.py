@@ -157,6 +157,20 @@ CATALOG: Final = (
         "waits",
         "Looks at a message that ended in a wait for a circuit: no request was made.",
     ),
+    Metric(
+        "messages_paced_total",
+        "counter",
+        "waits",
+        "Waits on the broker for a message's turn, by the limit that bound it: phone_number, tenant, pair, or redis "
+        "(which is away).",
+        ("limit",),
+    ),
+    Metric(
+        "pacing_without_redis_total",
+        "counter",
+        "messages",
+        "Messages that this replica paced by itself, or let wait (PACING_WITHOUT_REDIS), while Redis was away.",
+    ),
     Metric("messages_in_flight", "gauge", "messages", "Tries that run now."),
     Metric("redis_away", "gauge", "boolean", "1 while Redis cannot be reached and a message may be sent twice."),
     Metric(

@@ -23,6 +23,7 @@ from stream.retry import JITTER_S
 from stream.settings import checks
 from stream.tenants.ownership import OwnsNumber
 from stream.traffic.circuit import LONGEST_OPEN_MS
+from stream.traffic.pace_alone import WithoutRedis
 
 DAY_MS: Final = 86_400_000
 # A lower cap would shorten the first delay of these error types.
@@ -114,6 +115,25 @@ class Settings(BaseSettings):
         ge=0,
         le=DAY_MS,
         description="alerts of one tenant and error type are sent once in this time; 0: every one",
+    )
+    phone_number_rate: float = Field(
+        default=80,
+        ge=0,
+        le=100_000,
+        description="messages per second of a phone number, where the tenant's credentials name no limit; 0: no limit",
+    )
+    pair_interval_ms: int = Field(
+        default=6_000, ge=0, le=DAY_MS, description="time between messages of a number to one recipient; 0: no limit"
+    )
+    pair_burst: int = Field(
+        default=45, ge=1, le=1_000, description="messages of a number to one recipient that may be sent at once"
+    )
+    tenant_rate_per_minute: int = Field(
+        default=0, ge=0, le=1_000_000, description="messages per minute of a tenant, as many at once; 0: no limit"
+    )
+    pacing_without_redis: WithoutRedis = Field(
+        default="open",
+        description="while Redis is away, each replica keeps the whole limits by itself, or messages wait",
     )
     credential_cache_ttl_ms: Milliseconds = Field(default=900_000, description="how long credentials are cached")
     credential_refusal_ttl_ms: int = Field(

@@ -92,6 +92,11 @@ class CredentialCache:
         self._remembered.move_to_end(tenant_id)
         return known.credentials
 
+    def messages_per_second(self, tenant_id: TenantId) -> float | None:
+        """The rate limit that a tenant's credentials name, as far as this process remembers them."""
+        known = self._remembered.get(tenant_id)
+        return known.credentials.messages_per_second if known else None
+
     async def set(self, credentials: Credentials) -> None:
         """Store until its TTL ends, for every replica; only in this process while Redis is away."""
         entry = self._codec.encode(credentials)

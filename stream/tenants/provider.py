@@ -121,6 +121,10 @@ class CredentialProvider:
         self._give_up_oldest()
         raise TenantServiceUnavailable("no credentials within the time that a message waits; the fetch goes on")
 
+    def messages_per_second(self, tenant_id: TenantId) -> float | None:
+        """The rate limit that a tenant's credentials name, as far as this process remembers them."""
+        return self._cache.messages_per_second(tenant_id)
+
     def read(self, tenant_id: TenantId, entry: bytes | None) -> Credentials | None:
         """Read an entry that the caller got from Redis along with something else; `None` if it cannot be used."""
         return self._cache.read(tenant_id, entry)

@@ -61,7 +61,7 @@ end
 # `pace_keys`, and for each of them the time of one send and the span in `pace_limits`. A try that has claimed the
 # message already has had its turn, and what is not valid any more needs none.
 GATE: Final = f"""
-if state ~= 'sending' and left_us > 0 then
+if state ~= 'sending' and left_us > 0 and pace_keys[1] then
     local now_us = time[1] * {SECOND_US} + time[2]
     local paces, uses, ready, bound_by = redis.call('MGET', unpack(pace_keys)), {{}}, now_us, nil
     for place, value in ipairs(paces) do

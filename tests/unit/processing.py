@@ -27,9 +27,10 @@ from stream.tenants.provider import CredentialProvider
 from stream.traffic.circuit import Rules
 from stream.traffic.circuits import Circuits
 from stream.traffic.open_circuits import OpenCircuits
+from stream.traffic.paces import NO_LIMITS, MessageLimits, Paces, Rates
 from stream.traffic.platform import PlatformCircuit
 from stream.traffic.transitions import Transitions
-from tests.unit.doubles import ScriptConnection, message
+from tests.unit.doubles import ScriptConnection, Sleeps, message
 from tests.unit.seam import OverHttpx
 
 OK = httpx.Response(200, json={"messages": [{"id": "wamid.A"}]})
@@ -88,6 +89,7 @@ class FakeClaims(Claims):
         self._ledger = ledger
         self._answers = list(answers)
         self.send_again: set[bool] = set()
+        self.left_s: list[float] = []
 
     async def claim(
         self,
@@ -95,6 +97,8 @@ class FakeClaims(Claims):
         owner: str,
         number_field: str,
         *,
+        limits: MessageLimits = NO_LIMITS,
+        left_s: float = 0,
         platform: CircuitOpen | None = None,
         send_again: bool,
         need_credentials: bool,
@@ -102,6 +106,8 @@ class FakeClaims(Claims):
         assert all("acme" in key for key in keys)
         assert number_field.startswith("number:1")
         self.platform = platform
+        self.left_s.append(left_s)
+        assert all("acme" in key for key in limits.keys)
         self._ledger.owners.add(owner)
         self.send_again.add(send_again)
         answer = self._answers.pop(0) if self._answers else NoCredentials() if need_credentials else Granted(None)
@@ -149,11 +155,13 @@ class World:
         self.ledger = FakeLedger()
         self.claims = FakeClaims(self.ledger, *claims)
         self.now = NOW
+        self.sleeps = Sleeps()
         self.meta = OverHttpx(httpx.MockTransport(self._answer))
         self._times = iter(range(100))
         self.processor = MessageProcessor(
             credentials=self.provider,
             claims=self.claims,
+            paces=Paces(Rates(number_per_s=80)),
             ledger=self.ledger,
             graph=GraphClient(
                 self.meta,
@@ -168,6 +176,7 @@ class World:
             bound_s=bound_s,
             monotonic=lambda: float(next(self._times)),
             now=lambda: self.now,
+            sleep=self.sleeps,
         )
 
     def pass_time(self) -> None:

@@ -21,15 +21,19 @@ from stream.delivery.claims import (
     Granted,
     InDoubt,
     NoCredentials,
+    Paced,
 )
 from stream.delivery.ledger import SentLedger
 from stream.meta.client import Accepted
 from stream.redis.availability import PROBE_EVERY_S
 from stream.redis.link import RedisLink
 from stream.traffic.circuit import Circuit, State
+from stream.traffic.paces import MessageLimits
+from stream.traffic.pacing import UNLIMITED, Limit
 from tests.unit.doubles import Clock, ScriptConnection, Sleeps, message
 
 ACCEPTED = Accepted(Wamid("wamid.A"), "16505551234", None, 200)
+KEYS = ("key", "credentials", "circuits")
 OPEN = Circuit(State.OPEN, failures=5, open_ms=6_000, reason="AUTH_ERROR")
 CIRCUIT = b'{"state":"open","failures":5,"open_ms":6000,"reason":"AUTH_ERROR","since":0,"ends":0,"by_hand":false}'
 FROZEN = RedisTimeoutError("no answer")  # a connection that is gone would be tried once more, by the link
@@ -72,9 +76,8 @@ class Book:
         self.clock.now += seconds
 
     async def claim(self, *, send_again: bool = True, need_credentials: bool = True) -> Claim:
-        keys = ("key", "credentials", "circuits")
         return await self.claims.claim(
-            keys, "owner", "number:1", send_again=send_again, need_credentials=need_credentials
+            KEYS, "owner", "number:1", send_again=send_again, need_credentials=need_credentials
         )
 
 
@@ -92,6 +95,7 @@ def away() -> Book:
         ([b"claimed", b"entry"], Granted(b"entry")),
         ([b"claimed", None], Granted(None)),
         ([b"again", b"entry", b"there"], Granted(b"entry", after_unknown="there")),
+        ([b"pace", 2_500_000, 3], Paced(2.5, "pair")),
         ([b"busy", 1500], BeingSent(left_s=1.5)),
         ([b"unknown", b"there"], InDoubt(replica="there")),
         ([b"circuit", b"tenant", CIRCUIT, 5000, 1000], CircuitOpen(5.5, "tenant", OPEN)),
@@ -123,12 +127,37 @@ async def test_a_claim_tells_redis_who_how_long_and_what_is_allowed(
 ) -> None:
     book = Book([b"claimed", None])
     await book.claim(send_again=send_again, need_credentials=need_credentials)
-    words = ("owner", "number:1", "0", "here", "1500", "60000", *flags, "2")
+    words = ("owner", "number:1", "0", "here", "1500", "60000", *flags, "2", "1000000000000000")
     assert book.redis.calls == [("claim", ("key", "credentials", "circuits"), words)]
 
 
 async def test_without_redis_a_claim_is_granted_but_says_that_nothing_was_recorded() -> None:
     assert await away().claim(need_credentials=False) == Granted(None, recorded=False)
+
+
+async def test_a_claim_names_the_limits_of_its_message_and_how_long_that_is_valid() -> None:
+    book = Book([b"claimed", None])
+    limits = MessageLimits.of(("n", "t"), (Limit(5, 50), UNLIMITED))
+    await book.claims.claim(
+        KEYS, "owner", "number:1", limits=limits, left_s=1.5, send_again=True, need_credentials=True
+    )
+    ((_, keys, words),) = book.redis.calls
+    assert keys == (*KEYS, "n", "t")
+    assert words[9:] == ("1500000", "5", "50", "0", "0")
+
+
+async def test_without_redis_a_message_that_may_be_claimed_is_paced_by_the_replica_alone() -> None:
+    book, limits = away(), MessageLimits.of(("n",), (Limit(10**12, 10**12),))
+    claims = [
+        await book.claims.claim(
+            KEYS, "owner", "number:1", limits=limits, left_s=left_s, send_again=True, need_credentials=need
+        )
+        for left_s, need in ((60, False), (60, True), (60, False), (0, False))
+    ]
+    assert claims[:2] == [Granted(None, recorded=False), NoCredentials()]
+    assert isinstance(claims[2], Paced)
+    assert claims[2].limit == "phone_number"
+    assert claims[3] == Granted(None, recorded=False), "a claim that has had its turn does not wait for another"
 
 
 async def test_without_redis_a_claim_that_needs_credentials_has_none() -> None:

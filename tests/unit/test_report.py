@@ -91,6 +91,7 @@ def test_a_failure_says_why(decision: Decision, name: str) -> None:
         (Acknowledge(Duplicate(FIRST)), "info", "duplicate"),
         (Postpone(2.0, HISTORY), "warning", "waiting_for_other_send"),
         (Postpone(2.0, HISTORY, "turn"), "warning", "waiting_for_turn"),
+        (Postpone(2.0, HISTORY, "pace", "the rate limit of its tenant"), "info", "waiting_for_pace"),
         (LeaveToBroker("no copy"), "error", "dead_lettered_by_broker"),
         (Postpone(2.0, HISTORY, "backoff"), "warning", "waiting_for_backoff"),
     ],

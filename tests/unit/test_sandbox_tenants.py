@@ -30,6 +30,7 @@ def path(tenant_id: str) -> str:
 
 
 async def test_the_usual_answer_has_everything(service: TenantService, client: httpx.AsyncClient) -> None:
+    service.rates["acme"] = 80
     answer = (await client.get(path("acme"))).json()
     assert answer["status"] == "active"
     assert answer["credentials"]["systemUserAccessToken"] == service.token("acme")

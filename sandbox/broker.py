@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import aio_pika
 
 from stream.contract import delays
+from stream.contract.lanes import DEFAULT_LANES, lane_names
 from stream.contract.queues import DEAD_LETTER_QUEUE, DUE_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Outside:
         return sum([await self.count(queue) for queue in (*levels, DUE_QUEUE)])
 
     async def intake(self) -> int:
-        """Messages that no worker has taken yet."""
-        return await self.count(INTAKE_QUEUE)
+        """Messages that no worker has taken yet, on the intake or moved to the lanes."""
+        return await self.count(INTAKE_QUEUE) + sum([await self.count(lane) for lane in lane_names(DEFAULT_LANES)])
 
     async def take_dead_letters(self) -> list[AbstractIncomingMessage]:
         """Everything in the dead-letter queue, taken off it."""

@@ -24,6 +24,7 @@ from stream.broker.express import ExpressLane
 from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
 from stream.broker.wire import guard_deliveries
+from stream.delivery.admission import Admission
 from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Limits
 from stream.delivery.circuit_reports import CircuitReports
@@ -36,7 +37,7 @@ from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.poison import PoisonGuard
 from stream.delivery.processor import MessageProcessor
 from stream.delivery.settlement import Settlement
-from stream.delivery.subscriber import build_subscriber
+from stream.delivery.subscriber import Reading, build_lane_subscribers, build_subscribers
 from stream.delivery.unpublished import UnpublishedWaits
 from stream.lifecycle import Lifecycle, Worker
 from stream.meta.classifier import MetaErrorClassifier
@@ -64,6 +65,7 @@ from stream.traffic.open_circuits import OpenCircuits
 from stream.traffic.pace_alone import PaceAlone
 from stream.traffic.paces import Paces, Rates
 from stream.traffic.platform import PlatformCircuit
+from stream.traffic.shares import Shares
 from stream.traffic.transitions import Transitions
 
 HEARTBEAT_S: Final = 10  # seconds; a frozen broker is noticed within three heartbeats. RabbitMQ's default is 60 s
@@ -72,6 +74,7 @@ CONNECT_SHARE: Final = 0.5  # of META_API_TIMEOUT_MS: so a connect that hangs di
 LEASE_MARGIN_S: Final = 5.0  # a lease is this much longer than the longest send: it only ends if the replica has died
 STOP_ALLOWANCE_S: Final = 5.0  # for FastStream's own wait, after ours: nothing runs any more then
 STUCK_ALLOWANCE_S: Final = 60.0  # a try has a time limit, a publish too; what is older than both will not end
+INTAKE_AHEAD: Final = 2  # times the slots: at most one and a half are in flight, the rest is looked at and sorted
 BOUND_MARGIN_S: Final = 5.0  # added to the time of two sends and two waits for credentials, the most that a try makes
 
 
@@ -97,7 +100,9 @@ def build(settings: Settings) -> Worker:
     metrics = DeliveryMetrics(instruments)
     clients = _clients(settings, instruments)
     broker = _broker(settings)
-    connection = BrokerConnection(broker, vhost=_vhost(settings), queue_kind=settings.rabbitmq_queue_type)
+    connection = BrokerConnection(
+        broker, vhost=_vhost(settings), queue_kind=settings.rabbitmq_queue_type, lanes=settings.lanes
+    )
     in_flight, express = InFlight(), ExpressLane()
     traffic = _traffic(settings, clients.redis, instruments)
     processor = _processor(settings, clients, traffic, metrics)
@@ -105,11 +110,16 @@ def build(settings: Settings) -> Worker:
     alerts = AlertInterval(clients.redis, interval_ms=settings.alert_interval_ms)
     settlement = _settlement(unpublished, alerts, connection, express, metrics)
     journey = _journey(settings, clients.redis, processor, settlement, unpublished, in_flight, metrics)
-    broker.include_router(_subscriber(settings, journey, in_flight))
+    admission = _admission(settings, journey, in_flight)
+    instruments.show("tenants_laned", lambda: admission.laned)
+    reading = _reading(settings, admission)
+    broker.include_router(_subscribers(settings, reading))
     return Worker(
         broker=broker,
         connection=connection,
         express=express,
+        subscribe_to_lanes=lambda: broker.include_router(_lane_subscribers(settings, connection, reading)),
+        admission=admission,
         in_flight=in_flight,
         health=_health(settings, connection, in_flight, clients.redis, traffic.platform, instruments, metrics),
         platform=traffic.platform,
@@ -133,10 +143,10 @@ def _clients(settings: Settings, instruments: Instruments) -> _Clients:
     refused = instruments.counter("redis_refused_total")
     connect_s = settings.meta_api_timeout_ms / 1000 * CONNECT_SHARE
     # Half of the connections are for fetches that a message waits for, half for fetches that no message waits for.
-    tenant_transport = HonestTransport(2 * settings.rabbitmq_prefetch)
+    tenant_transport = HonestTransport(4 * settings.rabbitmq_prefetch)
     return _Clients(
         redis=RedisLink(connect(settings.redis_url.get_secret_value()), on_refused=refused.inc),
-        graph_http=HonestTransport(settings.rabbitmq_prefetch, connect_s=connect_s),
+        graph_http=HonestTransport(2 * settings.rabbitmq_prefetch, connect_s=connect_s),
         tenant_http=httpx.AsyncClient(transport=tenant_transport, timeout=None),  # noqa: S113 - the client bounds each attempt
     )
 
@@ -263,7 +273,7 @@ def _credentials(settings: Settings, clients: _Clients, circuits: Circuits) -> C
         ownership,
         Refusals(clients.redis, ttl_ms=settings.credential_refusal_ttl_ms),
         on_stored=circuits.token_stored,
-        places=settings.rabbitmq_prefetch,
+        places=2 * settings.rabbitmq_prefetch,
     )
 
 
@@ -324,14 +334,25 @@ def _policy(settings: Settings) -> RetryPolicy:
     )
 
 
-def _subscriber(settings: Settings, journey: Journey, in_flight: InFlight) -> RabbitRouter:
-    return build_subscriber(
-        journey,
-        in_flight,
-        limits=Limits(settings.message_max_bytes, timedelta(milliseconds=settings.message_max_age_ms)),
-        prefetch=settings.rabbitmq_prefetch,
-        queue_kind=settings.rabbitmq_queue_type,
-    )
+def _admission(settings: Settings, journey: Journey, in_flight: InFlight) -> Admission:
+    # Without lanes there is no way past a tenant's backlog: then a share would only leave slots empty.
+    share = settings.tenant_share if settings.lanes else 1.0
+    shares = Shares(settings.rabbitmq_prefetch, share)
+    return Admission(journey, in_flight, shares, lanes=settings.lanes)
+
+
+def _reading(settings: Settings, admission: Admission) -> Reading:
+    max_age = timedelta(milliseconds=settings.message_max_age_ms)
+    return Reading(admission, Limits(settings.message_max_bytes, max_age))
+
+
+def _subscribers(settings: Settings, reading: Reading) -> RabbitRouter:
+    looked_at = settings.rabbitmq_prefetch * (INTAKE_AHEAD if settings.lanes else 1)
+    return build_subscribers(reading, prefetch=looked_at, queue_kind=settings.rabbitmq_queue_type)
+
+
+def _lane_subscribers(settings: Settings, connection: BrokerConnection, reading: Reading) -> RabbitRouter:
+    return build_lane_subscribers(reading, connection.lanes, prefetch=settings.rabbitmq_prefetch)
 
 
 def _health(
@@ -344,7 +365,7 @@ def _health(
     metrics: DeliveryMetrics,
 ) -> HealthServer:
     _show(instruments, in_flight, redis)
-    depths = QueueDepths(lambda: connection.robust)
+    depths = QueueDepths(lambda: connection.robust, lanes=lambda: [lane.name for lane in connection.lanes])
     longest_try_s = _bound_s(settings) + STUCK_ALLOWANCE_S
     return HealthServer(
         settings.http_host,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from faststream.rabbit import RabbitBroker
 from stream import __version__
 from stream.broker.connection import BrokerConnection, CannotStart
 from stream.broker.express import ExpressLane
+from stream.delivery.admission import Admission
 from stream.delivery.inflight import InFlight
 from stream.meta.transport import HonestTransport
 from stream.meta.versions import NEWEST, ends_soon
@@ -40,12 +41,15 @@ class Worker:
     """What was built and must be started and stopped.
 
     Attributes:
+        subscribe_to_lanes: Adds the subscribers of the lanes, once these are declared and known.
         bound_s: How long a try may take, in seconds.
     """
 
     broker: RabbitBroker
     connection: BrokerConnection
     express: ExpressLane
+    subscribe_to_lanes: Callable[[], None]
+    admission: Admission
     in_flight: InFlight
     health: HealthServer
     redis: RedisLink
@@ -96,6 +100,7 @@ class Lifecycle:
         """Before FastStream's own start: connect, and declare."""
         try:
             await self._worker.connection.open()
+            self._worker.subscribe_to_lanes()
         except CannotStart as error:
             self._cannot_go_on.append(str(error))
             app.exit()
@@ -114,6 +119,7 @@ class Lifecycle:
         """Before FastStream's own stop: consume nothing more, and finish what is in flight."""
         worker = self._worker
         await worker.connection.stop_deliveries()
+        worker.admission.close()
         drained = await worker.in_flight.drain(self._settings.shutdown_grace_ms / 1000)
         await worker.express.flush()
         await worker.connection.close()

@@ -25,13 +25,14 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 from faststream import AckPolicy
-from faststream.rabbit import RabbitBroker
+from faststream.rabbit import RabbitBroker, RabbitQueue
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
 from stream.broker import topology
 from stream.broker.express import abandon
 from stream.broker.topology import Declared, TopologyMismatch
-from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE, QueueKind
+from stream.contract.lanes import DEFAULT_LANES
+from stream.contract.queues import QueueKind
 
 CONNECT_TIMEOUT_S: Final = 10.0
 # What messages pass on their way back from a wait, no publish of ours can miss: it is declared again this often.
@@ -57,6 +58,7 @@ class BrokerConnection:
         broker: The broker with its subscriber, not started.
         vhost: The vhost of its URL, for messages to an operator.
         queue_kind: `RABBITMQ_QUEUE_TYPE`.
+        lanes: `LANES`.
         monotonic: Seconds.
     """
 
@@ -66,13 +68,16 @@ class BrokerConnection:
         *,
         vhost: str,
         queue_kind: QueueKind,
+        lanes: int = DEFAULT_LANES,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
         self._vhost = vhost
         self._queue_kind = queue_kind
+        self._lanes = lanes
         self._monotonic = monotonic
         self.robust: AbstractRobustConnection | None = None
+        self.lanes: tuple[RabbitQueue, ...] = ()  # once they are declared
         self.queue_arguments = topology.shared_arguments(queue_kind, frozenset())  # as declared, once they are
         self._idle_since: float | None = None
         self._declaring: asyncio.Task[None] | None = None
@@ -203,11 +208,11 @@ class BrokerConnection:
         aio-pika would subscribe again on the same channel, with the same tag. RabbitMQ 4.3 cancels a consumer that has
         held a message for too long, but keeps its tag: it treats that subscription as an error of the whole connection.
         """
-        for subscriber in self._subscribers():
-            if (queue := subscriber._queue_obj) is not None:  # noqa: SLF001 - see the module's docstring
-                channel: Any = queue.channel
-                channel.reopen_callbacks.add(self._watch)
-                await self._watch(channel)
+        queues = [subscriber._queue_obj for subscriber in self._subscribers()]  # noqa: SLF001 - see the module's docstring
+        channels: dict[int, Any] = {id(queue.channel): queue.channel for queue in queues if queue is not None}
+        for channel in channels.values():
+            channel.reopen_callbacks.add(self._watch)
+            await self._watch(channel)
 
     async def _watch(self, channel: AbstractChannel, *_: object) -> None:
         underlay: Any = await channel.get_underlay_channel()
@@ -221,24 +226,26 @@ class BrokerConnection:
             await abandon(underlay)
 
     async def stop_deliveries(self) -> None:
-        """Cancel the consumer, so that the broker gives new messages to another replica."""
+        """Cancel the consumers, so that the broker gives new messages to another replica."""
         self._stopping = True
         self._end_declaring()
-        for subscriber in self._subscribers():
-            queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001 - see the module's docstring
-            # Otherwise FastStream's stop would cancel it again, without a time limit, on a channel that may be closed.
-            subscriber._consumer_tag = None  # noqa: SLF001
-            if queue is None or tag is None or not await self._broker.ping(timeout=0.2):
-                continue
-            try:
-                async with asyncio.timeout(CANCEL_TIMEOUT_S):
-                    await queue.cancel(tag)
-            except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
-                log.warning("consumer_not_cancelled", error=f"{type(error).__name__}: {error}")
-            except asyncio.CancelledError:
-                # A connection that is lost during the cancel raises this too. What is in flight must still be finished.
-                if (task := asyncio.current_task()) is None or task.cancelling():
-                    raise
+        await asyncio.gather(*map(self._cancel, self._subscribers()))
+
+    async def _cancel(self, subscriber: RabbitSubscriber) -> None:
+        queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001 - see the module's docstring
+        # Otherwise FastStream's stop would cancel it again, without a time limit, on a channel that may be closed.
+        subscriber._consumer_tag = None  # noqa: SLF001
+        if queue is None or tag is None or not await self._broker.ping(timeout=0.2):
+            return
+        try:
+            async with asyncio.timeout(CANCEL_TIMEOUT_S):
+                await queue.cancel(tag)
+        except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
+            log.warning("consumer_not_cancelled", error=f"{type(error).__name__}: {error}")
+        except asyncio.CancelledError:
+            # A connection that is lost during the cancel raises this too. What is in flight must still be finished.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
 
     async def close(self) -> None:
         """Close the connection after everything has been written, so that FastStream's stop finds nothing to close."""
@@ -254,7 +261,7 @@ class BrokerConnection:
         if self.robust is None:
             return
         try:
-            declared = await topology.declare(self.robust, self._queue_kind)
+            declared = await topology.declare(self.robust, self._queue_kind, self._lanes)
         except TopologyMismatch as error:
             raise CannotStart(str(error)) from None
         except ChannelAccessRefused as error:
@@ -263,12 +270,10 @@ class BrokerConnection:
             ) from None
         self._warn_of(declared)
         self.queue_arguments = topology.shared_arguments(self._queue_kind, declared.unlimited)
-        as_declared = {
-            INTAKE_QUEUE: topology.intake_queue(self._queue_kind, unlimited=INTAKE_QUEUE in declared.unlimited),
-            DUE_QUEUE: topology.due_queue(unlimited=DUE_QUEUE in declared.unlimited),
-        }
-        for subscriber in self._subscribers():
-            subscriber.queue = as_declared[subscriber.queue.name]  # FastStream declares it once more
+        as_declared = partial(topology.consumed_queue, kind=self._queue_kind, unlimited=declared.unlimited)
+        self.lanes = tuple(map(as_declared, declared.lanes))
+        for subscriber in self._subscribers():  # FastStream declares their queues once more
+            subscriber.queue = as_declared(subscriber.queue.name)
 
     def _warn_of(self, declared: Declared) -> None:
         """Warn once, and again when something else is found."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from aio_pika.abc import AbstractConnection
@@ -13,7 +13,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from stream.contract import delays
 from stream.contract.queues import DEAD_LETTER_QUEUE, DUE_QUEUE, INTAKE_QUEUE
 
-FRESH_S: Final = 5.0  # seconds; a reading takes seventeen round trips, and several readers share it
+FRESH_S: Final = 5.0  # seconds; a reading takes one round trip a queue, and several readers share it
 TIMEOUT_S: Final = 2.0
 
 
@@ -22,20 +22,26 @@ class QueueDepths:
 
     Args:
         connection: The connection to RabbitMQ, once there is one.
+        lanes: The names of the lanes, once there are any.
         monotonic: Seconds.
     """
 
     def __init__(
-        self, connection: Callable[[], AbstractConnection | None], *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        connection: Callable[[], AbstractConnection | None],
+        *,
+        lanes: Callable[[], Sequence[str]],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
+        self._lanes = lanes
         self._monotonic = monotonic
         self._known: Mapping[str, int] | None = None
         self._asked_at = float("-inf")
         self._one_at_a_time = asyncio.Lock()
 
     async def read(self) -> Mapping[str, int] | None:
-        """Messages that are ready on `intake`, `waiting` (all delay levels), `due` and `failed`.
+        """Messages that are ready on `intake`, `lanes` (all), `waiting` (all delay levels), `due` and `failed`.
 
         Returns:
             `None` while the broker does not answer. Messages in flight with a consumer are not counted.
@@ -60,14 +66,16 @@ class QueueDepths:
     async def _measured(self) -> Mapping[str, int] | None:
         if (connection := self._connection()) is None:
             return None
+        lane_names = self._lanes()
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 levels = [delays.level_name(level) for level in range(delays.LEVELS)]
                 named = (INTAKE_QUEUE, DUE_QUEUE, DEAD_LETTER_QUEUE)
-                intake, due, failed, *waiting = await count(connection, *named, *levels)
+                intake, due, failed, *others = await count(connection, *named, *lane_names, *levels)
         except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError):
             return None
-        return {"intake": intake, "waiting": sum(waiting), "due": due, "failed": failed}
+        lanes, waiting = others[: len(lane_names)], others[len(lane_names) :]
+        return {"intake": intake, "lanes": sum(lanes), "waiting": sum(waiting), "due": due, "failed": failed}
 
 
 async def count(connection: AbstractConnection, *queues: str) -> list[int]:

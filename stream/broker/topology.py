@@ -19,6 +19,7 @@ from faststream.rabbit import ExchangeType, RabbitExchange, RabbitQueue
 from faststream.rabbit.schemas.queue import ClassicQueueArgs, QueueType, QuorumQueueArgs
 
 from stream.contract import delays
+from stream.contract.lanes import DEFAULT_LANES, MOST_LANES, lane_name, lane_names
 from stream.contract.queues import (
     DEAD_LETTER_EXCHANGE,
     DEAD_LETTER_KEY,
@@ -74,6 +75,14 @@ def _quorum_queue(name: str, binding: str, *, unlimited: bool) -> RabbitQueue:
     return RabbitQueue(name, queue_type=QueueType.QUORUM, routing_key=binding, arguments=arguments)
 
 
+def consumed_queue(name: str, kind: QueueKind, unlimited: frozenset[str]) -> RabbitQueue:
+    """Any queue that this worker consumes, as it was declared: see `Declared`."""
+    is_unlimited = name in unlimited
+    if name == INTAKE_QUEUE:
+        return intake_queue(kind, unlimited=is_unlimited)
+    return _quorum_queue(name, delays.delivery_pattern(name), unlimited=is_unlimited)
+
+
 class TopologyMismatch(Exception):  # noqa: N818 - it names what an operator finds
     """A queue or exchange exists with other properties than this worker needs."""
 
@@ -87,11 +96,13 @@ class Declared:
         limited: Quorum queues of a RabbitMQ from 4.0 on that exist without it, from an earlier start: after 20 returns
             RabbitMQ takes a message off them.
         former_levels: Messages on the delay levels of an earlier release; `None` when there are no such levels.
+        lanes: The lanes: as many as `LANES` says, and those that exist beyond, from a start with a higher number.
     """
 
     unlimited: frozenset[str] = frozenset()
     limited: tuple[str, ...] = ()
     former_levels: int | None = None
+    lanes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,11 @@ def _levels() -> list[_Queue]:
     ]
 
 
+def _own(name: str) -> _Queue:
+    """A queue to which messages come from the delay levels, and that nobody else uses."""
+    return _Queue(name, delays.DELIVERY_EXCHANGE, delays.delivery_pattern(name), "quorum", INTAKE_ARGUMENTS)
+
+
 def _shared(kind: QueueKind) -> list[_Queue]:
     """The queues that other services may declare too."""
     return [
@@ -129,10 +145,9 @@ def _shared(kind: QueueKind) -> list[_Queue]:
     ]
 
 
-def _consumed(kind: QueueKind) -> list[_Queue]:
+def _consumed(kind: QueueKind, lanes: tuple[str, ...]) -> list[_Queue]:
     """The queues whose messages are taken and given back, so that a delivery limit would lose some."""
-    due = _Queue(DUE_QUEUE, delays.DELIVERY_EXCHANGE, delays.delivery_pattern(DUE_QUEUE), "quorum", INTAKE_ARGUMENTS)
-    return [*_shared(kind), due]
+    return [*_shared(kind), _own(DUE_QUEUE), *map(_own, lanes)]
 
 
 def shared_arguments(kind: QueueKind, unlimited: frozenset[str]) -> dict[str, dict[str, Any]]:
@@ -154,12 +169,13 @@ def exchange_names() -> list[str]:
     return [INTAKE_EXCHANGE, DEAD_LETTER_EXCHANGE, delays.DELIVERY_EXCHANGE, *levels]
 
 
-async def declare(connection: AbstractConnection, kind: QueueKind) -> Declared:
+async def declare(connection: AbstractConnection, kind: QueueKind, lanes: int = DEFAULT_LANES) -> Declared:
     """Declare the whole topology.
 
     Args:
         connection: An open one.
         kind: `RABBITMQ_QUEUE_TYPE`, for the intake and `outbound-failed`; all others are always quorum queues.
+        lanes: `LANES`.
 
     Raises:
         TopologyMismatch: One sentence that names the entity, the argument, both values and what to do.
@@ -168,7 +184,7 @@ async def declare(connection: AbstractConnection, kind: QueueKind) -> Declared:
         raise ConnectionError("the connection to RabbitMQ is not open")
     async with _Channels(connection.transport.connection) as channels:
         try:
-            return await _declare_all(channels, kind)
+            return await _declare_all(channels, kind, lanes)
         except ChannelPreconditionFailed as error:
             raise TopologyMismatch(explain_mismatch(str(error))) from None
         except asyncio.CancelledError:
@@ -213,11 +229,12 @@ class _Channels:
         return self._channel
 
 
-async def _declare_all(channels: _Channels, kind: QueueKind) -> Declared:
+async def _declare_all(channels: _Channels, kind: QueueKind, lanes: int) -> Declared:
+    lane_queues = lane_names(lanes) + await _former_lanes(channels, lanes)
     channel = await channels.open()
     for name in exchange_names():
         await channel.exchange_declare(name, exchange_type="topic", durable=True, timeout=DECLARE_TIMEOUT_S)
-    consumed, unlimited = _consumed(kind), set()
+    consumed, unlimited = _consumed(kind, lane_queues), set[str]()
     can_be_limited = {queue.name for queue in consumed if queue.kind == "quorum" and channels.knows_no_limit}
     for queue in consumed:
         if queue.name in can_be_limited and await _declared_without_limit(channels, queue):
@@ -229,7 +246,7 @@ async def _declare_all(channels: _Channels, kind: QueueKind) -> Declared:
         await _declare_queue(channel, queue)
     await _bind_all(channel, [*consumed, *_levels()])
     limited = tuple(sorted(can_be_limited - unlimited))
-    return Declared(frozenset(unlimited), limited, await _former_levels(channels))
+    return Declared(frozenset(unlimited), limited, await _former_levels(channels), lane_queues)
 
 
 async def _declare_queue(channel: AbstractChannel, queue: _Queue, **more: Any) -> None:
@@ -264,6 +281,19 @@ async def _bind_all(channel: AbstractChannel, queues: list[_Queue]) -> None:
         await channel.exchange_unbind(
             destination=name, source=delays.DELIVERY_EXCHANGE, routing_key="never-bound", timeout=DECLARE_TIMEOUT_S
         )
+
+
+async def _former_lanes(channels: _Channels, lanes: int) -> tuple[str, ...]:
+    """The lanes that exist from `LANES` on: they were declared together, so the first that is missing is the end."""
+    found: list[str] = []
+    try:
+        channel = await channels.open()
+        for number in range(lanes, MOST_LANES):
+            await channel.queue_declare(lane_name(number), passive=True, timeout=DECLARE_TIMEOUT_S)
+            found.append(lane_name(number))
+    except (ChannelNotFoundEntity, ChannelAccessRefused):
+        pass
+    return tuple(found)
 
 
 async def _former_levels(channels: _Channels) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from stream.contract.messages import (
     MESSAGE_MAX_BYTES,
     InvalidMessage,
     Message,
+    Metadata,
     OutboundMessage,
     Whose,
     number_as_text,
@@ -25,6 +27,8 @@ from stream.contract.payload_types import check_payload
 from stream.contract.validity import ALWAYS, Validity
 
 NO_INSTRUCTIONS: Final = Instructions()
+LARGE_BYTES: Final = 64 * 1024  # of a body: as objects, it may take two MiB
+_READ_LATER: Final = ("type", "to", "recipient")
 
 
 class _PayloadSlice(msgspec.Struct):
@@ -65,6 +69,8 @@ def decode(
         raise InvalidMessage(*_explained(error), whose(raw)) from None
     except InvalidMessage as error:
         raise InvalidMessage(error.field, error.problem, whose(raw)) from None
+    if len(body) > LARGE_BYTES:
+        content = _essence(content)
     instructions = Instructions.read(headers) if headers else NO_INSTRUCTIONS
     return Message(content, payload, digest, instructions, validity.until(content.metadata.valid_until))
 
@@ -88,6 +94,19 @@ def _payload(body: bytes, payload: dict[str, Any]) -> tuple[bytes, bytes]:
         return bytes(_slice.decode(body).payload), hashlib.sha256(content).digest()
     except (orjson.JSONEncodeError, RecursionError):
         raise InvalidMessage("body", "is nested more deeply than any message needs: flatten it") from None
+
+
+def _essence(content: OutboundMessage) -> OutboundMessage:
+    """What is read of a message once its payload's bytes are cut out: the rest would stay in memory until it ends."""
+    metadata, payload = content.metadata, content.waba_payload
+    known = {name: getattr(metadata, name) for name in Metadata.model_fields}
+    small: dict[str, Any] = {
+        name: value if isinstance(value, str | int | float | datetime) else None for name, value in known.items()
+    }
+    kept: dict[str, Any] = {name: payload[name] for name in _READ_LATER if isinstance(payload.get(name), str)}
+    if isinstance(template := payload.get("template"), dict) and isinstance(name := template.get("name"), str):
+        kept["template"] = {"name": name}
+    return OutboundMessage.model_construct(metadata=Metadata.model_construct(**small), waba_payload=kept)
 
 
 def whose(content: Mapping[str, Any]) -> Whose:

@@ -17,6 +17,7 @@ RETRIES: Final = "x-retries"  # error type → retries it has used, a table
 FIRST_SEEN: Final = "x-first-seen"  # ISO 8601 in UTC
 LAST_ERROR: Final = "x-last-error"  # type and detail of the failure that it waits for
 
+MOVED_AT: Final = "x-moved-at"  # when it came to its lane, ISO 8601 in UTC: it was moved there, or its wait ended
 REDELIVERED: Final = "x-redelivered"  # the broker had delivered it before: its sent event may be missing
 UNKNOWN_OUTCOMES: Final = "x-unknown-outcomes"  # sends without an answer: each may have been delivered
 
@@ -146,6 +147,11 @@ def _count(value: object) -> int:
 def _retries(table: object) -> dict[str, int]:
     entries = table.items() if isinstance(table, dict) else ()
     return {name: _count(used) for name, used in entries if isinstance(name, str) and _ERROR_TYPE.fullmatch(name)}
+
+
+def moved_at(headers: Mapping[str, Any]) -> datetime | None:
+    """When a message came to its lane; `None` if it was never moved to one."""
+    return _moment(headers.get(MOVED_AT))
 
 
 def _moment(value: object) -> datetime | None:

@@ -8,7 +8,8 @@ QueueKind = Literal["classic", "quorum"]
 
 INTAKE_EXCHANGE: Final = "whatsapp-exchange"
 INTAKE_QUEUE: Final = "outbound-processed"
-INTAKE_BINDING: Final = "outbound.processed.#"
+INTAKE_PREFIX: Final = "outbound.processed."  # of a routing key; the tenant ends it
+INTAKE_BINDING: Final = INTAKE_PREFIX + "#"
 INTAKE_TTL_MS: Final = 86_400_000  # 24 h, Meta's customer service window: an operator decides about older messages
 
 # Where a message comes back whose reserved time to be sent has come: not behind the intake's backlog, where it would

@@ -12,9 +12,10 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from stream.broker.wire import UNREADABLE, Unreadable
 from stream.contract.decoding import decode
-from stream.contract.headers import ORIGINAL_EXPIRATION, REDELIVERED, History
+from stream.contract.headers import ORIGINAL_EXPIRATION, ORIGINAL_ROUTING_KEY, REDELIVERED, History
 from stream.contract.messages import MESSAGE_MAX_BYTES, UNKNOWN_OWNER, InvalidMessage, Message, OutboundMessage, Whose
 from stream.contract.moments import read_moment
+from stream.contract.queues import INTAKE_PREFIX
 from stream.contract.validity import ALWAYS, Validity
 from stream.delivery.outcome import Failed, NotCopyable, Outcome
 from stream.meta.failure import Failure
@@ -51,6 +52,7 @@ class Delivery:
         owner: Whose it is, as far as that is known without a valid message.
         validity: Until when it may be sent.
         limits: How large and how old it may be.
+        lane: The lane that it came from; empty if it came from the intake.
     """
 
     incoming: AbstractIncomingMessage
@@ -60,15 +62,16 @@ class Delivery:
     owner: Whose = UNKNOWN_OWNER
     validity: Validity = ALWAYS
     limits: Limits = Limits()
+    lane: str = ""
 
     @classmethod
-    def read(cls, incoming: AbstractIncomingMessage, now: datetime, limits: Limits) -> Self:
+    def read(cls, incoming: AbstractIncomingMessage, now: datetime, limits: Limits, lane: str = "") -> Self:
         """Read a delivery, except the body of one that was delivered before: see `is_unread`."""
         if isinstance(unreadable := incoming.headers.get(UNREADABLE), Unreadable):
             # Neither its history can be read nor a faithful copy be made.
             problem = NotCopyable(f"properties cannot be decoded: {unreadable}")
-            return cls(incoming, History(now), problem=problem)
-        delivery = cls(incoming, History.read(incoming.headers, now), limits=limits)
+            return cls(incoming, History(now), problem=problem, lane=lane)
+        delivery = cls(incoming, History.read(incoming.headers, now), limits=limits, lane=lane)
         if not delivery.came_before:
             delivery.open()
         return delivery
@@ -98,6 +101,17 @@ class Delivery:
     def whose(self) -> Message | Whose:
         """Whose it is, as far as that is known."""
         return self.message or self.owner
+
+    @property
+    def holder(self) -> str:
+        """Whose share of the slots it takes: its tenant's. While it is unread, its routing key stands for the tenant.
+
+        Publishers end the key with the tenant. One that does not only has a share of its own for such messages.
+        """
+        if tenant := self.whose.tenant_id:
+            return tenant
+        key = self.incoming.headers.get(ORIGINAL_ROUTING_KEY) or self.incoming.routing_key
+        return str(key).removeprefix(INTAKE_PREFIX)
 
     @property
     def published_at(self) -> float:

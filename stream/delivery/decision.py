@@ -49,6 +49,17 @@ class Postpone:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """It was not tried: its tenant has its share of the slots already, so it goes to the tenant's lane.
+
+    Attributes:
+        lane: The lane's queue.
+    """
+
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
 class RetryAfter:
     """Wait on the broker, then try again.
 
@@ -97,7 +108,7 @@ class LeaveToBroker:
     error_type: str = "INVALID_MESSAGE"
 
 
-Decision = Acknowledge | Postpone | RetryAfter | DeadLetter | LeaveToBroker
+Decision = Acknowledge | Postpone | Move | RetryAfter | DeadLetter | LeaveToBroker
 
 
 @dataclass(frozen=True, slots=True)

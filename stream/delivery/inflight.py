@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 class _Running:
     started: float
     delivery: Delivery
+    on_tried: Callable[[], None]
     tried: bool = False
     reported: bool = False
 
@@ -67,22 +68,33 @@ class InFlight:
         return len(self._running)
 
     def start(
-        self, work: Callable[[Delivery], Coroutine[Any, Any, None]], delivery: Delivery
+        self,
+        work: Callable[[Delivery], Coroutine[Any, Any, None]],
+        delivery: Delivery,
+        on_tried: Callable[[], None] = lambda: None,
     ) -> asyncio.Task[None] | None:
-        """Start `work` on a delivery as a separate task, which no cancelled handler ends; nothing while draining."""
+        """Start `work` on a delivery as a separate task, which no cancelled handler ends; nothing while draining.
+
+        `on_tried` is called once, when its try has ended in whatever way.
+        """
         if self._draining:
-            self._returned += 1  # not acknowledged: it goes back to the queue when the channel closes
+            self.leave()
             return None
         task = asyncio.create_task(work(delivery))
-        self._running[task] = _Running(self._monotonic(), delivery)
+        self._running[task] = _Running(self._monotonic(), delivery, on_tried)
         task.add_done_callback(self._ended)
         return task
+
+    def leave(self) -> None:
+        """Count a delivery that is not started: unacknowledged, it goes back to its queue when the channel closes."""
+        self._returned += 1
 
     def tried(self) -> None:
         """Note that the calling task's try has ended; what follows waits for the broker only."""
         task = asyncio.current_task()
-        if task is not None and (running := self._running.get(task)):
+        if task is not None and (running := self._running.get(task)) and not running.tried:
             running.tried = True
+            running.on_tried()
 
     def oldest_s(self) -> float:
         """Age of the oldest try that has not ended, in seconds; 0 when there is none.
@@ -127,6 +139,8 @@ class InFlight:
         return Drained(finished=len(running) - len(late), returned=returned, unknown=unknown)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        running = self._running.pop(task)
+        if not running.tried:
+            running.on_tried()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("unexpected_error", exc_info=error)

@@ -5,15 +5,18 @@ After any error, too, it ends delivered, waiting, dead-lettered, or back on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
+from stream.broker.republish import NotRepublishable
+from stream.contract.headers import MOVED_AT
 from stream.delivery import report
 from stream.delivery.arrival import Delivery
-from stream.delivery.decision import LeaveToBroker, RetryPolicy, decide
+from stream.delivery.decision import LeaveToBroker, Move, RetryPolicy, decide
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Busy, Outcome, transitions_of
 from stream.delivery.poison import PoisonGuard
@@ -69,12 +72,28 @@ class Journey:
             await self.bring(delivery)
 
     async def bring(self, delivery: Delivery) -> None:
-        """The story of one that is read: try, decide, settle. It raises nothing that it can name."""
+        """Try one that is read, decide and settle. It raises nothing that it can name."""
+        await self._whatever_happens(self._story, delivery)
+
+    async def move(self, delivery: Delivery, lane: str) -> None:
+        """Move it to a lane, without a try. One of which no copy can be made is tried here after all."""
+        self._tried()
         try:
-            outcome = delivery.problem or await self._processor.process(delivery.opened)
-            self._tried()
-            decision = decide(outcome, delivery.history, self._policy, validity=delivery.validity, now=self._now())
-            await self._settlement.settle(delivery, decision, transitions_of(outcome))
+            await self._whatever_happens(partial(self._settlement.settle, decision=Move(lane)), delivery)
+        except NotRepublishable:
+            await self.begin(delivery)
+
+    async def _story(self, delivery: Delivery) -> None:
+        outcome = delivery.problem or await self._processor.process(delivery.opened)
+        self._tried()
+        decision = decide(outcome, delivery.history, self._policy, validity=delivery.validity, now=self._now())
+        await self._settlement.settle(delivery, decision, transitions_of(outcome))
+
+    async def _whatever_happens(self, story: Callable[[Delivery], Awaitable[None]], delivery: Delivery) -> None:
+        try:
+            await story(delivery)
+        except NotRepublishable:
+            raise
         except (AMQPError, ChannelInvalidStateError, OSError) as error:
             # The channel it came on is closed, so it cannot be settled any more: the broker delivers it again.
             log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(delivery.whose))
@@ -87,8 +106,10 @@ class Journey:
     async def _read(self, delivery: Delivery, verdict: Outcome | None) -> None:
         """Read one that was delivered before, unless it is poison, or its backoff has not ended."""
         delivery.problem = verdict
-        # A copy has its history in its headers. Only an original that is delivered again can have a kept wait.
-        if delivery.incoming.redelivered and (wait := await self._unpublished.take(delivery.incoming, self._now())):
+        # A copy that has waited has its history in its headers. Only an original that is delivered again, or its copy
+        # in a lane, can have a kept wait.
+        original = delivery.incoming.redelivered or MOVED_AT in delivery.incoming.headers
+        if original and (wait := await self._unpublished.take(delivery.incoming, self._now())):
             delivery.history, delivery.owner = wait.history, wait.whose
             if not verdict and (left_s := (wait.due - self._now()).total_seconds()) > 0:
                 delivery.problem = Busy(left_s, "backoff")

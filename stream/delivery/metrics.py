@@ -8,7 +8,7 @@ from typing import Final
 
 from stream.contract.messages import Message, Whose
 from stream.delivery.arrival import Delivery
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Move, Postpone, RetryAfter
 from stream.delivery.outcome import Sent
 from stream.meta.failure import Certainty, Failure
 from stream.observe.instruments import Instruments
@@ -35,6 +35,7 @@ class DeliveryMetrics:
         self._failed = instruments.counter("messages_failed_total")
         self._retried = instruments.counter("messages_retried_total")
         self._duplicates = instruments.counter("messages_duplicate_total")
+        self._moved = instruments.counter("messages_moved_total")
         self._unknown = instruments.counter("messages_unknown_outcome_total")
         self._requests = instruments.counter("meta_api_requests_total")
         self._processing = instruments.histogram("message_processing_duration_seconds")
@@ -50,16 +51,11 @@ class DeliveryMetrics:
     def settled(self, delivery: Delivery, decision: Decision) -> None:
         """Count what became of a message."""
         tenant = self._label(delivery.whose)
-        if not isinstance(decision, Postpone):  # no try of its own
+        if not isinstance(decision, Postpone | Move):  # no try of its own
             self.last_minute.count(failed=not isinstance(decision, Acknowledge))
         match decision:
             case Acknowledge(Sent() as sent):
-                self._consumed.labels(tenant, "delivered").inc()
-                self._delivered.labels(tenant).inc()
-                self._processing.observe(sent.process_s)
-                self._age.observe(max(0.0, self._now() - delivery.published_at))
-                if sent.after_unknown:
-                    self._unknown.labels("sent again").inc()
+                self._count_sent(tenant, sent, delivery.published_at)
             case Acknowledge():
                 self._consumed.labels(tenant, "duplicate").inc()
                 self._duplicates.inc()
@@ -71,6 +67,9 @@ class DeliveryMetrics:
                 if what == "circuit":
                     self._waiting_for_circuit.inc()
                 self._consumed.labels(tenant, "waiting").inc()
+            case Move():
+                self._consumed.labels(tenant, "moved").inc()
+                self._moved.labels(tenant).inc()
             case DeadLetter(failure):
                 self._count_failed(tenant, failure)
             case LeaveToBroker(error_type=error_type):
@@ -104,6 +103,14 @@ class DeliveryMetrics:
 
     def _label(self, message: Message | Whose | None) -> str:
         return self._tenant(message.tenant_id) if message and message.tenant_id else UNKNOWN_TENANT
+
+    def _count_sent(self, tenant: str, sent: Sent, published_at: float) -> None:
+        self._consumed.labels(tenant, "delivered").inc()
+        self._delivered.labels(tenant).inc()
+        self._processing.observe(sent.process_s)
+        self._age.observe(max(0.0, self._now() - published_at))
+        if sent.after_unknown:
+            self._unknown.labels("sent again").inc()
 
     def _count_failed(self, tenant: str, failure: Failure) -> None:
         self._consumed.labels(tenant, "dead_lettered").inc()

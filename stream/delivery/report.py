@@ -9,7 +9,7 @@ import structlog
 
 from stream.contract.headers import History
 from stream.contract.messages import Message, Whose
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Move, Postpone, RetryAfter
 from stream.delivery.outcome import Duplicate, Sent, WaitsFor
 from stream.meta.failure import Failure
 from stream.observe.redaction import masked_number
@@ -45,6 +45,8 @@ def settled(message: Message | Whose, history: History, decision: Decision) -> N
             waits_for = {"reason": reason} if reason else {}
             # That a message waits for its turn within a rate limit is no trouble.
             log.log(INFO if what == "pace" else WARNING, WAITING[what], **who, **waits_for, retryInS=round(delay_s, 2))
+        case Move(lane):
+            log.debug("moved_to_lane", **who, lane=lane)  # a backlog has thousands; its tenant is logged once
         case RetryAfter(failure, delay_s, after, process_s):
             why = {**_why(failure), "durationMs": round(process_s * 1000, 1), "attempt": after.attempts}
             log.warning("waiting_for_retry", **who, **why, retryInS=round(delay_s, 2))

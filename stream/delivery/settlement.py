@@ -29,13 +29,14 @@ from stream.contract import headers as names
 from stream.contract.events import DeliveryAlert
 from stream.contract.headers import History
 from stream.contract.identifiers import routing_word
+from stream.contract.lanes import LANE_EXCHANGE
 from stream.contract.messages import Message, Whose
 from stream.contract.publications import ALERT, DEAD_LETTER, SENT, Publication
 from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
 from stream.delivery import notices, report
 from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Delivery
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Move, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Sent
 from stream.delivery.unpublished import Unpublished, UnpublishedWaits
@@ -57,6 +58,11 @@ class Unconfirmed(Exception):  # noqa: N818 - a state of the broker, not a fault
 def _short(text: str | None) -> str | None:
     """The text, if AMQP can carry it as a property: at most 255 bytes."""
     return text if text is not None and len(text.encode()) <= SHORT_STRING else None
+
+
+def _mark(delivery: Delivery) -> dict[str, Any]:
+    """What a copy says if the broker had delivered the original before."""
+    return {names.REDELIVERED: True} if delivery.incoming.redelivered else {}
 
 
 class Settlement:
@@ -103,6 +109,7 @@ class Settlement:
             ChannelInvalidStateError: The channel that it came on is closed: the broker delivers it again.
             AMQPError: The same, as the connection was lost.
             OSError: The same.
+            NotRepublishable: A message that is to be moved cannot be copied. Nothing is settled: it may still be tried.
         """
         try:
             open_channel_of(delivery.incoming)  # raises if it is closed: nothing can be settled there
@@ -125,6 +132,8 @@ class Settlement:
             for transition in transitions:
                 await self._announce_circuit(delivery, transition)
         except NotRepublishable as error:
+            if isinstance(decision, Move):
+                raise
             decision = LeaveToBroker(str(error))
         if isinstance(decision, LeaveToBroker):
             await delivery.incoming.reject(requeue=False)
@@ -139,7 +148,9 @@ class Settlement:
             case Postpone(delay_s, history, waits_for="pace"):  # its time to be sent is reserved
                 await self._wait(delivery, delay_s, history, DUE_QUEUE)
             case Postpone(delay_s, history) | RetryAfter(_, delay_s, history):
-                await self._wait(delivery, delay_s, history, INTAKE_QUEUE)
+                await self._wait(delivery, delay_s, history, delivery.lane or INTAKE_QUEUE)
+            case Move(lane):
+                await self._move(delivery, lane)
             case DeadLetter():
                 await self._dead_letter(delivery, decision)
             case LeaveToBroker():
@@ -170,10 +181,18 @@ class Settlement:
 
     async def _wait(self, delivery: Delivery, delay_s: float, history: History, destination: str) -> None:
         level, routing_key = delays.route(delay_s, destination)
-        mark = {names.REDELIVERED: True} if delivery.incoming.redelivered else {}
-        headers = {**history.headers(), **mark}
+        headers = {**history.headers(), **_mark(delivery)}
+        if destination == delivery.lane:
+            back = self._now() + timedelta(seconds=delays.held_s(delay_s))
+            headers[names.MOVED_AT] = back.isoformat()
         with tracing.publishing(level, headers):
             await self._hand_over(delivery, waiting_copy(delivery.incoming, headers), level, routing_key)
+
+    async def _move(self, delivery: Delivery, lane: str) -> None:
+        moved, seen = self._now().isoformat(), delivery.history.first_seen.isoformat()
+        headers = {names.FIRST_SEEN: seen, **_mark(delivery), names.MOVED_AT: moved}
+        with tracing.publishing(lane, headers):
+            await self._hand_over(delivery, waiting_copy(delivery.incoming, headers), LANE_EXCHANGE, lane)
 
     async def _dead_letter(self, delivery: Delivery, decision: DeadLetter) -> None:
         headers = notices.reason(delivery.whose, delivery.history, decision, self._now())

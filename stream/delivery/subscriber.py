@@ -1,4 +1,4 @@
-"""The FastStream subscriber of `outbound-processed` and `whatsapp-due`: an ordinary handler that starts a journey.
+"""The FastStream subscribers of all queues that are consumed: an ordinary handler that starts a message's journey.
 
 FastStream declares, consumes and documents. It takes a message for done when the handler returns, while the journey
 goes on in a task of its own: the acknowledgement policy is MANUAL, and the settlement acknowledges.
@@ -7,65 +7,100 @@ goes on in a task of its own: the acknowledgement policy is MANUAL, and the sett
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from aio_pika import IncomingMessage
 from faststream import AckPolicy
-from faststream.rabbit import Channel, RabbitRouter
+from faststream.rabbit import Channel, RabbitExchange, RabbitQueue, RabbitRouter
 from faststream.rabbit.message import RabbitMessage
 
 from stream.broker.topology import DELIVERY, INTAKE, due_queue, intake_queue
 from stream.contract.queues import QueueKind
+from stream.delivery.admission import Admission
 from stream.delivery.arrival import Delivery, Limits
-from stream.delivery.inflight import InFlight
-from stream.delivery.journey import Journey
 from stream.observe import tracing
 
 NO_ID: Final = "none"
 
 
-def build_subscriber(
-    journey: Journey,
-    in_flight: InFlight,
-    *,
-    limits: Limits,
-    prefetch: int,
-    queue_kind: QueueKind,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> RabbitRouter:
-    """A router with the one handler of this worker, on the intake and on the queue of what is due.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the subscribers read.
 
-    Args:
-        journey: Brings a delivery to its end.
-        in_flight: Runs the journeys.
+    Attributes:
+        admission: Starts a delivery's journey.
         limits: What is read of a message.
-        prefetch: Messages in flight per replica and queue, `RABBITMQ_PREFETCH`; this is its concurrency.
-        queue_kind: `RABBITMQ_QUEUE_TYPE`.
         now: The current time in UTC.
     """
 
-    async def read(msg: RabbitMessage) -> Delivery:
-        """Read the bytes, whatever content type the message claims."""
-        return Delivery.read(msg.raw_message, now(), limits)
+    admission: Admission
+    limits: Limits
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    router = RabbitRouter()
-    consuming = partial(
-        router.subscriber, parser=parse_message, decoder=read, ack_policy=AckPolicy.MANUAL, no_reply=True
-    )
+    def decoder(self, lane: str = "") -> Callable[[RabbitMessage], Awaitable[Delivery]]:
+        """What reads the bytes that come from a lane, or from the intake, whatever content type they claim."""
 
-    # Channels of their own: a publish that fails must not close a channel that consumes.
-    @consuming(due_queue(), DELIVERY, channel=Channel(prefetch_count=prefetch), include_in_schema=False)
-    @consuming(intake_queue(queue_kind), INTAKE, channel=Channel(prefetch_count=prefetch), title="OutboundMessage")
-    async def deliver(delivery: Delivery) -> None:
+        async def read(msg: RabbitMessage) -> Delivery:
+            return Delivery.read(msg.raw_message, self.now(), self.limits, lane)
+
+        return read
+
+    async def deliver(self, delivery: Delivery) -> None:
         """Deliver one ready-made WhatsApp message to Meta."""  # shown in the contract
-        task = in_flight.start(journey.begin, delivery)
+        task = await self.admission.start(delivery)
         if task is not None and tracing.tracing():  # FastStream's span of a delivery lasts as long as this does
             await asyncio.shield(task)
 
+
+def build_subscribers(reading: Reading, *, prefetch: int, queue_kind: QueueKind) -> RabbitRouter:
+    """A router with the handler on the intake, and on the queue of what is due.
+
+    Args:
+        reading: How they read.
+        prefetch: Most messages of each that are here at once, in flight or waiting for a slot.
+        queue_kind: `RABBITMQ_QUEUE_TYPE`.
+    """
+    router = RabbitRouter()
+    # Channels of their own: a publish that fails must not close a channel that consumes.
+    for queue, exchange, title in (
+        (intake_queue(queue_kind), INTAKE, "OutboundMessage"),
+        (due_queue(), DELIVERY, None),
+    ):
+        channel = Channel(prefetch_count=prefetch)
+        _subscribe(router, reading, queue, exchange, channel=channel, title=title, include_in_schema=title is not None)
     return router
+
+
+def build_lane_subscribers(reading: Reading, lanes: Iterable[RabbitQueue], *, prefetch: int) -> RabbitRouter:
+    """A router with the handler on each lane.
+
+    Args:
+        reading: How they read.
+        lanes: The lanes' queues.
+        prefetch: Most messages of each lane that are here at once.
+    """
+    router, channel = RabbitRouter(), Channel(prefetch_count=prefetch)  # the prefetch is counted for each consumer
+    for lane in lanes:
+        _subscribe(router, reading, lane, DELIVERY, channel=channel, lane=lane.name, include_in_schema=False)
+    return router
+
+
+def _subscribe(
+    router: RabbitRouter, reading: Reading, queue: RabbitQueue, exchange: RabbitExchange, *, lane: str = "", **more: Any
+) -> None:
+    subscriber = router.subscriber(
+        queue,
+        exchange,
+        parser=parse_message,
+        decoder=reading.decoder(lane),
+        ack_policy=AckPolicy.MANUAL,
+        no_reply=True,
+        **more,
+    )
+    subscriber(reading.deliver)
 
 
 async def parse_message(incoming: IncomingMessage) -> RabbitMessage:

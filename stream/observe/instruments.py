@@ -61,7 +61,8 @@ CATALOG: Final = (
         "counter",
         "messages",
         "Messages taken off the queue, by what became of them: delivered, duplicate, retry, waiting (another try is "
-        "sending it, or it may not be tried yet), dead_lettered, not_settled (the broker delivers it again).",
+        "sending it, or it may not be tried yet), moved (to its tenant's lane), dead_lettered, not_settled (the broker "
+        "delivers it again).",
         ("tenant", "status"),
     ),
     Metric("messages_delivered_total", "counter", "messages", "Messages that Meta accepted.", ("tenant",)),
@@ -74,6 +75,13 @@ CATALOG: Final = (
     ),
     Metric("messages_retried_total", "counter", "messages", "Waits for a retry, by why.", ("error_type",)),
     Metric("messages_duplicate_total", "counter", "messages", "Copies of messages that were sent before."),
+    Metric(
+        "messages_moved_total",
+        "counter",
+        "messages",
+        "Messages that were moved to their tenant's lane, because the tenant had its share of the slots.",
+        ("tenant",),
+    ),
     Metric(
         "messages_unknown_outcome_total",
         "counter",
@@ -134,7 +142,8 @@ CATALOG: Final = (
         "queue_messages",
         "gauge",
         "messages",
-        "Messages on a queue: intake, waiting (all delay levels), due (their time to be sent has come), failed.",
+        "Messages on a queue: intake, lanes (all lanes), waiting (all delay levels), due (their time to be sent has "
+        "come), failed.",
         ("queue",),
     ),
     Metric(
@@ -172,6 +181,7 @@ CATALOG: Final = (
         "Messages that this replica paced by itself, or let wait (PACING_WITHOUT_REDIS), while Redis was away.",
     ),
     Metric("messages_in_flight", "gauge", "messages", "Tries that run now."),
+    Metric("tenants_laned", "gauge", "tenants", "Tenants whose messages this replica moves to their lanes now."),
     Metric("redis_away", "gauge", "boolean", "1 while Redis cannot be reached and a message may be sent twice."),
     Metric(
         "redis_refused_total",

@@ -30,6 +30,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from stream import __version__
+from stream.contract.lanes import LANE_PREFIX
 from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
 from stream.observe import tracing
 
@@ -169,8 +170,8 @@ class _Provider(RabbitTelemetrySettingsProvider):
         }
 
     def get_consume_destination_name(self, msg: Any) -> str:
-        came_back = str(msg.raw_message.routing_key).endswith(f".{DUE_QUEUE}")
-        return DUE_QUEUE if came_back else INTAKE_QUEUE
+        own = str(msg.raw_message.routing_key).rsplit(".", 1)[-1]  # the queue, if it came by our own exchange
+        return own if own == DUE_QUEUE or own.startswith(LANE_PREFIX) else INTAKE_QUEUE
 
 
 class _Middleware(RabbitTelemetryMiddleware):

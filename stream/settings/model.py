@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream.contract.delays import LONGEST_S
 from stream.contract.headers import OnUnknown
+from stream.contract.lanes import DEFAULT_LANES, MOST_LANES
 from stream.contract.messages import MESSAGE_MAX_BYTES
 from stream.contract.queues import INTAKE_TTL_MS, QueueKind
 from stream.delivery.decision import OnTenantFailure
@@ -45,7 +46,24 @@ class Settings(BaseSettings):
         default=SecretStr("amqp://guest:guest@localhost:5672/%2Fwhatsapp"),
         description="amqp:// or amqps:// URL; the vhost /whatsapp is written %2Fwhatsapp",
     )
-    rabbitmq_prefetch: int = Field(default=10, ge=1, le=10_000, description="messages in flight per replica")
+    rabbitmq_prefetch: int = Field(
+        default=10,
+        ge=1,
+        le=10_000,
+        description="messages of one tenant in flight per replica; of all tenants together at most twice as many",
+    )
+    tenant_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="part of a replica's slots for the intake that one tenant alone may hold; the rest is for others",
+    )
+    lanes: int = Field(
+        default=DEFAULT_LANES,
+        ge=0,
+        le=MOST_LANES,
+        description="queues for messages beyond their tenant's share; 0: one tenant's backlog delays all others",
+    )
     message_max_bytes: int = Field(
         default=MESSAGE_MAX_BYTES,
         ge=1024,

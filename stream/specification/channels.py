@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stream.contract.identifiers import LONGEST_ROUTING_WORD
+from stream.contract.lanes import lane_name
 from stream.contract.publications import ALERT, DEAD_LETTER, SENT
 from stream.contract.queues import INTAKE_BINDING, INTAKE_EXCHANGE, INTAKE_QUEUE
 
@@ -58,7 +59,8 @@ CHANNELS: Final = {
         summary="Upstream publishes a message; the worker delivers it.",
         description=f"Publish to the exchange `{INTAKE_EXCHANGE}` with a routing key per tenant. The queue "
         f"`{INTAKE_QUEUE}` is bound with `{INTAKE_BINDING}`; what waits on it for 24 hours, or is refused, goes to "
-        f"`{DEAD_LETTER.queue}`.",
+        f"`{DEAD_LETTER.queue}`. What is beyond its tenant's share of the worker's slots is moved to one of the queues "
+        f"`{lane_name(0)}`, `{lane_name(1)}` and so on (LANES), which are the worker's own.",
         tag="publish",
         address="outbound.processed.{tenantId}",
         message_summary="One ready-made WhatsApp message.",

@@ -74,10 +74,15 @@ HISTORY: Final[Schema] = {
         "minimum": 0,
         "description": "Sends that got no answer: each of them may have been delivered.",
     },
+    names.MOVED_AT: {
+        **MOMENT_SCHEMA,
+        "description": "When the message came to its tenant's lane, ISO 8601 in UTC: its tenant had its share of the "
+        "slots, so it was moved there; or a wait of such a message ended.",
+    },
     names.REDELIVERED: {
         "type": "boolean",
         "description": "The broker had delivered the message before, so its sent event may be missing; written when it "
-        "waits.",
+        "waits or is moved.",
     },
 }
 

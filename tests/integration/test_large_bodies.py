@@ -12,13 +12,13 @@ from tests.scene import Scene, number, text_message, unique
 
 MIB = 1024 * 1024
 LIMIT_MIB = 512  # of the shipped Kubernetes deployment
-AT_ONCE = 4
+AT_ONCE = 20  # all that a worker with default settings looks at
 
 
-def large_body(size: int, internal_id: str) -> bytes:
+def large_body(size: int, internal_id: str, to: str = "", tenant: str = "acme") -> bytes:
     """A message that would be delivered but for its size, in the form that takes most memory to read."""
     piece = b',{"":{"":{}}}'
-    body = orjson.dumps({**text_message(number(), "acme", internal_id), "later": [0]})
+    body = orjson.dumps({**text_message(to or number(), tenant, internal_id), "later": [0]})
     return body.replace(b"[0]", b"[0" + piece * ((size - len(body)) // len(piece)) + b"]").ljust(size)
 
 
@@ -28,7 +28,7 @@ def peak_mib(worker: WorkerProcess) -> float:
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 
 
-async def test_four_bodies_of_16_mib_at_once_are_dead_lettered_within_the_shipped_memory_limit(stage: Scene) -> None:
+async def test_twenty_bodies_of_16_mib_at_once_are_dead_lettered_within_the_shipped_memory_limit(stage: Scene) -> None:
     await stage.declare()
     await stage.watch()
     sent = {internal_id: large_body(16 * MIB, internal_id) for internal_id in map(unique, ["huge"] * AT_ONCE)}
@@ -53,6 +53,18 @@ async def test_ten_bodies_of_the_allowed_size_are_sent_at_once_within_the_shippe
     recipients = [orjson.loads(body)["wabaPayload"]["to"] for body in bodies]
     for body in bodies:
         await stage.outside.publish(body, "acme")
+    await stage.all_accepted(recipients, seconds=60)
+    assert peak_mib(worker) < LIMIT_MIB
+
+
+async def test_a_hundred_bodies_of_the_allowed_size_that_wait_in_full_lanes_fit_into_the_shipped_memory_limit(
+    stage: Scene,
+) -> None:
+    worker = await stage.start_worker()
+    recipients = [number("999401000") for _ in range(100)]
+    for index, to in enumerate(recipients):  # five tenants: their lanes are full, and so is all that is looked at
+        tenant = f"large-{index % 5}"
+        await stage.outside.publish(large_body(MIB, unique("large"), to, tenant), tenant)
     await stage.all_accepted(recipients, seconds=60)
     assert peak_mib(worker) < LIMIT_MIB
 

@@ -36,12 +36,14 @@ NAMES = [
     "whatsapp-dlx",
     "whatsapp-delay-delivery",
     "whatsapp-wait-07",
+    "whatsapp-lane-3",
     "whatsapp-due",
     "outbound-processed",
     "outbound-failed",
 ]
 NOT_NEEDED = {("read", "outbound-failed")}
-ASKED_BY_CONSUMING = {("read", INTAKE_QUEUE), ("read", DUE_QUEUE)}  # or by declaring it, where it does not exist yet
+# Or by declaring it, where it does not exist yet.
+ASKED_BY_CONSUMING = {("read", INTAKE_QUEUE), ("read", DUE_QUEUE), ("read", "whatsapp-lane-3")}
 ALL_RIGHTS = [(right, name) for right in ("configure", "write", "read") for name in NAMES]
 
 
@@ -206,7 +208,7 @@ async def test_every_right_is_needed(one_right_less: Secured, right: str, name: 
         assert not await _declares(one_right_less.url())
         return
     async with await aio_pika.connect(one_right_less.url()) as connection:
-        queue = await (await connection.channel()).get_queue(INTAKE_QUEUE, ensure=False)
+        queue = await (await connection.channel()).get_queue(name, ensure=False)
         with pytest.raises(ChannelAccessRefused):
             await queue.get(fail=False)
 

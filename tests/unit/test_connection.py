@@ -27,6 +27,7 @@ from stream.broker import connection as broker_connection
 from stream.broker import topology
 from stream.broker.connection import BrokerConnection, CannotStart
 from stream.contract import delays
+from stream.contract.lanes import lane_name, lane_names
 from stream.contract.queues import QueueKind
 from tests.unit.doubles import Clock, Sleeps, turns
 
@@ -38,18 +39,20 @@ LIMITED = (
     "PRECONDITION_FAILED - inequivalent arg 'x-delivery-limit' for queue 'outbound-failed' in vhost '/': "
     "received the value '-1' of type 'byte' but current is none"
 )
+LANES = 2
 
 
 class Channel:
     """A channel that notes what is declared on it, and may refuse; a refusal closes it, as a broker does."""
 
-    def __init__(self, refusal: BaseException | None, limited: set[str], former: int | None) -> None:
+    def __init__(self, refusal: BaseException | None, limited: set[str], former: int | None, former_lanes: int) -> None:
         self.declared: list[tuple[str, ...]] = []
         self.arguments: dict[str, dict[str, Any]] = {}
         self.is_closed = False
         self._refusal = refusal
         self._limited = limited
         self._former = former
+        self._former_lanes = {lane_name(number) for number in range(former_lanes)}
 
     async def exchange_declare(self, name: str, *, exchange_type: str, durable: bool, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
         assert (durable, timeout) == (True, topology.DECLARE_TIMEOUT_S)
@@ -76,8 +79,8 @@ class Channel:
         return SimpleNamespace(message_count=0)
 
     def _found(self, name: str) -> SimpleNamespace:
-        assert name.startswith("whatsapp-delay-")
-        if self._former is None:
+        known = name in self._former_lanes if name.startswith("whatsapp-lane-") else self._former is not None
+        if self._refusal is None and not known:
             self.is_closed = True
             raise ChannelNotFoundEntity(f"NOT_FOUND - no queue '{name}'")
         return SimpleNamespace(message_count=self._former)
@@ -115,6 +118,7 @@ class Connection:
         self.server_properties = {"version": version}
         self.limited: set[str] = set()  # quorum queues that exist with a delivery limit
         self.former: int | None = None  # messages on each delay level of an earlier release
+        self.former_lanes = 0  # lanes that exist
         self.channels: list[Channel] = []
         self.refusal: BaseException | None = None
         self.connected = asyncio.Event()
@@ -127,7 +131,7 @@ class Connection:
         assert not publisher_confirms
         if type(self.refusal) is RuntimeError:  # aiormq's, for a connection that is closed
             raise self.refusal
-        self.channels.append(Channel(self.refusal, self.limited, self.former))
+        self.channels.append(Channel(self.refusal, self.limited, self.former, self.former_lanes))
         return self.channels[-1]
 
 
@@ -186,7 +190,9 @@ class Door:
         self.broker = RabbitBroker(logger=None)
         self.subscriber: Any = self.broker.subscriber(topology.intake_queue(kind), ack_policy=ack_policy)
         vars(self.broker).update(connect=self._connect, ping=self._ping)
-        self.connection = BrokerConnection(self.broker, vhost="/whatsapp", queue_kind=kind, monotonic=self.clock)
+        self.connection = BrokerConnection(
+            self.broker, vhost="/whatsapp", queue_kind=kind, lanes=LANES, monotonic=self.clock
+        )
 
     def consume(self) -> None:
         self.subscriber._queue_obj, self.subscriber._consumer_tag = self.queue, "tag"
@@ -199,6 +205,11 @@ class Door:
     async def _ping(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - FastStream's signature
         assert timeout is not None
         return self.reachable
+
+
+def declarations(door: Door) -> list[Channel]:
+    """The channels on which the topology was declared, one a declaration; others were closed over a question."""
+    return [each for each in door.amqp.channels if each.declared]
 
 
 @pytest.fixture
@@ -216,7 +227,7 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(sleeps: Sleeps) -> N
     assert sleeps.asked == [1, 2, 4, 8, 10, 10, 10]
     assert [line["event"] for line in logs] == ["rabbitmq_not_there_yet"] * 7
     assert logs[1]["error"] == "OSError: no route"
-    assert len(door.amqp.channels) == 1
+    assert len(declarations(door)) == 1
 
 
 @pytest.mark.parametrize(
@@ -254,13 +265,13 @@ async def test_a_topology_that_cannot_be_declared_is_given_up_with_a_sentence(
 async def test_every_queue_is_declared_with_its_type_and_can_be_reached(kind: QueueKind) -> None:
     door = Door(kind=kind)
     await door.connection.open()
-    (channel,) = door.amqp.channels
+    (channel,) = declarations(door)
     assert channel.is_closed
     exchanges = {name for what, name, *_ in channel.declared if what == "exchange"}
     queues = {name for what, name, *_ in channel.declared if what == "queue"}
     bindings = [rest for what, *rest in channel.declared if what == "bind"]
     assert exchanges == set(topology.exchange_names())
-    assert len(queues) == 3 + delays.LEVELS
+    assert len(queues) == 3 + LANES + delays.LEVELS
     shared = {"outbound-processed", "outbound-failed"}
     assert {name: channel.arguments[name]["x-queue-type"] for name in shared} == dict.fromkeys(shared, kind)
     assert {channel.arguments[name]["x-queue-type"] for name in queues - shared} == {"quorum"}
@@ -281,9 +292,9 @@ async def test_quorum_queues_that_are_looked_at_have_no_delivery_limit_where_the
     door = Door(kind=kind, version="4.3.6")
     due: Any = door.broker.subscriber(topology.due_queue(), ack_policy=AckPolicy.MANUAL)
     await door.connection.open()
-    (channel,) = door.amqp.channels
+    (channel,) = declarations(door)
     limits = {name: each.get("x-delivery-limit") for name, each in channel.arguments.items()}
-    assert {name for name, limit in limits.items() if limit == -1} == unlimited
+    assert {name for name, limit in limits.items() if limit == -1} == {*unlimited, *lane_names(LANES)}
     # FastStream declares what it consumes once more.
     assert door.subscriber.queue.arguments.get("x-delivery-limit") == limits["outbound-processed"]
     assert due.queue.arguments["x-delivery-limit"] == -1
@@ -298,7 +309,7 @@ async def test_a_queue_that_exists_with_a_delivery_limit_is_used_and_named(limit
     assert [(line["event"], line["queues"]) for line in logs] == [("delivery_limit", [limited])]
     assert ("x-delivery-limit" in door.subscriber.queue.arguments) == (limited != "outbound-processed")
     declared = {name for channel in door.amqp.channels for what, name, *_ in channel.declared if what == "queue"}
-    assert len(declared) == 3 + delays.LEVELS
+    assert len(declared) == 3 + LANES + delays.LEVELS
 
 
 @pytest.mark.parametrize(("former", "told"), [(None, []), (0, [0]), (3, [3 * delays.LEVELS])])
@@ -310,6 +321,16 @@ async def test_delay_levels_of_an_earlier_release_are_named_with_what_waits_ther
     with capture_logs() as logs:
         await door.connection.open()
     assert [line["messages"] for line in logs if line["event"] == "former_delay_levels"] == told
+
+
+async def test_lanes_of_a_start_with_more_of_them_are_declared_and_consumed_too() -> None:
+    door = Door(version="4.3.6")
+    door.amqp.former_lanes = 5
+    await door.connection.open()
+    assert [lane.name for lane in door.connection.lanes] == list(lane_names(5))
+    assert {lane.arguments["x-delivery-limit"] for lane in door.connection.lanes} == {-1}
+    declared = {name for channel in door.amqp.channels for what, name, *_ in channel.declared if what == "queue"}
+    assert declared >= set(lane_names(5))
 
 
 @pytest.mark.parametrize(
@@ -342,7 +363,7 @@ async def test_a_broker_that_comes_back_is_declared_to_again_until_it_takes_it(
         assert door.connection._declaring is not None
         await door.connection._declaring
     assert [line["event"] for line in logs] == ["rabbitmq_back", *(["rabbitmq_not_there_yet"] if refusal else [])]
-    first, *_, last = door.amqp.channels
+    first, last = declarations(door)
     assert last.declared == first.declared
     assert last.is_closed
 
@@ -373,12 +394,12 @@ async def test_what_is_missing_is_declared_once_for_all_who_find_that_and_never_
             door.connection.mend()
         assert door.connection._declaring is not None
         await door.connection._declaring
-        first, last = door.amqp.channels
+        first, last = declarations(door)
         assert last.declared == first.declared
         await door.connection.stop_deliveries()
         door.connection.mend()
     assert [line["event"] for line in logs] == ["topology_incomplete"]
-    assert len(door.amqp.channels) == 2
+    assert len(declarations(door)) == 2
 
 
 async def test_the_topology_is_declared_again_and_again_while_it_consumes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -396,7 +417,7 @@ async def test_the_topology_is_declared_again_and_again_while_it_consumes(monkey
     door.queue.channel.open()
     with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
         await door.connection.watch_topology()
-    assert len(door.amqp.channels) == 1 + 3
+    assert len(declarations(door)) == 1 + 3
     assert logs == []
     assert door.connection.consuming
 
@@ -498,7 +519,7 @@ async def test_a_channel_whose_consumer_the_broker_cancels_is_abandoned_and_all_
         await door.connection.stop_deliveries()
         await cancelled(None)
     assert abandoned == [first, second]
-    assert len(door.amqp.channels) == 3
+    assert len(declarations(door)) == 3
     assert [line["event"] for line in logs] == ["consumer_cancelled_by_rabbitmq"] * 2
 
 

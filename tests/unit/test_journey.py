@@ -12,12 +12,22 @@ import pytest
 import structlog
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
+from stream.broker.republish import NotRepublishable
 from stream.broker.wire import UNREADABLE, Unreadable
 from stream.contract.headers import History
 from stream.contract.identifiers import InternalId, TenantId, Wamid
 from stream.contract.messages import Message, Whose
 from stream.delivery.arrival import Delivery, Limits
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter, RetryPolicy
+from stream.delivery.decision import (
+    Acknowledge,
+    DeadLetter,
+    Decision,
+    LeaveToBroker,
+    Move,
+    Postpone,
+    RetryAfter,
+    RetryPolicy,
+)
 from stream.delivery.journey import Journey
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Busy, Failed, Outcome, Sent
@@ -109,8 +119,8 @@ class World:
         self.guard = FakeGuard(verdict)
         self.waits = FakeWaits(wait)
 
-    async def begin(self, body: bytes = BODY, *, limits: Limits = Limits(), **properties: Any) -> list[str]:  # noqa: B008 - a frozen value
-        journey = Journey(
+    def journey(self) -> Journey:
+        return Journey(
             self.processor,
             self.settlement,
             policy=RetryPolicy(failures=3, throttles=10, backoff=RetryHandler(draw=lambda: 0.0)),
@@ -120,8 +130,10 @@ class World:
             tried=lambda: self.story.append("tried"),
             now=lambda: NOW,
         )
+
+    async def begin(self, body: bytes = BODY, *, limits: Limits = Limits(), **properties: Any) -> list[str]:  # noqa: B008 - a frozen value
         with structlog.testing.capture_logs() as lines:
-            await journey.begin(Delivery.read(incoming(body, story=self.story, **properties), NOW, limits))
+            await self.journey().begin(Delivery.read(incoming(body, story=self.story, **properties), NOW, limits))
         return [line["event"] for line in lines]
 
     @property
@@ -271,6 +283,27 @@ async def test_a_poison_is_not_postponed_for_its_backoff() -> None:
     world = World(BUSY, wait=wait_until(3), verdict=verdict)
     await world.begin(redelivered=True)
     assert world.settled[1] == DeadLetter(verdict.failure, attempts=3)
+
+
+async def test_the_wait_of_a_message_that_was_moved_to_a_lane_is_found_there() -> None:
+    world = World(BUSY, wait=wait_until(3))
+    await world.begin(headers={"x-redelivered": True, "x-moved-at": NOW.isoformat()})
+    assert world.settled[1] == Postpone(3.0, TRIED_TWICE, "backoff")
+
+
+@pytest.mark.parametrize("redelivered", [False, True])
+async def test_a_message_is_moved_without_a_try_whether_it_is_read_or_not(redelivered: bool) -> None:  # noqa: FBT001 - a parameter
+    world = World()
+    delivery = Delivery.read(incoming(BODY, redelivered=redelivered), NOW, Limits())
+    await world.journey().move(delivery, "whatsapp-lane-6")
+    assert world.settled == (delivery, Move("whatsapp-lane-6"))
+    assert (world.processor.tried, world.guard.watched, world.story) == ([], [], ["tried"])
+
+
+async def test_a_message_that_cannot_be_moved_is_tried() -> None:
+    world = World(settle_error=NotRepublishable("its properties are too large"))
+    await world.journey().move(Delivery.read(incoming(BODY), NOW, Limits()), "whatsapp-lane-6")
+    assert world.settled[1] == Acknowledge(SENT)
 
 
 async def test_a_first_delivery_asks_for_no_wait() -> None:

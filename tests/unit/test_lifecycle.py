@@ -25,6 +25,9 @@ class Story:
     async def stop_deliveries(self) -> None:
         self.told.append("takes nothing more")
 
+    def admit_nothing_more(self) -> None:
+        self.told.append("starts nothing more")
+
     async def drain(self, timeout_s: float) -> Drained:
         self.told.append(f"ends what runs within {timeout_s:g} s")
         return self._drained
@@ -37,6 +40,7 @@ class Story:
 
     def life(self) -> Lifecycle:
         worker: Any = SimpleNamespace(connection=self, in_flight=self, express=self)
+        worker.admission = SimpleNamespace(close=self.admit_nothing_more)
         settings = Settings(tenant_service_url="http://tenants:3000", shutdown_grace_ms=25_000)
         return Lifecycle(cast("Worker", worker), settings)
 
@@ -46,8 +50,13 @@ async def test_a_stop_keeps_its_order_and_says_what_it_found(unknown: int) -> No
     story = Story(Drained(finished=3, returned=1, unknown=unknown))
     with capture_logs() as lines:
         await story.life().drain()
-    order = ["takes nothing more", "ends what runs within 25 s", "writes what is left", "lets the connection go"]
-    assert story.told == order
+    assert story.told == [
+        "takes nothing more",
+        "starts nothing more",
+        "ends what runs within 25 s",
+        "writes what is left",
+        "lets the connection go",
+    ]
     assert lines == [{"event": "stopped", "log_level": "info", "finished": 3, "returned": 1, "unknown": unknown}]
 
 

@@ -235,6 +235,18 @@ def test_a_megabyte_is_taken() -> None:
     assert len(decode(body(payload={**PAYLOAD, "text": {"body": text}})).payload_bytes) > len(text)
 
 
+def test_a_large_message_keeps_its_payload_as_bytes_and_of_its_objects_only_what_is_read_later() -> None:
+    template = {"name": "offer", "components": [{}] * 40_000}
+    payload = {"to": "+16505551234", "type": "template", "template": template}
+    metadata = {**METADATA, "correlationId": "c-1", "timestamp": "2026-11-24", "priority": [0], "other": [0] * 1000}
+    message = decode(body(metadata, payload, later=[[]] * 1000))
+    assert message.payload_bytes == orjson.dumps(payload)
+    assert (message.payload_type, message.recipient, message.template_name) == ("template", "+16505551234", "offer")
+    assert (message.tenant_id, message.correlation_id) == ("acme", "c-1")
+    assert message.content.metadata.timestamp == "2026-11-24"
+    assert len(repr(message.content)) < 1000
+
+
 def test_a_body_above_the_limit_is_refused_unread() -> None:
     raw = body()
     assert decode(raw, max_bytes=len(raw)).internal_id == "order-4711"

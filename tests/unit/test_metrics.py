@@ -12,7 +12,7 @@ from stream.contract.headers import History
 from stream.contract.identifiers import Wamid
 from stream.contract.messages import Message
 from stream.delivery.arrival import Delivery
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Move, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.client import Accepted
@@ -55,6 +55,7 @@ class Counted:
         (Acknowledge(Duplicate(ACCEPTED)), "duplicate"),
         (RetryAfter(AWAY, 1.0, History(SEEN)), "retry"),
         (Postpone(1.0, History(SEEN)), "waiting"),
+        (Move("whatsapp-lane-6"), "moved"),
         (DeadLetter(DENIED, 1), "dead_lettered"),
     ],
 )
@@ -210,6 +211,7 @@ def test_the_time_of_publishing_is_read_where_it_can_be(timestamp: Any, amqp: da
         (RetryAfter(Failure.of("RATE_LIMIT", "slow down"), 1.0, History(SEEN)), (1, 1.0)),
         (DeadLetter(DENIED, 1), (1, 1.0)),
         (Postpone(1.0, History(SEEN)), (0, 0.0)),  # no try of its own
+        (Move("whatsapp-lane-6"), (0, 0.0)),
     ],
 )
 def test_a_try_that_failed_counts_as_an_error_whatever_becomes_of_its_message(

@@ -14,7 +14,7 @@ from stream.contract.headers import History
 from stream.contract.identifiers import TenantId, Wamid
 from stream.contract.messages import UNKNOWN_OWNER, Whose
 from stream.delivery import report
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Move, Postpone, RetryAfter
 from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.client import Accepted
 from stream.meta.failure import Failure
@@ -92,6 +92,7 @@ def test_a_failure_says_why(decision: Decision, name: str) -> None:
         (Postpone(2.0, HISTORY), "warning", "waiting_for_other_send"),
         (Postpone(2.0, HISTORY, "turn"), "warning", "waiting_for_turn"),
         (Postpone(2.0, HISTORY, "pace", "the rate limit of its tenant"), "info", "waiting_for_pace"),
+        (Move("whatsapp-lane-6"), "debug", "moved_to_lane"),
         (LeaveToBroker("no copy"), "error", "dead_lettered_by_broker"),
         (Postpone(2.0, HISTORY, "backoff"), "warning", "waiting_for_backoff"),
     ],

@@ -18,14 +18,14 @@ from structlog.testing import capture_logs
 
 from stream.broker.express import ExpressLane, Properties, Unanswered
 from stream.broker.handover import Handover
-from stream.broker.republish import Copy
+from stream.broker.republish import Copy, NotRepublishable
 from stream.contract.events import Scope
 from stream.contract.headers import History
 from stream.contract.identifiers import TenantId, Wamid
 from stream.contract.messages import Whose
 from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Delivery
-from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Postpone, RetryAfter
+from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Move, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Duplicate, Sent
 from stream.delivery.settlement import Settlement
@@ -139,6 +139,7 @@ class World:
         decision: Decision,
         *,
         known: bool = True,
+        lane: str = "",
         transitions: tuple[Transition, ...] = (),
         **properties: Any,
     ) -> list[str]:
@@ -154,7 +155,7 @@ class World:
             now=lambda: NOW,
             sleep=self.sleeps,
         )
-        delivery = Delivery(incoming(b"body", story=self.story, **properties), HISTORY, content)
+        delivery = Delivery(incoming(b"body", story=self.story, **properties), HISTORY, content, lane=lane)
         await settlement.settle(delivery, decision, transitions)
         return self.story
 
@@ -169,11 +170,12 @@ class World:
         (Acknowledge(Duplicate(FIRST)), ["acked"]),
         (WAIT, ["waits", "acked"]),
         (Postpone(2.0, HISTORY), ["waits", "acked"]),
+        (Move("whatsapp-lane-6"), ["waits", "acked"]),
         (GIVE_UP, ["dead_letters", "alerts", "acked"]),
         (QUIET, ["dead_letters", "acked"]),
         (LeaveToBroker("no copy"), ["rejected requeue=False"]),
     ],
-    ids=["sent", "duplicate", "wait", "wait-for-other", "told", "not-told", "left-to-broker"],
+    ids=["sent", "duplicate", "wait", "wait-for-other", "move", "told", "not-told", "left-to-broker"],
 )
 async def test_it_publishes_first_and_acknowledges_after(decision: Decision, story: list[str]) -> None:
     assert await World().settle(decision) == story
@@ -194,6 +196,37 @@ async def test_a_waiting_copy_is_routed_by_its_delay_and_carries_its_history() -
     headers = properties_of(copy).headers or {}
     assert (headers["x-attempt"], headers["x-retries"]) == (1, {"META_SERVER_ERROR": 1})
     assert (copy.body, properties_of(copy).delivery_mode) == (b"body", DeliveryMode.PERSISTENT)
+
+
+async def test_a_message_that_is_moved_goes_to_its_lane_as_it_came_and_says_when() -> None:
+    world = World()
+    await world.settle(Move("whatsapp-lane-6"), redelivered=True, priority=7, expiration="60000", headers={"X-A": 1})
+    copy, routing_key = world.only("waits")
+    assert (copy.body, routing_key) == (b"body", "whatsapp-lane-6")
+    assert (properties_of(copy).headers or {}) == {
+        "X-A": 1,
+        "x-first-seen": NOW.isoformat(),
+        "x-moved-at": NOW.isoformat(),
+        "x-original-expiration": "60000",
+        "x-original-priority": 7,
+        "x-original-routing-key": "outbound.processed.acme",
+        "x-redelivered": True,
+    }
+
+
+async def test_a_message_that_cannot_be_copied_is_not_moved_and_not_settled() -> None:
+    world = World()
+    with pytest.raises(NotRepublishable):
+        await world.settle(Move("whatsapp-lane-6"), headers={"x-long": "a" * 110_000})
+    assert world.story == []
+
+
+async def test_a_message_of_a_lane_comes_back_to_it_from_a_wait() -> None:
+    world = World()
+    await world.settle(WAIT, lane="whatsapp-lane-6")
+    copy, routing_key = world.only("waits")
+    assert routing_key == "0.0.0.0.0.0.0.0.0.0.0.1.0.0.whatsapp-lane-6"
+    assert (properties_of(copy).headers or {})["x-moved-at"] == (NOW + timedelta(seconds=1)).isoformat()
 
 
 async def test_a_dead_letter_has_the_agreed_key_and_the_reason() -> None:

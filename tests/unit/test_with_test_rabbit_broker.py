@@ -16,6 +16,7 @@ from faststream.rabbit import RabbitBroker, RabbitQueue, TestRabbitBroker
 from stream.broker.express import ExpressLane, Properties
 from stream.broker.handover import Handover
 from stream.broker.topology import INTAKE
+from stream.delivery.admission import Admission
 from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Limits
 from stream.delivery.decision import RetryPolicy
@@ -24,11 +25,12 @@ from stream.delivery.journey import Journey
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.poison import PoisonGuard
 from stream.delivery.settlement import Settlement
-from stream.delivery.subscriber import build_subscriber
+from stream.delivery.subscriber import Reading, build_subscribers
 from stream.delivery.unpublished import UnpublishedWaits
 from stream.redis.client import connect
 from stream.redis.link import RedisLink
 from stream.retry import RetryHandler
+from stream.traffic.shares import Shares
 from tests.unit import processing
 from tests.unit.doubles import Channel
 
@@ -84,7 +86,8 @@ async def test_a_message_that_meta_accepts_is_announced_and_acknowledged(monkeyp
         metrics=DeliveryMetrics(),
         tried=in_flight.tried,
     )
-    broker.include_router(build_subscriber(journey, in_flight, limits=Limits(), prefetch=10, queue_kind="classic"))
+    admission = Admission(journey, in_flight, Shares(10, 0.5), lanes=8)
+    broker.include_router(build_subscribers(Reading(admission, Limits()), prefetch=10, queue_kind="classic"))
     events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     @broker.subscriber(RabbitQueue("events", routing_key="outbound.sent.#"), INTAKE)

@@ -1,0 +1,203 @@
+"""Admission: which delivery gets a slot for its try now, which waits in memory for one, and which goes to a lane.
+
+A slot is held from the start of a try to its end. Settling needs none, nor does a move to a lane. What waits here costs
+its place in the consumer's prefetch, for `PATIENCE_S` at most if it came from the intake: then its tenant is laned, and
+its messages move to the tenant's lane. What came from a lane waits here as long as it must, and moves no more. The
+rules are in `stream.traffic`; nothing here asks another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import structlog
+
+from stream.contract.headers import moved_at
+from stream.contract.lanes import lane_of
+from stream.delivery.arrival import Delivery
+from stream.delivery.decision import Move
+from stream.delivery.inflight import InFlight
+from stream.delivery.journey import Journey
+from stream.traffic.laned import PATIENCE_S, Laned, sorting_pays
+from stream.traffic.shares import Shares, Slot
+
+INTAKE: Final = ""  # where a delivery waits that came from no lane
+
+log = structlog.get_logger(__name__)
+
+
+Answer = Slot | Move | None  # `None` when the worker stops
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    delivery: Delivery
+    holder: str
+    since: float
+    answer: asyncio.Future[Answer]
+
+
+class Admission:
+    """Starts the journeys of deliveries as slots become free.
+
+    Args:
+        journey: Brings a delivery to its end.
+        in_flight: Runs the journeys.
+        shares: The slots.
+        lanes: `LANES`; without any, a message of the intake waits for its slot.
+        monotonic: Seconds.
+        now: The current time in UTC.
+    """
+
+    def __init__(
+        self,
+        journey: Journey,
+        in_flight: InFlight,
+        shares: Shares,
+        *,
+        lanes: int,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._journey = journey
+        self._in_flight = in_flight
+        self._shares = shares
+        self._lanes = lanes
+        self._monotonic = monotonic
+        self._now = now
+        self._laned = Laned()
+        self._waiting: dict[str, deque[_Waiting]] = {INTAKE: deque()}
+        self._turns = deque(self._waiting)  # whose turn it is to get a spare slot
+        self._started = 0  # tries of messages of the intake
+        self._watch: asyncio.TimerHandle | None = None  # set while a message of the intake waits
+        self._closed = False
+
+    @property
+    def laned(self) -> int:
+        """How many tenants' messages are moved to their lanes now."""
+        return self._laned.count(self._monotonic())
+
+    async def start(self, delivery: Delivery) -> asyncio.Task[None] | None:
+        """Start a delivery's journey or its move, once that may be; nothing when the worker stops."""
+        holder = delivery.holder
+        answer = self._at_once(delivery, holder) or await self._wait(delivery, holder)
+        match answer:
+            case None:
+                self._in_flight.leave()
+                return None
+            case Move(lane):
+                self._laned.seen(holder, self._monotonic())
+                return self._in_flight.start(partial(self._journey.move, lane=lane), delivery)
+            case Slot():
+                if answer is Slot.LANE:
+                    self._came(delivery, holder)
+                self._started += answer is not Slot.LANE
+                return self._in_flight.start(self._journey.begin, delivery, partial(self._ended, answer, holder))
+
+    def close(self) -> None:
+        """Start nothing more that waits here: it is not acknowledged, so the broker delivers it again."""
+        self._closed = True
+        for queue in self._waiting.values():
+            for waiting in queue:
+                _tell(waiting, None)
+
+    def _at_once(self, delivery: Delivery, holder: str) -> Answer:
+        """The answer that needs no wait, if there is one."""
+        if delivery.lane:
+            return Slot.LANE if self._shares.take_lane() else None
+        if self._laned.has(holder, self._monotonic()) and self._may_move(delivery):
+            return self._move(holder)
+        return self._shares.take(holder)
+
+    def _may_move(self, delivery: Delivery) -> bool:
+        """What has a problem needs no send, and may not be copyable."""
+        return bool(self._lanes) and not delivery.lane and delivery.problem is None
+
+    def _move(self, holder: str) -> Move:
+        return Move(lane_of(holder, self._lanes))
+
+    async def _wait(self, delivery: Delivery, holder: str) -> Answer:
+        if self._closed:
+            return None
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(delivery, holder, self._monotonic(), loop.create_future())
+        queue = self._queue(delivery.lane)
+        queue.append(waiting)
+        if self._watch is None and not delivery.lane:
+            self._watch = loop.call_later(PATIENCE_S, self._look, loop.time(), self._started)
+        try:
+            return await waiting.answer
+        except asyncio.CancelledError:  # its connection is lost, perhaps just after it got a slot
+            if not waiting.answer.cancelled() and isinstance(slot := waiting.answer.result(), Slot):
+                self._free(slot, holder)
+            raise
+        finally:
+            queue.remove(waiting)
+
+    def _queue(self, source: str) -> deque[_Waiting]:
+        if source not in self._waiting:
+            self._waiting[source] = deque()
+            self._turns.append(source)
+        return self._waiting[source]
+
+    def _look(self, since: float, started: int) -> None:
+        """Look at what waits for a slot of the intake, and move what should not wait any longer."""
+        self._watch, loop = None, asyncio.get_running_loop()
+        in_time = (self._started - started, loop.time() - since)
+        for waiting in self._waiting[INTAKE]:
+            can = not waiting.answer.done() and self._may_move(waiting.delivery) and self._shares.holds(waiting.holder)
+            if can and sorting_pays(*in_time, self._monotonic() - waiting.since):
+                self._lane(waiting)
+        if self._waiting[INTAKE]:
+            self._watch = loop.call_later(PATIENCE_S, self._look, loop.time(), self._started)
+
+    def _lane(self, waiting: _Waiting) -> None:
+        move = self._move(waiting.holder)
+        if self._laned.add(waiting.holder, self._monotonic()):
+            log.info("tenant_laned", tenantId=waiting.holder, lane=move.lane)
+        _tell(waiting, move)
+
+    def _came(self, delivery: Delivery, holder: str) -> None:
+        moved = moved_at(delivery.incoming.headers) or self._now()
+        waited_s = (self._now() - moved).total_seconds()
+        self._laned.came(holder, waited_s, self._monotonic())
+
+    def _ended(self, slot: Slot, holder: str) -> None:
+        if slot is Slot.LANE:
+            self._laned.left(holder, self._monotonic())
+        self._free(slot, holder)
+
+    def _free(self, slot: Slot, holder: str) -> None:
+        """Give a slot to what waits for one."""
+        self._shares.give_back(slot, holder)
+        for waiting in self._waiting[INTAKE]:
+            if not waiting.answer.done() and self._shares.take_open(waiting.holder):
+                _tell(waiting, Slot.OPEN)
+        while self._give_spare():
+            pass
+
+    def _give_spare(self) -> bool:
+        """Give one spare slot to the next in turn, if there is one for it."""
+        for _ in self._waiting:
+            source = self._turns[0]
+            self._turns.rotate(-1)
+            for waiting in self._waiting[source]:
+                if not waiting.answer.done() and self._takes_spare(waiting):
+                    _tell(waiting, Slot.LANE if source else Slot.OVERFLOW)
+                    return True
+        return False
+
+    def _takes_spare(self, waiting: _Waiting) -> bool:
+        return self._shares.take_lane() if waiting.delivery.lane else self._shares.take_overflow(waiting.holder)
+
+
+def _tell(waiting: _Waiting, answer: Answer) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_result(answer)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from faststream.rabbit import RabbitExchange, RabbitQueue
+
+from stream.specification.servers import vhost_of
 
 Node = dict[str, Any]
 
@@ -33,28 +34,11 @@ class Wiring:
                     ends[config.title_] = (config.queue, config.exchange)
         return cls(ends)
 
-    def server(self, drawn: Node) -> Node:
-        """The server without the address that this process happens to use, which is nobody else's."""
-        vhost = _vhost(drawn["pathname"])
-        return {
-            "host": "{host}:{port}",
-            "pathname": "/" + quote(vhost, safe=""),
-            "protocol": drawn["protocol"],
-            "protocolVersion": drawn["protocolVersion"],
-            "title": "RabbitMQ",
-            "description": f"The vhost is `{vhost}`: in a URL its slash is written `%2F`, so "
-            f"`amqp://user:password@host:5672/{quote(vhost, safe='')}`. All exchanges and queues are durable.",
-            "variables": {
-                "host": {"default": "localhost", "description": "RABBITMQ_URL of the deployment."},
-                "port": {"default": "5672", "description": "5671 with TLS (amqps)."},
-            },
-        }
-
     def channel(self, title: str, drawn: Node) -> Node:
         """A channel's binding, with the queue's arguments and what the queue is bound to."""
         queue, exchange = self.ends[title]
         kind = "queue" if drawn["is"] == "queue" else "exchange"
-        vhost = _vhost(drawn[kind]["vhost"])
+        vhost = vhost_of(drawn[kind]["vhost"])
         if kind == "queue":
             of_queue = {**drawn["queue"], "vhost": vhost, "arguments": dict(queue.arguments)}
             return {
@@ -73,11 +57,6 @@ class Wiring:
         """A publisher's queue is only named; every queue is declared with the type of the one that is consumed."""
         consumed = next(other for other, _ in self.ends.values() if "x-dead-letter-exchange" in other.arguments)
         return {**queue.arguments, "x-queue-type": consumed.arguments["x-queue-type"]}
-
-
-def _vhost(path: str) -> str:
-    """The vhost in a URL's path, or in FastStream's binding: without the slash that only divides it from the host."""
-    return path.removeprefix("/") or "/"
 
 
 def _exchange(exchange: RabbitExchange, vhost: str) -> Node:

@@ -16,6 +16,7 @@ from stream.specification.examples import examples
 from stream.specification.generation import REF
 from stream.specification.info import info
 from stream.specification.schemas import document_schemas
+from stream.specification.servers import SECURITY_SCHEMES, servers
 
 Node = dict[str, Any]
 
@@ -70,12 +71,13 @@ def _completed(drawn: Node, wiring: Wiring) -> Node:
         "id": drawn["id"],
         "info": drawn["info"],
         "defaultContentType": drawn["defaultContentType"],
-        "servers": {"rabbitmq": wiring.server(next(iter(drawn["servers"].values())))},
+        "servers": servers(next(iter(drawn["servers"].values()))),
         "channels": {text.key: _channel(name, text, drawn, wiring) for name, text in texts.items()},
         "operations": {text.operation: _operation(name, text, drawn) for name, text in texts.items()},
         "components": {
             "messages": {name: _message(name, text) for name, text in texts.items()},
             "schemas": document_schemas(roots),
+            "securitySchemes": SECURITY_SCHEMES,
         },
     }
 
@@ -85,7 +87,7 @@ def _channel(name: str, text: ChannelText, drawn: Node, wiring: Wiring) -> Node:
         "title": text.title,
         "address": text.address,
         "description": text.description,
-        "servers": [{"$ref": "#/servers/rabbitmq"}],
+        "servers": [{"$ref": "#/servers/rabbitmq"}, {"$ref": "#/servers/rabbitmqTls"}],
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
         "bindings": {"amqp": wiring.channel(name, drawn["channels"][name]["bindings"]["amqp"])},
     }

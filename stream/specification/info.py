@@ -9,6 +9,7 @@ from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QU
 from stream.delivery.decision import LONGEST_SERVER_WISH_S
 from stream.retry import JITTER_S
 from stream.settings import Settings
+from stream.specification.publishing import samples
 from stream.specification.retries import retry_table
 
 TITLE: Final = "whatsapp-stream"
@@ -30,37 +31,6 @@ HOURS: Final = INTAKE_TTL_MS // HOUR_MS
 MAX_AGE_HOURS: Final = Settings.model_fields["message_max_age_ms"].default // HOUR_MS
 LEDGER_HOURS: Final = Settings.model_fields["sent_ledger_ttl_ms"].default // HOUR_MS
 
-# A test runs it.
-PUBLISH: Final = f"""\
-import asyncio
-import json
-import os
-
-import aio_pika
-
-MESSAGE = {{
-    "metadata": {{"tenantId": "acme", "phoneNumberId": "100000001", "internalId": "order-4711-confirmation"}},
-    "wabaPayload": {{
-        "messaging_product": "whatsapp",
-        "to": "+16505551234",
-        "type": "text",
-        "text": {{"body": "Your order 4711 is on its way."}},
-    }},
-}}
-
-
-async def publish() -> None:
-    async with await aio_pika.connect_robust(os.environ["RABBITMQ_URL"]) as connection:
-        channel = await connection.channel(publisher_confirms=True)
-        exchange = await channel.get_exchange("{INTAKE_EXCHANGE}")
-        message = aio_pika.Message(json.dumps(MESSAGE).encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        routing_key = "outbound.processed." + MESSAGE["metadata"]["tenantId"]
-        await exchange.publish(message, routing_key, mandatory=True)
-
-
-asyncio.run(publish())
-"""
-
 DESCRIPTION: Final = f"""\
 A worker that takes ready-made WhatsApp messages for many tenants from RabbitMQ, sends them through Meta's Graph API,
 and settles every message exactly one way: **delivered**, **waiting** for a retry, or **dead-lettered** with the whole
@@ -70,10 +40,10 @@ reason.
 
 - **Nothing is lost.** A message is acknowledged only after what becomes of it was confirmed: by Meta, or by the
   broker.
-- **Sent once.** A message that Meta accepted is not sent again when it is delivered or published twice within
-  {LEDGER_HOURS} hours. Identity is `tenantId`, `internalId` and the payload: an audio file and its caption may share
-  an `internalId`. The exceptions: a send that got no answer (`x-on-unknown-outcome` decides), an error answer for a
-  message that Meta delivered all the same, Redis being away, and an explicit `x-resend`.
+- **Sent once.** A message that Meta accepted is not sent again: a duplicate, delivered or published within
+  {LEDGER_HOURS} hours, is only acknowledged. Identity is `tenantId`, `internalId` and the payload: an audio file and
+  its caption may share an `internalId`. The exceptions: a send that got no answer (`x-on-unknown-outcome` decides), an
+  error answer for a message that Meta delivered all the same, Redis being away, and an explicit `x-resend`.
 - **Byte for byte.** The `wabaPayload` that arrived is what reaches Meta. Nothing is added, dropped or reordered.
 - **Every header and property is kept** when a message waits, or is dead-lettered.
 - **A type that Meta adds tomorrow works today**: an unknown `type` with its same-named content is forwarded.
@@ -89,10 +59,7 @@ reason.
 3. Keep `internalId` the same when you publish a message again: that is what makes it safe.
 4. Bind a queue to `{SENT.binding}` or `{ALERT.binding}` to hear what became of it.
 
-With Python and aio-pika:
-
-```python
-{PUBLISH}```
+{samples()}
 
 To assert the queue `{INTAKE_QUEUE}` yourself, use exactly the arguments that the running worker shows at the channel
 (`RABBITMQ_QUEUE_TYPE` decides), or RabbitMQ answers PRECONDITION_FAILED. A message that waits on it for {HOURS} hours

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 from typing import Any
 
 import httpx
@@ -12,18 +9,8 @@ import orjson
 import pytest
 import yaml
 
-from stream.specification.info import PUBLISH
 from tests.contract import contract, problems
 from tests.scene import Scene, management, number, unique
-
-
-async def test_the_documents_own_publisher_gets_its_message_delivered(scene: Scene) -> None:
-    assert PUBLISH in contract()["info"]["description"]
-    environment = {**os.environ, "RABBITMQ_URL": scene.url}
-    publisher = await asyncio.create_subprocess_exec(sys.executable, "-c", PUBLISH, env=environment)
-    assert await publisher.wait() == 0
-    event = await scene.event("outbound.sent.acme", "order-4711-confirmation")
-    assert problems("DeliverySent", event) == []
 
 
 @pytest.mark.parametrize(

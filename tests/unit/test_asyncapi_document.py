@@ -80,11 +80,22 @@ def test_the_retry_table_has_every_error_that_is_retried() -> None:
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [row.name for row in ROWS if row.retryable]
 
 
-def test_the_server_names_the_vhost_and_no_deployment() -> None:
-    server = contract()["servers"]["rabbitmq"]
-    assert server["pathname"] == "/%2Fwhatsapp"
-    assert "`/whatsapp`" in server["description"]
-    assert server["host"] == "{host}:{port}"
+@pytest.mark.parametrize(("name", "protocol", "port"), [("rabbitmq", "amqp", "5672"), ("rabbitmqTls", "amqps", "5671")])
+def test_a_server_names_vhost_and_port_and_asks_for_a_user_but_names_no_deployment(
+    name: str, protocol: str, port: str
+) -> None:
+    server = contract()["servers"][name]
+    assert (server["protocol"], server["variables"]["port"]["default"]) == (protocol, port)
+    assert "The vhost is `/whatsapp`" in server["description"]
+    assert f"`{protocol}://user:password@host:{port}/%2Fwhatsapp`" in server["description"]
+    assert (server["host"], server["pathname"]) == ("{host}:{port}", "/%2Fwhatsapp")
+    assert server["security"] == [{"$ref": "#/components/securitySchemes/userPassword"}]
+    assert contract()["components"]["securitySchemes"]["userPassword"]["type"] == "userPassword"
+
+
+def test_every_channel_is_on_every_server() -> None:
+    references = [{"$ref": f"#/servers/{name}"} for name in contract()["servers"]]
+    assert [channel["servers"] for channel in CHANNELS.values()] == [references] * len(CHANNELS)
 
 
 def test_the_four_channels_have_their_routing_keys() -> None:

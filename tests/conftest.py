@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from cryptography.fernet import Fernet
+from redis import Redis
 
 from sandbox.graph import GraphSimulator
 from sandbox.processes import environment_without_proxies
@@ -52,6 +53,24 @@ def world(say: Callable[[str], None]) -> Iterator[World]:
     with open_world(say=say) as found:
         yield found
         Evidence.check()
+
+
+# What replicas share about tenants, most of which are the same in many tests.
+SHARED_STATE = ("circuit*", "open-circuits*", "alerts*", "credentials-refused*", "token-refused*")
+
+
+def forget_trouble(url: str) -> None:
+    """Close every circuit, and forget which alerts were sent: no test inherits them from another."""
+    with Redis.from_url(url) as redis:
+        for names in SHARED_STATE:
+            for key in redis.scan_iter(f"whatsapp-stream:{names}", count=1000):
+                redis.delete(key)
+
+
+@pytest.fixture(autouse=True)
+def _no_trouble(request: pytest.FixtureRequest) -> None:
+    if "world" in request.fixturenames:
+        forget_trouble(request.getfixturevalue("world").redis.url)
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +132,7 @@ async def broken(
     own = {**settings, "REDIS_URL": breakable.redis.url}
     async with Scene.on_new_vhost(breakable, own, graph, tenants) as stage:
         await _recover(stage)
+        forget_trouble(breakable.redis.url)
         yield stage
 
 

@@ -121,6 +121,8 @@ class MessageProcessor:
             news = self._circuits.news(current)
             return Failed(failure, process_s, current.sends, current.after_unknown, wait_s, news)
         if not isinstance(answer, Accepted):
+            if current.claimed:  # a circuit has opened between the two sends of this try
+                await self._ledger.release(current.keys[0], current.owner)
             if self._circuits.concerns(current):
                 await self._circuits.ended(current)
             return answer

@@ -75,6 +75,8 @@ async def test_a_revoked_token_costs_its_tenant_no_message_and_others_nothing_wh
         ("tenant", scene.tenant, "AUTH_ERROR")
     }
     assert len(closed) == 1
+    events = {line["event"] for worker in workers for line in worker.lines()}
+    assert "sending_again_after_unknown_outcome" not in events
 
 
 async def test_a_revoked_token_costs_the_messages_that_met_it_where_they_are_dead_lettered(stage: Scene) -> None:

@@ -9,11 +9,12 @@ import structlog
 from stream.contract.decoding import decode
 from stream.contract.headers import OnUnknown
 from stream.contract.identifiers import Wamid
-from stream.delivery.claims import AlreadySent, BeingSent, Claim, Granted, InDoubt, NoCredentials
+from stream.delivery.claims import AlreadySent, BeingSent, CircuitOpen, Claim, Granted, InDoubt, NoCredentials
 from stream.delivery.outcome import Busy, Duplicate, Sent
 from stream.meta.client import Accepted
 from stream.meta.failure import Certainty
 from stream.tenants.credentials import TenantNotFound
+from stream.traffic.circuit import Circuit, State
 from tests.unit.doubles import message
 from tests.unit.processing import BUSY, EXPIRED, OK, REFUSED, World
 
@@ -83,6 +84,13 @@ async def test_credentials_of_another_number_are_not_used_where_the_rule_is_stri
     assert (strict.requests, strict.ledger.story) == ([], ["claimed", "released"])
     for world in (warned, own, unnamed):
         assert isinstance(await world.process(), Sent)
+
+
+async def test_a_claim_is_given_back_when_a_circuit_opens_between_a_refusal_and_the_second_send() -> None:
+    opened = CircuitOpen(5.0, "tenant", Circuit(State.OPEN, reason="AUTH_ERROR"))
+    world = World(REFUSED, claims=(Granted(b"cached"), opened))
+    assert await world.process() == Busy(5.0, "circuit", "the circuit of its tenant: AUTH_ERROR")
+    assert world.ledger.story == ["claimed", "released"]
 
 
 async def test_a_message_is_claimed_after_its_credentials_were_fetched() -> None:

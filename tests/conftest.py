@@ -11,7 +11,6 @@ import hypothesis
 import pytest
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from cryptography.fernet import Fernet
-from redis import Redis
 
 from sandbox.graph import GraphSimulator
 from sandbox.processes import environment_without_proxies
@@ -22,6 +21,7 @@ from sandbox.versions import versions
 from sandbox.world import World, open_world
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
 from tests.scene import Evidence, Scene
+from tests.trouble import forget_trouble
 
 # A slow machine is no failure: what a time limit would catch, a busy core would cause.
 hypothesis.settings.register_profile(
@@ -53,24 +53,6 @@ def world(say: Callable[[str], None]) -> Iterator[World]:
     with open_world(say=say) as found:
         yield found
         Evidence.check()
-
-
-# What replicas share about tenants, most of which are the same in many tests.
-SHARED_STATE = ("circuit*", "open-circuits*", "alerts*", "credentials-refused*", "token-refused*")
-
-
-def forget_trouble(url: str) -> None:
-    """Close every circuit, and forget which alerts were sent: no test inherits them from another."""
-    with Redis.from_url(url) as redis:
-        for names in SHARED_STATE:
-            for key in redis.scan_iter(f"whatsapp-stream:{names}", count=1000):
-                redis.delete(key)
-
-
-@pytest.fixture(autouse=True)
-def _no_trouble(request: pytest.FixtureRequest) -> None:
-    if "world" in request.fixturenames:
-        forget_trouble(request.getfixturevalue("world").redis.url)
 
 
 @pytest.fixture(scope="session")

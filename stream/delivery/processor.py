@@ -7,7 +7,6 @@ import itertools
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,23 +17,15 @@ from stream.contract.messages import Message
 from stream.delivery import report
 from stream.delivery.circuit_reports import CircuitReports
 from stream.delivery.claims import Claim, Claims, Granted, NoCredentials, Paced
+from stream.delivery.failures import failure_of, is_foreseen
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome, Sent
 from stream.delivery.tries import Expired, Try, ended_by
 from stream.meta.client import Accepted, GraphClient
-from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Certainty, Failure, GraphError
 from stream.observe import tracing
-from stream.tenants.credentials import (
-    CredentialError,
-    Credentials,
-    CredentialsInvalid,
-    CredentialsSuspended,
-    NumberNotOwned,
-    TenantNotFound,
-    TenantServiceUnavailable,
-)
+from stream.tenants.credentials import CredentialError, Credentials
 from stream.tenants.provider import CredentialProvider
 from stream.traffic.circuit_script import number_field
 from stream.traffic.paces import Paces
@@ -44,14 +35,6 @@ LONGEST_SLEEP_S: Final = 0.05
 CLOCK_STEP_S: Final = 0.001  # so that no message comes back just before its turn
 
 log = structlog.get_logger(__name__)
-
-_CREDENTIAL_FAILURES: dict[type[CredentialError], str] = {
-    TenantNotFound: "TENANT_NOT_FOUND",
-    CredentialsSuspended: "CREDENTIALS_SUSPENDED",
-    CredentialsInvalid: "CREDENTIALS_INVALID",
-    NumberNotOwned: "PHONE_NUMBER_NOT_OWNED",
-    TenantServiceUnavailable: "TENANT_SERVICE_UNAVAILABLE",
-}
 
 
 class MessageProcessor:
@@ -254,22 +237,12 @@ class MessageProcessor:
         return claim
 
     def _failure(self, error: Exception, current: Try) -> Failure:
-        """What an exception means for the message."""
-        match error:
-            case Expired():
-                failure = Failure.of("MESSAGE_EXPIRED", str(current.refusal or ""))
-            case CredentialError():
-                failure = Failure.of(_CREDENTIAL_FAILURES[type(error)], str(error))
-                self._metrics.no_credentials(failure.rule.name)
-            case GraphError():
-                failure = error.failure
-            case TimeoutError():
-                failure = Failure.of("INTERNAL_ERROR", f"not finished within {self._bound_s:g} s", current.certainty)
-            case _:
-                log.error("unexpected_error", exc_info=error, **report.identity(current.message))
-                failure = Failure.of("INTERNAL_ERROR", f"{type(error).__name__}: {error}", current.certainty)
-        if failure.certainty is Certainty.UNKNOWN and failure.rule.retryable and not current.send_again:
-            return replace(failure, rule=ERROR_TABLE["OUTCOME_UNKNOWN"])
+        """What an exception means for the message; logged if nobody foresaw it."""
+        failure = failure_of(error, current, bound_s=self._bound_s)
+        if isinstance(error, CredentialError):
+            self._metrics.no_credentials(failure.rule.name)
+        elif not is_foreseen(error):
+            log.error("unexpected_error", exc_info=error, **report.identity(current.message))
         return failure
 
     async def _give_up_claim(self, current: Try, failure: Failure) -> None:

@@ -9,6 +9,9 @@ import pytest
 from sandbox.world import World
 from stream.redis.client import connect
 from stream.redis.link import RedisLink
+from tests.trouble import no_trouble
+
+__all__ = ("link", "no_trouble")
 
 
 @pytest.fixture

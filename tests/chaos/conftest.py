@@ -1,0 +1,7 @@
+"""What every test on servers that fail begins with."""
+
+from __future__ import annotations
+
+from tests.trouble import no_trouble
+
+__all__ = ("no_trouble",)

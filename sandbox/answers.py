@@ -53,9 +53,9 @@ def error_body(code: int, subcode: int | None = None, details: str | None = None
     return {"error": error | {"fbtrace_id": _trace_id()}}
 
 
-def graph_headers(version: str, phone_number_id: str) -> dict[str, str]:
+def graph_headers(version: str, phone_number_id: str, regain_minutes: float = 0) -> dict[str, str]:
     """The headers that Meta documents for every answer of this endpoint."""
-    usage = '"call_count":1,"total_cputime":1,"total_time":1,"estimated_time_to_regain_access":0'
+    usage = f'"call_count":1,"total_cputime":1,"total_time":1,"estimated_time_to_regain_access":{regain_minutes}'
     return {
         "facebook-api-version": version,
         "x-business-use-case-usage": f'{{"{phone_number_id}":[{{"type":"whatsapp",{usage}}}]}}',

@@ -191,7 +191,8 @@ def _record(request: web.Request, body: bytes, payload: dict[str, Any] | None, t
 
 
 async def _respond(request: web.Request, answer: Answer, record: Recorded) -> web.StreamResponse:
-    headers = graph_headers(record.version, record.phone_number_id)
+    regain_minutes = answer.regain_minutes if isinstance(answer, Fail) else 0
+    headers = graph_headers(record.version, record.phone_number_id, regain_minutes)
     match answer:
         case Fail():
             return _refuse(answer, headers)

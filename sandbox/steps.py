@@ -25,6 +25,7 @@ class Fail:
     http_status: int | None = None  # the documented one when None
     details: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    regain_minutes: float = 0  # what the usage header estimates
 
     accepts = False
 

@@ -66,6 +66,7 @@ from stream.traffic.pace_alone import PaceAlone
 from stream.traffic.paces import Paces, Rates
 from stream.traffic.platform import PlatformCircuit
 from stream.traffic.shares import Shares
+from stream.traffic.slow_downs import SlowDowns
 from stream.traffic.transitions import Transitions
 
 HEARTBEAT_S: Final = 10  # seconds; a frozen broker is noticed within three heartbeats. RabbitMQ's default is 60 s
@@ -234,6 +235,7 @@ def _processor(settings: Settings, clients: _Clients, traffic: _Traffic, metrics
         circuits=CircuitReports(
             traffic.circuits, traffic.platform, traffic.transitions, hold=settings.on_tenant_failure == "hold"
         ),
+        slow_downs=SlowDowns(clients.redis, traffic.alone),
         on_unknown=settings.on_unknown_outcome,
         metrics=metrics,
         bound_s=_bound_s(settings),

@@ -181,7 +181,7 @@ def _after_failure(
     # An auth error was retried within the try, right after its credentials were fetched again.
     if failure.rule.invalidate_credentials or _spent(failure, rule, history, policy):
         return replace(given_up, exhausted=True)
-    delay_s = _delay_s(failure, rule, _used(rule.budget, history) + 1, policy)
+    delay_s = _delay_s(outcome, rule, _used(rule.budget, history) + 1, policy)
     if now + timedelta(seconds=delays.held_s(delay_s)) >= validity.ends:
         return replace(given_up, failure=_expired(failure, f"{failure.rule.name}: {failure.detail}", validity))
     detail = without_numbers(without_secrets(failure.detail))
@@ -232,7 +232,10 @@ def _used(budget: Budget, history: History) -> int:
     )
 
 
-def _delay_s(failure: Failure, rule: RetryRule, attempt: int, policy: RetryPolicy) -> float:
+def _delay_s(outcome: Failed, rule: RetryRule, attempt: int, policy: RetryPolicy) -> float:
+    """A backoff; none for what is paced: it comes back when its pause is over, and then waits for its turn."""
+    wish = min(outcome.failure.retry_after_s or 0.0, LONGEST_SERVER_WISH_S)
+    if outcome.pause_s is not None:
+        return max(outcome.pause_s, wish)
     computed = policy.backoff.calculate_backoff(attempt, base_delay_s=rule.base_s, growth=rule.growth, cap_s=rule.cap_s)
-    wish = min(failure.retry_after_s or 0.0, LONGEST_SERVER_WISH_S)
     return max(computed, wish)

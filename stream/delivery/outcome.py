@@ -70,6 +70,8 @@ class Failed:
         sends: Requests made to Meta in this try.
         after_unknown: An earlier send of it may have been delivered.
         wait_s: How long the circuit in which it counts keeps messages waiting, in seconds; `None` if it is not open.
+        pause_s: How long the rate limit that Meta enforced keeps the message waiting, in seconds, instead of a backoff;
+            `None` if it is not paced here.
         transitions: Circuits that have changed their state meanwhile, for the alert events.
     """
 
@@ -78,6 +80,7 @@ class Failed:
     sends: int = 0
     after_unknown: bool = False
     wait_s: float | None = None
+    pause_s: float | None = None
     transitions: tuple[Transition, ...] = ()
 
     @property

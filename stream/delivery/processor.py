@@ -21,6 +21,7 @@ from stream.delivery.failures import failure_of, is_foreseen
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome, Sent
+from stream.delivery.throttles import slow_down_for
 from stream.delivery.tries import Expired, Try, ended_by
 from stream.meta.client import Accepted, GraphClient
 from stream.meta.failure import Certainty, Failure, GraphError
@@ -29,6 +30,7 @@ from stream.tenants.credentials import CredentialError, Credentials
 from stream.tenants.provider import CredentialProvider
 from stream.traffic.circuit_script import number_field
 from stream.traffic.paces import Paces
+from stream.traffic.slow_downs import SlowDowns
 
 # A slot of RabbitMQ's prefetch may be held for so long, where the shortest wait on the broker is five times as long.
 LONGEST_SLEEP_S: Final = 0.05
@@ -48,6 +50,7 @@ class MessageProcessor:
         graph: Meta.
         on_unknown: `ON_UNKNOWN_OUTCOME`.
         circuits: Asked before a claim, and told how a try ended.
+        slow_downs: Told that Meta refused a send for its rate.
         metrics: Counts requests and credentials.
         bound_s: How long claim, credentials and send may take together, in seconds; the record of the end comes after.
         monotonic: Seconds, for durations.
@@ -65,6 +68,7 @@ class MessageProcessor:
         graph: GraphClient,
         on_unknown: OnUnknown,
         circuits: CircuitReports,
+        slow_downs: SlowDowns,
         metrics: DeliveryMetrics,
         bound_s: float,
         monotonic: Callable[[], float] = time.monotonic,
@@ -78,6 +82,7 @@ class MessageProcessor:
         self._graph = graph
         self._on_unknown = on_unknown
         self._circuits = circuits
+        self._slow_downs = slow_downs
         self._metrics = metrics
         self._bound_s = bound_s
         self._process = uuid.uuid4().hex  # a container's host name and process id may be those of the one before
@@ -99,10 +104,10 @@ class MessageProcessor:
         except Exception as error:  # noqa: BLE001 - logged and classified there; a try ends in an outcome
             failure = self._failure(error, current)
             process_s = self._monotonic() - started
-            await self._give_up_claim(current, failure)
+            _, pause_s = await asyncio.gather(self._give_up_claim(current, failure), self._slow_down(current, failure))
             wait_s = await self._circuits.failed(current, failure)
             news = self._circuits.news(current)
-            return Failed(failure, process_s, current.sends, current.after_unknown, wait_s, news)
+            return Failed(failure, process_s, current.sends, current.after_unknown, wait_s, pause_s, news)
         if not isinstance(answer, Accepted):
             if current.claimed:  # a circuit has opened between the two sends of this try
                 await self._ledger.release(current.keys[0], current.owner)
@@ -140,7 +145,7 @@ class MessageProcessor:
         self._credentials.check(credentials, message.phone_number_id)
         left_s = self._left_s(message)
         current.sends, current.token, current.in_request = current.sends + 1, credentials.access_token, True
-        started, status = time.perf_counter(), None
+        current.sent_at, status = time.perf_counter(), None
         with tracing.span("send", message.tenant_id, client=True) as span:
             try:
                 accepted = await self._graph.send(
@@ -155,7 +160,7 @@ class MessageProcessor:
                 span.answered(status, error.failure.rule.name)
                 raise
             finally:
-                self._metrics.requested(message.tenant_id, status, time.perf_counter() - started)
+                self._metrics.requested(message.tenant_id, status, time.perf_counter() - current.sent_at)
             span.answered(status)
         return accepted
 
@@ -244,6 +249,14 @@ class MessageProcessor:
         elif not is_foreseen(error):
             log.error("unexpected_error", exc_info=error, **report.identity(current.message))
         return failure
+
+    async def _slow_down(self, current: Try, failure: Failure) -> float | None:
+        """Send less, if Meta refused the message for its rate; how long it has to wait for that, in seconds."""
+        if (slow_down := slow_down_for(failure)) is None:
+            return None
+        message, took_s = current.message, time.perf_counter() - current.sent_at
+        who = {"tenantId": message.tenant_id, "phoneNumberId": message.phone_number_id}
+        return await self._slow_downs.tell(current.limits, slow_down, took_s, **who)
 
     async def _give_up_claim(self, current: Try, failure: Failure) -> None:
         if not current.claimed:

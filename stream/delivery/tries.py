@@ -28,6 +28,7 @@ class Try:
         refusal: Meta's error, if it refused the token of the first request.
         seen: Circuits that its claim has found in trouble, and that its end is told to.
         claimed: The ledger has, or may have, the state `sending` for this try: its end must be recorded.
+        sent_at: When the last request left, in seconds of `time.perf_counter`.
         in_request: A request may have left, and its answer has not come.
         after_unknown: An earlier send may have been delivered too.
     """
@@ -42,6 +43,7 @@ class Try:
     refusal: GraphError | None = None
     seen: Seen = ()
     claimed: bool = False
+    sent_at: float = 0.0
     in_request: bool = False
     after_unknown: bool = False
 

@@ -17,6 +17,7 @@ import orjson
 
 from stream.meta.errors import BY_CODE, BY_STATUS, BY_SUBCODE, ERROR_TABLE, ErrorRule
 from stream.meta.failure import DETAIL_LENGTH, Certainty, Failure
+from stream.meta.usage import USAGE, regain_access_s
 
 NEVER_LEFT: Final = (
     httpx.ConnectError,
@@ -38,7 +39,7 @@ class MetaErrorClassifier:
         Args:
             status: HTTP status.
             body: The body as it arrived; need not be JSON.
-            headers: For `Retry-After`.
+            headers: For `Retry-After`, and what Meta says about the use of its API.
             now: To turn a `Retry-After` date into seconds.
         """
         error = _error_of(body)
@@ -52,6 +53,7 @@ class MetaErrorClassifier:
             subcode=subcode,
             fbtrace_id=_text(error.get("fbtrace_id")),
             retry_after_s=_retry_after((headers or {}).get("retry-after"), now or datetime.now(UTC)),
+            regain_access_s=regain_access_s((headers or {}).get(USAGE)),
         )
 
     def classify_exception(self, error: Exception) -> Failure:

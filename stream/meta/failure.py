@@ -32,6 +32,7 @@ class Failure:
         subcode: Meta's `error.error_subcode`.
         fbtrace_id: Meta's trace id, for its support.
         retry_after_s: Meta's `Retry-After`, in seconds.
+        regain_access_s: When an account that made too many calls may call again, as Meta estimates, in seconds.
     """
 
     rule: ErrorRule
@@ -42,6 +43,7 @@ class Failure:
     subcode: int | None = None
     fbtrace_id: str | None = None
     retry_after_s: float | None = None
+    regain_access_s: float | None = None
 
     @classmethod
     def of(cls, name: str, detail: str, certainty: Certainty = Certainty.NOT_SENT) -> Failure:

@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeVar
 import structlog
 
 from stream.traffic.paces import MessageLimits
-from stream.traffic.pacing import SECOND_US, Pace, Use, Verdict, decide
+from stream.traffic.pacing import SECOND_US, How, Limit, Pace, Slowed, Use, Verdict, decide, slow_down, slowed
 
 WithoutRedis = Literal["open", "closed"]
 
@@ -63,6 +63,13 @@ class PaceAlone:
         if verdict.wait_us:
             _keep(self._slots, message_key, tuple(use.slot for use in verdict.uses))
         return verdict
+
+    def slow_down(self, key: str, limit: Limit, how: How, amount: int) -> Slowed:
+        """Slow down a limit because Meta refused a send, as `stream.traffic.pacing.slow_down` says."""
+        now, before = int(self._clock() * SECOND_US), self._paces.get(key, Pace())
+        after = slow_down(how, limit, before, now, amount)
+        _keep(self._paces, key, after)
+        return slowed(limit, before, after, now)
 
     def _note_use(self) -> None:
         self._counted()

@@ -113,14 +113,15 @@ end
 """
 
 # Meta refused a send because of a limit: how to slow down, the time of one send, and how long the send took, or how
-# long to pause. Answers with how long the pause is, and the time of one send before and after.
+# long to pause. Answers with a `Slowed`.
 REFUSED: Final = Script(f"""{FUNCTIONS}{REFUSED_FUNCTION}
 local how, limit, amount = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * {SECOND_US} + time[2]
 local pace = pace_of(redis.call('GET', KEYS[1]))
-local before = interval_now(limit, pace, now)
+local before, resumed = interval_now(limit, pace, now), pace[RESUMES] <= now
 slow_down(how, pace, limit, now, amount)
 keep_pace(KEYS[1], pace, now)
-return {{math.max(0, pace[RESUMES] - now), before, interval_now(limit, pace, now)}}
+local pause = math.max(0, pace[RESUMES] - now)
+return {{pause, before, interval_now(limit, pace, now), resumed and pause > 0 and 1 or 0}}
 """)

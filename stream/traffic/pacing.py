@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -29,6 +29,9 @@ HOLD_OFF_US: Final = SECOND_US  # Meta still counts what was sent in the second 
 PAIR_GROWTH: Final = 4  # Meta's advice for a pair: 4^n seconds
 LONGEST_PAIR_PAUSE_US: Final = 300 * SECOND_US  # where waiting longer stops helping a customer
 CALM_US: Final = 60 * SECOND_US  # a pair that was not refused for so long after its pause begins again at one second
+
+
+How = Literal["cut", "back_off", "pause"]
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -104,6 +107,22 @@ class Verdict(msgspec.Struct, frozen=True):
     wait_us: int
     bound_by: int
     uses: tuple[Use, ...]
+
+
+class Slowed(msgspec.Struct, frozen=True):
+    """What a refusal has changed.
+
+    Attributes:
+        pause_us: How long nothing may go.
+        before_us: The time of one send before.
+        after_us: The time of one send now.
+        begins: 1 if it is a pause that was none before.
+    """
+
+    pause_us: int
+    before_us: int
+    after_us: int
+    begins: int
 
 
 def interval_us(limit: Limit, pace: Pace, now: int) -> int:
@@ -191,6 +210,27 @@ def back_off(pace: Pace, now: int) -> Pace:
     refusals = pace.refusals if now < pace.resumes + CALM_US else 0
     pause = min(SECOND_US * PAIR_GROWTH**refusals, LONGEST_PAIR_PAUSE_US)
     return replace(pace, resumes=now + pause, refusals=refusals + 1)
+
+
+def slow_down(how: How, limit: Limit, pace: Pace, now: int, amount: int) -> Pace:
+    """The pace after a refusal; `amount` is how long the refused send took, or how long to pause."""
+    match how:
+        case "cut":
+            return cut(limit, pace, now, amount)
+        case "back_off":
+            return back_off(pace, now)
+        case "pause":
+            return pause(pace, now, amount)
+
+
+def slowed(limit: Limit, before: Pace, after: Pace, now: int) -> Slowed:
+    """What a refusal has changed."""
+    return Slowed(
+        max(0, after.resumes - now),
+        interval_us(limit, before, now),
+        interval_us(limit, after, now),
+        int(before.resumes <= now < after.resumes),
+    )
 
 
 def pause(pace: Pace, now: int, pause_us: int) -> Pace:

@@ -12,8 +12,21 @@ import pytest
 from redis.asyncio import Redis
 
 from sandbox.world import World
+from stream.redis.client import connect
+from stream.redis.link import RedisLink
 from stream.traffic import pace_script
-from stream.traffic.pacing import SECOND_US, UNLIMITED, Limit, Pace, Use, Verdict, back_off, cut, decide, pause
+from stream.traffic.pacing import (
+    SECOND_US,
+    UNLIMITED,
+    How,
+    Limit,
+    Pace,
+    Slowed,
+    Use,
+    Verdict,
+    decide,
+    slow_down,
+)
 from tests.scene import unique
 
 T0: Final = 1_700_000_000 * SECOND_US
@@ -57,14 +70,10 @@ class Twin:
         self.uses = verdict.uses
         return answer, verdict
 
-    async def refuse(self, place: int, how: str, now: int, amount: int) -> None:
+    async def refuse(self, place: int, how: How, now: int, amount: int) -> None:
         use = self.uses[place]
         await self.redis.eval(self.refused, 1, self.keys[place], how, use.limit.interval_us, amount, now)
-        pace = {
-            "cut": lambda: cut(use.limit, use.pace, now, amount),
-            "back_off": lambda: back_off(use.pace, now),
-            "pause": lambda: pause(use.pace, now, amount),
-        }[how]()
+        pace = slow_down(how, use.limit, use.pace, now, amount)
         self.uses = (*self.uses[:place], Use(use.limit, pace, use.slot), *self.uses[place + 1 :])
 
     async def in_redis(self) -> tuple[Use, ...]:
@@ -153,3 +162,26 @@ async def test_what_redis_keeps_is_read_as_a_value(redis: Redis) -> None:
     await redis.set("pace-test", msgspec.msgpack.encode(pace))
     text = await redis.eval("return cmsgpack.pack(cmsgpack.unpack(redis.call('GET', KEYS[1])))", 1, "pace-test")
     assert pace_script.read_pace(text) == pace
+
+
+@pytest.mark.parametrize(
+    ("how", "amount", "first", "second"),
+    [
+        ("cut", 0, Slowed(0, 12_500, 25_000, 0), Slowed(0, 25_000, 25_000, 0)),
+        ("back_off", 0, Slowed(SECOND_US, 12_500, 12_500, 1), Slowed(SECOND_US, 12_500, 12_500, 0)),
+        ("pause", 5 * SECOND_US, Slowed(5 * SECOND_US, 12_500, 12_500, 1), Slowed(5 * SECOND_US, 12_500, 12_500, 0)),
+    ],
+)
+async def test_a_refusal_is_answered_with_what_it_has_changed(
+    world: World, how: How, amount: int, first: Slowed, second: Slowed
+) -> None:
+    link, key = RedisLink(connect(world.redis.url)), unique("refused")
+    try:
+        answers = [Slowed(*await link.run(pace_script.REFUSED, (key,), (how, 12_500, amount))) for _ in range(2)]
+    finally:
+        await link.aclose()
+    for answer, wanted in zip(answers, (first, second), strict=True):
+        assert answer.pause_us == pytest.approx(wanted.pause_us, abs=SECOND_US // 2)
+        assert answer.after_us == pytest.approx(wanted.after_us, rel=0.01)
+        assert answer.before_us == pytest.approx(wanted.before_us, rel=0.01)
+        assert answer.begins == wanted.begins

@@ -6,10 +6,12 @@ import asyncio
 import itertools
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from sandbox.redis import PrivateRedis
+from sandbox.steps import Fail
 from sandbox.worker import WorkerProcess
 from tests.scene import Scene, number, unique
 
@@ -124,6 +126,63 @@ async def test_reservations_of_replicas_that_are_killed_hold_nobody_up(stage: Sc
     await stage.all_accepted(recipients, 60)
     await stage.settled()
     assert fullest_second(arrivals(stage, recipients)) <= 80 * 1.1
+
+
+async def test_a_refusal_halves_the_rate_of_the_number_for_all_replicas_and_it_climbs_back(stage: Scene) -> None:
+    workers = [await stage.start_worker(PHONE_NUMBER_RATE="40") for _ in range(2)]
+    tenant, refused, recipients = unique("cut"), [number(), number()], [number() for _ in range(100)]
+    for to in refused:
+        stage.graph.script(to, [Fail(130429)])
+    await publish(stage, tenant, refused[:1])
+    await stage.until(lambda: _cuts(workers))
+    assert [(line["fromPerSecond"], line["toPerSecond"]) for line in _cuts(workers)] == [(40.0, 20.0)]
+    await publish(stage, tenant, recipients)
+    await stage.all_accepted([*refused[:1], *recipients], 20)
+    moments = arrivals(stage, recipients)
+    assert fullest_second(moments) <= 2 * 20 * BURST_S * 1.2
+    assert moments[-1] - moments[0] >= 3, "at 40 per second it would be 1.5"
+    await publish(stage, tenant, refused[1:])
+    await stage.until(lambda: len(_cuts(workers)) == 2)
+    assert max(float(line["fromPerSecond"]) for line in _cuts(workers)) == 40
+    assert 20 < min(float(line["fromPerSecond"]) for line in _cuts(workers)) < 30
+
+
+def _cuts(workers: Iterable[WorkerProcess]) -> list[dict[str, Any]]:
+    return [line for worker in workers for line in worker.lines() if line.get("event") == "rate_cut"]
+
+
+async def test_a_refused_pair_backs_off_longer_each_time_and_nobody_else_waits(stage: Scene) -> None:
+    await stage.start_worker(PAIR_INTERVAL_MS="10", PAIR_BURST="5")
+    tenant, to, others = unique("pair"), number(), [number() for _ in range(5)]
+    stage.graph.script(to, [Fail(131056), Fail(131056)])
+    await stage.publish(to, tenant)
+    await stage.until(lambda: len(stage.graph.by_recipient(to)) == 1)
+    started = time.monotonic()
+    await publish(stage, tenant, others)
+    await stage.all_accepted(others, 1)
+    assert time.monotonic() - started < 1
+    await stage.accepted(to, 15)
+    first, second, third = stage.graph.arrivals(to)
+    assert 1 <= second - first < 2.5
+    assert 4 <= third - second < 6.5
+
+
+async def test_an_account_that_made_too_many_calls_pauses_for_as_long_as_meta_estimates_and_alone(
+    stage: Scene,
+) -> None:
+    await stage.start_worker()
+    tenant, to, behind, bystander = unique("calls"), number(), number(), number()
+    stage.graph.script(to, [Fail(80007, regain_minutes=0.05)])
+    await stage.publish(to, tenant)
+    await stage.until(lambda: len(stage.graph.by_recipient(to)) == 1)
+    refused = stage.graph.arrivals(to)[0]
+    await stage.logged(stage.workers[0], "paused", limit="tenant")
+    await stage.publish(behind, tenant)
+    await stage.publish(bystander, unique("bystander"))
+    await stage.accepted(bystander, 2)
+    await stage.all_accepted([to, behind], 10)
+    assert stage.graph.arrivals(to)[1] - refused >= 3
+    assert stage.graph.arrivals(behind)[0] - refused >= 2.9
 
 
 @pytest.mark.parametrize("mode", ["open", "closed"])

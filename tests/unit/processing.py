@@ -29,6 +29,7 @@ from stream.traffic.circuits import Circuits
 from stream.traffic.open_circuits import OpenCircuits
 from stream.traffic.paces import NO_LIMITS, MessageLimits, Paces, Rates
 from stream.traffic.platform import PlatformCircuit
+from stream.traffic.slow_downs import SlowDown, SlowDowns
 from stream.traffic.transitions import Transitions
 from tests.unit.doubles import ScriptConnection, Sleeps, message
 from tests.unit.seam import OverHttpx
@@ -136,6 +137,20 @@ class FakeLedger(SentLedger):
         self.story.append("released")
 
 
+class FakeSlowDowns(SlowDowns):
+    """Notes what it is told; every pause takes 7 s."""
+
+    def __init__(self) -> None:
+        self.told: list[SlowDown] = []
+
+    async def tell(self, limits: MessageLimits, slow_down: SlowDown, took_s: float, **who: str) -> float | None:
+        assert limits.keys
+        assert 0 <= took_s < 60
+        assert who["tenantId"] == "acme"
+        self.told.append(slow_down)
+        return 7.0
+
+
 class World:
     """A processor; Meta gives the answers in their order."""
 
@@ -156,6 +171,7 @@ class World:
         self.claims = FakeClaims(self.ledger, *claims)
         self.now = NOW
         self.sleeps = Sleeps()
+        self.slow_downs = FakeSlowDowns()
         self.meta = OverHttpx(httpx.MockTransport(self._answer))
         self._times = iter(range(100))
         self.processor = MessageProcessor(
@@ -171,6 +187,7 @@ class World:
                 classifier=MetaErrorClassifier(),
             ),
             circuits=circuits or no_circuits(),
+            slow_downs=self.slow_downs,
             on_unknown=on_unknown,
             metrics=DeliveryMetrics(),
             bound_s=bound_s,

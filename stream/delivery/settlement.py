@@ -1,63 +1,45 @@
-"""Settling: the only place that publishes and acknowledges.
+"""Settling: the only place that acknowledges, after it has published what was decided.
 
 Publish first, confirmed and mandatory; acknowledge after. A publish is bounded in time, unless the broker says that it
 is short of memory or disk: then it waits. If the publish fails, the message stays on the broker. Events are confirmed
 too, but the loss of an event does not hold its message back.
-
-Before each publish the channel that the message came on is checked. If it is closed, the broker delivers the message
-again, and what is published then would be a second one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, assert_never
 
 import structlog
-from aio_pika import DeliveryMode
 from aio_pika.abc import AbstractIncomingMessage
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, PublishError
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from stream.broker.express import ExpressLane, Properties, Unanswered, open_channel_of
+from stream.broker.express import ExpressLane, open_channel_of
 from stream.broker.handover import Handover
 from stream.broker.republish import Copy, NotRepublishable, final_copy, waiting_copy
 from stream.contract import delays
 from stream.contract import headers as names
-from stream.contract.events import DeliveryAlert
 from stream.contract.headers import History
-from stream.contract.identifiers import routing_word
 from stream.contract.lanes import LANE_EXCHANGE
-from stream.contract.messages import Message, Whose
-from stream.contract.publications import ALERT, DEAD_LETTER, SENT, Publication
+from stream.contract.messages import Whose
+from stream.contract.publications import DEAD_LETTER
 from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
 from stream.delivery import notices, report
 from stream.delivery.alert_interval import AlertInterval
+from stream.delivery.announcements import Announcements
 from stream.delivery.arrival import Delivery
+from stream.delivery.confirmed import Confirmed, Unconfirmed
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Move, Postpone, RetryAfter
 from stream.delivery.metrics import DeliveryMetrics
-from stream.delivery.outcome import Sent
 from stream.delivery.unpublished import Unpublished, UnpublishedWaits
 from stream.observe import tracing
 from stream.traffic.transitions import Transition
 
-PUBLISH_ATTEMPTS: Final = 5  # a queue that refuses for a moment, or that is just declared again
-PUBLISH_BACKOFF_S: Final = 0.05
-SHORT_STRING: Final = 255
 RETURN_PAUSE_S: Final = 1.0  # a message that is handed back is delivered again at once: not in a hot loop
 
 log = structlog.get_logger(__name__)
-
-
-class Unconfirmed(Exception):  # noqa: N818 - a state of the broker, not a fault
-    """The broker did not confirm a publish: the original message must stay where it is."""
-
-
-def _short(text: str | None) -> str | None:
-    """The text, if AMQP can carry it as a property: at most 255 bytes."""
-    return text if text is not None and len(text.encode()) <= SHORT_STRING else None
 
 
 def _mark(delivery: Delivery) -> dict[str, Any]:
@@ -94,8 +76,8 @@ class Settlement:
         self._handover = handover
         self._express = express
         self._unpublished = unpublished
-        self._alerts = alerts
-        self._mend_topology = mend_topology
+        self._confirmed = Confirmed(mend_topology, sleep)
+        self._announcements = Announcements(express, self._confirmed, alerts, metrics, now)
         self._metrics = metrics
         self._now = now
         self._sleep = sleep
@@ -130,7 +112,7 @@ class Settlement:
         try:
             await self._publish(delivery, decision)
             for transition in transitions:
-                await self._announce_circuit(delivery, transition)
+                await self._announcements.circuit(delivery, transition)
         except NotRepublishable as error:
             if isinstance(decision, Move):
                 raise
@@ -143,8 +125,8 @@ class Settlement:
 
     async def _publish(self, delivery: Delivery, decision: Decision) -> None:
         match decision:
-            case Acknowledge():
-                await self._announce_sent(delivery, decision)
+            case Acknowledge(outcome):
+                await self._announcements.sent(delivery, outcome)
             case Postpone(delay_s, history, waits_for="pace"):  # its time to be sent is reserved
                 await self._wait(delivery, delay_s, history, DUE_QUEUE)
             case Postpone(delay_s, history) | RetryAfter(_, delay_s, history):
@@ -199,97 +181,10 @@ class Settlement:
         with tracing.publishing(DEAD_LETTER.exchange, headers):
             copy = final_copy(delivery.incoming, headers)
             await self._hand_over(delivery, copy, DEAD_LETTER.exchange, DEAD_LETTER.key)
-        message, rule = delivery.message, decision.failure.rule
-        if message is None or not rule.reported:
-            return
-        if count := await self._alerts.count(message.tenant_id, rule.name):
-            await self._alert(delivery, message, notices.alert(message, decision, self._now(), count))
-
-    async def _announce_circuit(self, delivery: Delivery, transition: Transition) -> None:
-        if delivery.message is not None:
-            alert = notices.circuit_alert(delivery.message, transition, self._now())
-            await self._alert(delivery, delivery.message, alert)
-
-    async def _alert(self, delivery: Delivery, message: Message, alert: DeliveryAlert) -> None:
-        body = alert.model_dump_json(exclude_none=True).encode()
-        await self._event(ALERT, delivery, message, body, uuid.uuid4().hex)
+        await self._announcements.dead_letter(delivery, decision)
 
     async def _hand_over(self, delivery: Delivery, copy: Copy, exchange: str, routing_key: str) -> None:
         incoming = delivery.incoming
-        await self._confirmed(
+        await self._confirmed.publish(
             incoming, lambda: self._handover.publish(incoming, copy, exchange=exchange, routing_key=routing_key)
         )
-
-    async def _announce_sent(self, delivery: Delivery, decision: Acknowledge) -> None:
-        # A duplicate is announced only if the broker has delivered it before: the first try may have lost its channel,
-        # or its replica, before it could announce what it had sent.
-        news = isinstance(decision.outcome, Sent) or delivery.came_before
-        if delivery.message is not None and news:
-            outcome = decision.outcome
-            sent = notices.sent(delivery.message, delivery.history, outcome, self._now())
-            accepted = outcome.accepted if isinstance(outcome, Sent) else outcome.first
-            # A sent event that comes twice is known by its id.
-            await self._event(SENT, delivery, delivery.message, sent, accepted.wamid)
-
-    async def _event(
-        self, event: Publication, delivery: Delivery, message: Message, body: bytes, message_id: str
-    ) -> None:
-        incoming, routing_key = delivery.incoming, event.key + routing_word(message.tenant_id)
-        headers: dict[str, Any] = {}
-        properties = Properties(
-            content_type="application/json",
-            delivery_mode=DeliveryMode.PERSISTENT if event.persistent else DeliveryMode.NOT_PERSISTENT,
-            correlation_id=_short(message.correlation_id) or incoming.correlation_id,
-            message_id=_short(message_id),
-            timestamp=self._now(),
-            headers=headers,
-        )
-
-        def publish() -> Awaitable[None]:
-            return self._express.publish(incoming, body, properties, exchange=event.exchange, routing_key=routing_key)
-
-        try:
-            with tracing.publishing(event.key.removesuffix("."), headers):
-                await self._confirmed(incoming, publish)
-        except Unanswered as error:
-            # The acknowledgement follows it on the same connection: the broker takes both, or neither.
-            log.warning("event_unconfirmed", routingKey=routing_key, reason=str(error), **report.identity(message))
-        except Unconfirmed as error:
-            self._metrics.event_lost()
-            log.warning("event_lost", routingKey=routing_key, reason=str(error), **report.identity(message))
-
-    async def _confirmed(self, incoming: AbstractIncomingMessage, publish: Callable[[], Awaitable[Any]]) -> None:
-        """Publish until the broker confirms, a few times. `publish` bounds the wait for a confirm itself.
-
-        Raises:
-            Unconfirmed: It did not.
-            Unanswered: The event has left, and no confirm came.
-            ChannelInvalidStateError: The connection of the message is lost.
-        """
-        for attempt in range(PUBLISH_ATTEMPTS):
-            open_channel_of(incoming)
-            try:
-                await publish()
-            except TimeoutError as error:  # it may have arrived: it is not published again
-                raise Unconfirmed(str(error) or "the broker does not answer") from None
-            except (PublishError, ChannelNotFoundEntity) as error:
-                reason = f"{type(error).__name__}: {error}"
-                self._mend_topology()
-            except (AMQPError, ChannelInvalidStateError, OSError) as error:
-                reason = f"{type(error).__name__}: {error}"
-            except asyncio.CancelledError:
-                # A connection that dies under a publish raises this too; only a real cancellation goes on up.
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                reason = "the connection closed before the broker confirmed"
-            except Exception as error:
-                # What aiormq raises for a connection that ends between two frames has no class of its own.
-                if type(error) is not Exception:
-                    raise
-                reason = "the connection ended before the broker confirmed"
-            else:
-                return
-            await self._sleep(PUBLISH_BACKOFF_S * 2**attempt)
-        open_channel_of(incoming)
-        raise Unconfirmed(reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -199,6 +199,13 @@ class Scene:
             if time.monotonic() > deadline:
                 tails = "\n".join(worker.tail(5) for worker in self.workers)
                 raise AssertionError(f"not within {seconds:g} s: {what or condition}\n{tails}")
+            await asyncio.sleep(POLL_S)
+
+    async def until_async(self, count: Callable[[], Awaitable[int]], wanted: int, seconds: float = 10.0) -> None:
+        """Wait until something that is asked for is so many."""
+        deadline = time.monotonic() + seconds
+        while (found := await count()) != wanted:
+            assert time.monotonic() < deadline, f"{found}, not {wanted}"
             await asyncio.sleep(POLL_S)
 
     async def accepted(self, to: str, seconds: float = 10.0) -> Recorded:

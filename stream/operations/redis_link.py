@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
-from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from stream.operations.environment import redis_address
 from stream.operations.exits import CommandFailed, ExitCode
 from stream.redis.availability import RedisAway
 from stream.redis.client import connect
 from stream.redis.link import RedisLink
-from stream.settings.checks import redis_url
-from stream.settings.secret_files import file_variable, from_file
-
-DEFAULT_REDIS_URL: Final = "redis://localhost:6379/0"
 
 
 @asynccontextmanager
@@ -28,7 +22,7 @@ async def redis_link() -> AsyncIterator[RedisLink]:
     Raises:
         CommandFailed: The variable is wrong, or Redis does not answer, now or later.
     """
-    link = RedisLink(connect(_url(os.environ)))
+    link = RedisLink(connect(redis_address()))
     try:
         await _ping(link.redis)
         yield link
@@ -44,17 +38,3 @@ async def _ping(redis: Redis) -> None:
         await redis.ping()
     except OSError as error:
         raise RedisAway(str(error)) from None
-
-
-def _url(environ: Mapping[str, str]) -> str:
-    """Redis' address, from the same variables as the worker's.
-
-    Raises:
-        CommandFailed: One sentence that names the variable and the fix, never the value.
-    """
-    variable = file_variable("REDIS_URL") if environ.get(file_variable("REDIS_URL")) else "REDIS_URL"
-    try:
-        url = from_file("REDIS_URL", environ) or environ.get("REDIS_URL", DEFAULT_REDIS_URL)
-        return redis_url(SecretStr(url)).get_secret_value()
-    except ValueError as error:
-        raise CommandFailed(f"{variable}: {error}", ExitCode.WRONG_USE) from None

@@ -15,6 +15,7 @@ from stream import __version__
 from stream.contract.identifiers import TenantId
 from stream.operations import cli, redis_link
 from stream.operations.exits import ExitCode
+from stream.settings import Settings
 from stream.tenants.cache import LEASE_PREFIX, entry_key
 from tests.commands import stream
 from tests.unit.doubles import Clock, FakeRedis
@@ -102,7 +103,7 @@ def test_the_url_comes_from_the_environment(redis: Redis, monkeypatch: pytest.Mo
     assert stream("cache", "clear") == 0
     monkeypatch.delenv("REDIS_URL")
     assert stream("cache", "clear") == 0
-    assert redis.asked_for == ["redis://cache:6379/3", redis_link.DEFAULT_REDIS_URL]
+    assert redis.asked_for == ["redis://cache:6379/3", Settings.model_fields["redis_url"].default.get_secret_value()]
 
 
 @pytest.mark.parametrize("error", [None, ResponseError("NOAUTH Authentication required."), OSError("refused")])

@@ -1,0 +1,165 @@
+"""Looking at a queue's messages: they are read without being taken off, and lie as before when the look ends.
+
+A consumer takes every message and acknowledges none. RabbitMQ keeps each in its place, and has it there again when the
+look gives it back or its connection ends, however it ends. Seen on classic and quorum queues of RabbitMQ 3.10 and 4.3,
+with priorities and without. For a quorum queue two things must be so, or what comes back would lie behind the rest:
+
+- The look takes the whole queue. RabbitMQ assigns a consumer all of it at once, but no more than 65,535 messages (2,000
+  without a prefetch). A longer queue is taken by one consumer after the other: one that is cancelled keeps what it
+  holds. Only there, a look that is killed before its last consumer leaves the first messages behind the others.
+- Nobody else reads meanwhile. The consumers are exclusive: a second look is told so, instead of seeing a part.
+
+Messages are given back with a `nack`, which RabbitMQ from 4.3 on does not count against a delivery limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidStateError
+from pamqp.commands import Queue
+
+CHUNK: Final = 60_000  # messages of one consumer
+ANSWER_S: Final = 30.0  # for each word of RabbitMQ's
+QUIET_S: Final = 1.0  # nothing came for so long: ask whether there is anything left
+GIVEN_BACK_S: Final = 10.0  # for what was held to lie on the queue again
+POLL_S: Final = 0.05
+_IN_USE: Final = "in exclusive use"
+_LOST: Final = (AMQPError, ChannelInvalidStateError, OSError)
+
+Visit = Callable[[DeliveredMessage], None]
+
+
+class QueueInUse(Exception):  # noqa: N818 - a state of the queue
+    """Another consumer reads the queue."""
+
+
+class Look:
+    """Shows each message of a queue to a visitor; use `look_at`.
+
+    Attributes:
+        seen: Messages that were shown.
+        goal: Messages that lay on the queue when it began.
+
+    Args:
+        channel: Holds what is shown, until it is taken off or the look ends.
+        queue: The queue's name.
+        visit: Called with each message; what it does not keep is not kept.
+    """
+
+    def __init__(self, channel: AbstractChannel, queue: str, visit: Visit) -> None:
+        self.seen = 0
+        self.goal = 0
+        self._channel = channel
+        self._queue = queue
+        self._visit = visit
+        self._consumers = 0
+        self._held = 0  # by the last consumer
+        self._taken_off = 0
+        self._news = asyncio.Event()
+
+    async def begin(self) -> None:
+        """Take all that lies on the queue, and what comes until the look ends.
+
+        Raises:
+            QueueInUse: Somebody else reads the queue.
+        """
+        before = await self._state()
+        if before.consumer_count:  # RabbitMQ 3.10 allows a second consumer of a quorum queue
+            raise QueueInUse
+        self.goal = before.message_count or 0
+        await self._consume()
+        if (await self._state()).consumer_count != 1:  # another one began in the same moment
+            raise QueueInUse
+
+    async def catch_up(self, goal: int) -> bool:
+        """Wait until `goal` messages have been shown; false if there are no more.
+
+        Raises:
+            ConnectionError: The channel was lost: all that was not taken off is back on the queue.
+        """
+        while self.seen < goal:
+            if self._channel.is_closed:
+                raise ConnectionError("RabbitMQ has closed the channel")
+            if self._held >= CHUNK:
+                await self._consume_more()
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), QUIET_S)
+            except TimeoutError:
+                if await self._ready() == 0:
+                    return False
+        return True
+
+    async def take_off(self, tag: int) -> None:
+        """Take a message off the queue. RabbitMQ does not confirm it: if that is lost, the next look finds it."""
+        await self._channel.basic_ack(tag)
+        self._taken_off += 1
+
+    async def end(self) -> None:
+        """Give back what is held, in its order, and wait until it lies there."""
+        with suppress(*_LOST, TimeoutError):
+            if self.goal > CHUNK:
+                await self.catch_up(self.goal)  # what is not taken would come to lie before what is given back
+            await self._channel.basic_cancel(self._tag, timeout=ANSWER_S)
+            await self._channel.basic_nack(0, multiple=True, requeue=True)
+            async with asyncio.timeout(GIVEN_BACK_S):
+                while await self._ready() < self.seen - self._taken_off:  # noqa: ASYNC110 - RabbitMQ does not tell
+                    await asyncio.sleep(POLL_S)
+
+    @property
+    def _tag(self) -> str:
+        return f"look-{self._consumers:04d}"
+
+    async def _ready(self) -> int:
+        return (await self._state()).message_count or 0
+
+    async def _state(self) -> Queue.DeclareOk:
+        return await self._channel.queue_declare(self._queue, passive=True, timeout=ANSWER_S)
+
+    async def _consume(self) -> None:
+        self._held = 0
+        await self._channel.basic_qos(prefetch_count=CHUNK, timeout=ANSWER_S)
+        try:
+            await self._channel.basic_consume(
+                self._queue, self._take, exclusive=True, consumer_tag=self._tag, timeout=ANSWER_S
+            )
+        except ChannelAccessRefused as error:
+            if _IN_USE in str(error):
+                raise QueueInUse from None
+            raise
+
+    async def _consume_more(self) -> None:
+        await self._channel.basic_cancel(self._tag, timeout=ANSWER_S)
+        self._consumers += 1
+        await self._consume()
+
+    async def _take(self, message: DeliveredMessage) -> None:
+        self.seen += 1
+        self._held += 1
+        self._visit(message)
+        self._news.set()
+
+
+@asynccontextmanager
+async def look_at(connection: AbstractConnection, queue: str, visit: Visit) -> AsyncIterator[Look]:
+    """A look at a queue, on a channel of its own.
+
+    Raises:
+        QueueInUse: Somebody else reads the queue.
+        AMQPError: The queue is not there, or the user may not read it.
+    """
+    channel = await connection.channel()
+    look = Look(channel, queue, visit)
+    try:
+        await look.begin()
+        yield look
+    finally:
+        await look.end()
+        if not channel.is_closed:
+            with suppress(*_LOST):
+                await channel.close()

@@ -1,0 +1,79 @@
+"""What RabbitMQ's own record, `x-death`, says of a letter that no worker wrote. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+EXPIRED: Final = "MESSAGE_EXPIRED"
+POISON: Final = "POISON"
+INVALID: Final = "INVALID_MESSAGE"
+
+_TYPES: Final = {"expired": EXPIRED, "delivery_limit": POISON}
+_WORDS: Final = {
+    "expired": "it lay on the queue until its time was up, and no worker took it",
+    "delivery_limit": "RabbitMQ delivered it again and again, and no worker settled it",
+    "rejected": "the worker could make no copy of it, and left it to RabbitMQ",
+}
+_UNKNOWN: Final = "neither a worker nor RabbitMQ says why it is here"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """Why RabbitMQ moved a message to the dead letters.
+
+    Attributes:
+        reason: Its word; `""` if it did not.
+        at: When.
+        had_expiration: The message had a time to live of its own.
+    """
+
+    reason: str = ""
+    at: datetime | None = None
+    had_expiration: bool = False
+
+    @classmethod
+    def of(cls, headers: Mapping[str, Any]) -> Death:
+        """Read the latest entry of `x-death`."""
+        record = headers.get("x-death")
+        latest = record[0] if isinstance(record, list) and record else None
+        if not isinstance(latest, dict):
+            return cls()
+        reason, at = latest.get("reason"), latest.get("time")
+        return cls(
+            reason=reason if isinstance(reason, str) else "",
+            at=_aware(at) if isinstance(at, datetime) else None,
+            had_expiration="original-expiration" in latest,
+        )
+
+    @property
+    def error_type(self) -> str:
+        """The row of the error table that fits best."""
+        return _TYPES.get(self.reason, INVALID)
+
+    @property
+    def words(self) -> str:
+        """The reason, for people."""
+        return _WORDS.get(self.reason, _UNKNOWN)
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def ends_by_expiration(milliseconds: object, sent: datetime | None, first_seen: datetime) -> datetime | None:
+    """When a message's own time to live ends: it counts from its publishing, or from an earlier first sight.
+
+    Args:
+        milliseconds: The header `x-original-expiration`, or what stands there.
+        sent: The property `timestamp`.
+        first_seen: When a worker first saw it.
+    """
+    if not isinstance(milliseconds, str) or not milliseconds.lstrip("+").isdecimal():
+        return None
+    try:
+        return min(sent or first_seen, first_seen) + timedelta(milliseconds=int(milliseconds))
+    except OverflowError:
+        return None

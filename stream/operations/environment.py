@@ -1,0 +1,57 @@
+"""The few settings that commands need, from the worker's own variables: the others may be unset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+
+from pydantic import SecretStr
+
+from stream.operations.exits import CommandFailed, ExitCode
+from stream.settings import Settings
+from stream.settings.checks import amqp_url, redis_url
+from stream.settings.secret_files import file_variable, from_file
+
+
+def redis_address() -> str:
+    """`REDIS_URL`, or the content of `REDIS_URL_FILE`.
+
+    Raises:
+        CommandFailed: One sentence that names the variable and the fix, never the value.
+    """
+    return _secret("redis_url", redis_url)
+
+
+def rabbitmq_address() -> str:
+    """`RABBITMQ_URL`, or the content of `RABBITMQ_URL_FILE`.
+
+    Raises:
+        CommandFailed: One sentence that names the variable and the fix, never the value.
+    """
+    return _secret("rabbitmq_url", amqp_url)
+
+
+def message_max_age() -> timedelta:
+    """`MESSAGE_MAX_AGE_MS`.
+
+    Raises:
+        CommandFailed: It is no number.
+    """
+    text = os.environ.get("MESSAGE_MAX_AGE_MS") or str(Settings.model_fields["message_max_age_ms"].default)
+    if not text.isdecimal():
+        raise CommandFailed(
+            "MESSAGE_MAX_AGE_MS: is no number of milliseconds: set it as the worker has it", ExitCode.WRONG_USE
+        )
+    return timedelta(milliseconds=int(text))
+
+
+def _secret(field: str, check: Callable[[SecretStr], SecretStr]) -> str:
+    name = field.upper()
+    variable = file_variable(name) if os.environ.get(file_variable(name)) else name
+    default = Settings.model_fields[field].default.get_secret_value()
+    try:
+        value = from_file(name, os.environ) or os.environ.get(name, default)
+        return check(SecretStr(value)).get_secret_value()
+    except ValueError as error:
+        raise CommandFailed(f"{variable}: {error}", ExitCode.WRONG_USE) from None

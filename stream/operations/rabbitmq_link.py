@@ -1,0 +1,80 @@
+"""The commands' connection to RabbitMQ: the worker's own variables, and one sentence for what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ssl import SSLCertVerificationError
+from typing import Final
+
+import aiormq
+from aiormq.abc import AbstractConnection
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelAccessRefused,
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
+from yarl import URL
+
+from stream.broker.look import QueueInUse
+from stream.broker.wire import guard_deliveries
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
+from stream.operations.environment import rabbitmq_address
+from stream.operations.exits import CommandFailed, ExitCode
+
+CONNECT_S: Final = 10.0
+HEARTBEAT_S: Final = 30
+
+_SENTENCES: Final[dict[type[Exception], str]] = {
+    ChannelAccessRefused: "RabbitMQ refuses the user '{user}' a right: *read* on {queue} is needed to look, *write* "
+    "on {exchange} to replay; its words: {error}",
+    ChannelNotFoundEntity: "RabbitMQ has no {queue} on this vhost: correct RABBITMQ_URL, or start a worker once",
+    AuthenticationError: "RabbitMQ refuses the login in RABBITMQ_URL: correct the user and the password",
+    ProbableAuthenticationError: "RabbitMQ refuses the login in RABBITMQ_URL: correct the user and the password",
+    # RabbitMQ answers the opening of a vhost by closing the connection; aiormq does not show its reason.
+    InvalidFrameError: "RabbitMQ refuses the vhost of RABBITMQ_URL: create it, or give the user access to it",
+}
+
+
+@asynccontextmanager
+async def rabbitmq_connection() -> AsyncIterator[AbstractConnection]:
+    """A connection to the RabbitMQ that `RABBITMQ_URL` (or `RABBITMQ_URL_FILE`) names.
+
+    Raises:
+        CommandFailed: It cannot be made, is lost, or the user lacks a right: one sentence.
+    """
+    guard_deliveries()
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # our one sentence says it
+    url = URL(rabbitmq_address())
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            connection = await aiormq.connect(url.update_query(heartbeat=HEARTBEAT_S))
+        try:
+            yield connection
+        finally:
+            await connection.close()
+    except QueueInUse:
+        raise CommandFailed(
+            f"somebody else reads {DEAD_LETTER_QUEUE} now: a look, a job (`stream jobs list`), or a consumer",
+            ExitCode.LOCKED,
+        ) from None
+    except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
+        raise CommandFailed(_sentence(error, url), ExitCode.UNREACHABLE) from None
+
+
+def _sentence(error: Exception, url: URL) -> str:
+    """What is missing, and what to do."""
+    untrusted = error.__cause__
+    if isinstance(untrusted, SSLCertVerificationError):
+        return f"RabbitMQ's certificate is not trusted ({untrusted.verify_message}): name its CA with ?cafile="
+    for kind, sentence in _SENTENCES.items():
+        if isinstance(error, kind):
+            return sentence.format(user=url.user, queue=DEAD_LETTER_QUEUE, exchange=INTAKE_EXCHANGE, error=error)
+    reason = " ".join(str(error).split()) or "no answer"
+    return f"RabbitMQ cannot be reached: {reason}; check RABBITMQ_URL"

@@ -120,7 +120,5 @@ class Circuits:
 
     async def _note(self, tenant_id: TenantId, field: str, to: State, circuit: Circuit) -> None:
         scope, number = scripts.scope_of(field)
-        if circuit.state is State.CLOSED:  # a success or another token has ended a row of failures, no more
-            return
         self._transitions.note(Transition(scope, number or tenant_id, tenant_id, to, circuit))
         await self._index.note(scope, f"{tenant_id}/{number}" if number else tenant_id, open=to is not State.CLOSED)

@@ -50,7 +50,7 @@ async def test_a_message_that_waits_keeps_its_content_and_arrives_once(scene: Sc
 
 
 async def test_waiting_messages_hold_no_prefetch_slot_and_delay_nobody(stage: Scene) -> None:
-    await stage.start_worker(RABBITMQ_PREFETCH="2", META_API_RETRY_DELAY_MS="30000")
+    await stage.start_worker(RABBITMQ_PREFETCH="2", META_API_RETRY_DELAY_MS="30000", CIRCUIT_FAILURES="0")
     failing = [number("99931500") for _ in range(8)]
     for to in failing:
         await stage.publish(to)
@@ -140,7 +140,7 @@ async def test_a_tenant_service_that_is_down_makes_messages_wait_and_then_they_a
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 async def test_a_priority_does_not_hold_back_what_waits_and_is_its_dead_letters_again(stage: Scene, kind: str) -> None:
-    await stage.start_worker(RABBITMQ_QUEUE_TYPE=kind, META_API_RETRY_DELAY_MS="3000")
+    await stage.start_worker(RABBITMQ_QUEUE_TYPE=kind, META_API_RETRY_DELAY_MS="3000", CIRCUIT_FAILURES="0")
     await stage.watch()
     first, urgent = number("99931500"), number("99931500")
     await stage.publish(first, priority=0)

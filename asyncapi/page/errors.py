@@ -8,6 +8,7 @@ from typing import Final
 
 from stream.meta.errors import ROWS, ErrorRule
 from stream.specification.retries import DEAD_LETTER, RETRY_AT_ONCE, WAIT_AND_RETRY, decision_of, notes_of
+from stream.specification.words import REPLAYS, SCOPES
 
 DECISIONS: Final = {DEAD_LETTER: "bad", WAIT_AND_RETRY: "wait", RETRY_AT_ONCE: "wait"}
 """What the worker does about an error → the class of its colour."""
@@ -23,8 +24,10 @@ class ErrorRow:
     colour: str
     retries: list[str]
     scope: str
+    concerns: str
     reported: list[str]
     replay: str
+    replay_advice: str
     meaning: str
     advice: str
     found_by: str
@@ -44,8 +47,10 @@ def _row(row: ErrorRule) -> ErrorRow:
         colour=DECISIONS[decision],
         retries=notes_of(row),
         scope=row.scope.replace("_", " "),
+        concerns=SCOPES[row.scope],
         reported=_reported(row),
         replay=row.replay,
+        replay_advice=REPLAYS[row.replay],
         meaning=row.meaning,
         advice=row.advice,
         found_by=" ".join(map(str, (*row.codes, *row.subcodes))),

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markdown_it import MarkdownIt
 
 from asyncapi.page.channels import Channel, channels
+from asyncapi.page.colours import coloured_html
 from asyncapi.page.errors import DECISIONS, ErrorRow, errors
 from asyncapi.page.fields import Fields
 from asyncapi.page.messages import HeaderGroup, Message, header_groups, messages
 from asyncapi.page.payloads import Payload, PayloadUnion, envelope, linked, unions
+from asyncapi.page.prose import prose_html
+from asyncapi.page.servers import Server, servers
 from stream.observe.declared import arguments_html
 
 Node = dict[str, Any]
@@ -39,6 +41,7 @@ class Page:
     document: Node
     intro: str
     texts: list[Text]
+    servers: list[Server]
     channels: list[Channel]
     messages: list[Message]
     header_groups: list[HeaderGroup]
@@ -63,8 +66,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    # Raw HTML is off: a description is text.
-    found.filters["markdown"] = MarkdownIt("commonmark", {"html": False}).enable("table").render
+    found.filters["markdown"] = prose_html
+    found.filters["coloured"] = coloured_html
     # A worker that declared other arguments replaces these with its own.
     found.filters["arguments"] = arguments_html
     return found
@@ -78,6 +81,7 @@ def _model(document: Node) -> Page:
         document=document,
         intro=intro,
         texts=texts,
+        servers=servers(document),
         channels=channels(document),
         messages=messages(document, fields),
         header_groups=header_groups(schemas, fields),

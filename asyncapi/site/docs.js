@@ -1,20 +1,35 @@
-// Search, the error table's filter, copy buttons and the place in the sidebar. The page is complete without it.
+// Search, the error table's filter, tabs, buttons to copy and to expand, and the place in the contents. The page is
+// complete without it.
 "use strict";
 
-const LONGEST_LIST = 14;
+const LONGEST_LIST = 20;
+const EXCERPT = 120; // characters
 
-/** Everything that can be found: what has data-find, with its own words. */
-const entries = [...document.querySelectorAll("[data-find]")].map((element) => ({
-  id: element.id,
-  name: element.dataset.find,
-  kind: element.dataset.kind,
-  about: about(element),
-  key: element.dataset.find.toLowerCase(),
-  text: `${element.dataset.find} ${about(element)} ${element.dataset.more ?? ""} ${element.querySelector(".arguments")?.textContent ?? ""}`.toLowerCase(),
-}));
+/** Everything that can be found: what has data-find, with the words that stand in it. */
+let found = null;
+function entries() {
+  found ??= [...document.querySelectorAll("[data-find]")].map((element) => {
+    const { find: name, kind, about = "", more = "" } = element.dataset;
+    const prose = ownText(element).replace(/\s+/g, " ").trim();
+    return { id: element.id, name, kind, about, prose, key: name.toLowerCase(), text: `${name} ${about} ${prose} ${more}`.toLowerCase() };
+  });
+  return found;
+}
 
-function about(element) {
-  return element.dataset.about ?? element.querySelector(":scope > .about")?.textContent ?? "";
+/** An element's text without that of examples and of what is found by itself. */
+function ownText(node) {
+  if (node.nodeType === Node.TEXT_NODE) return node.data;
+  const parts = [...node.childNodes].filter((part) => !part.matches?.("[data-find], .example, .columns, .filter, svg"));
+  return parts.map(ownText).join(node.matches?.("p, td, dd") ? "" : " ");
+}
+
+/** What a result says: its own sentence, or the place in its text where the first word stands. */
+function excerpt({ about, prose }, query) {
+  const word = query.toLowerCase().trim().split(/\s+/)[0];
+  const place = prose.toLowerCase().indexOf(word);
+  if (place < 0 || about.toLowerCase().includes(word)) return about || prose.slice(0, EXCERPT);
+  const start = place < EXCERPT / 3 ? 0 : prose.indexOf(" ", place - EXCERPT / 3) + 1;
+  return `${start ? "… " : ""}${prose.slice(start, start + EXCERPT)}${start + EXCERPT < prose.length ? " …" : ""}`;
 }
 
 /** Best first: the name itself, its beginning, within it, within the text; every word must occur. */
@@ -29,7 +44,7 @@ function find(query) {
     if (key.includes(whole)) return 3;
     return text.split(/[^a-z0-9_.-]+/).includes(words[0]) ? 2 : 1;
   };
-  return entries
+  return entries()
     .map((entry) => ({ entry, score: score(entry) }))
     .filter((found) => found.score > 0)
     .sort((one, other) => other.score - one.score)
@@ -46,7 +61,7 @@ function line(entry, number) {
   item.id = `result-${number}`;
   item.role = "option";
   item.dataset.target = entry.id;
-  for (const [tag, text, name] of [["span", entry.kind, "kind"], ["strong", entry.name, ""], ["small", entry.about, ""]]) {
+  for (const [tag, text, name] of [["span", entry.kind, "kind"], ["strong", entry.name, ""], ["small", excerpt(entry, input.value), ""]]) {
     const part = document.createElement(tag);
     part.textContent = text;
     if (name) part.className = name;
@@ -142,26 +157,72 @@ words.addEventListener("input", filter);
 decision.addEventListener("change", filter);
 filter();
 
+/** Samples that stand one after the other become tabs. */
+for (const first of document.querySelectorAll(":not(.sample) + .sample")) {
+  const samples = [first];
+  while (samples.at(-1).nextElementSibling?.matches(".sample")) samples.push(samples.at(-1).nextElementSibling);
+  const tabs = samples.map((sample) => button(sample.querySelector("figcaption").textContent.split(" ")[0], () => pick(sample)));
+  const pick = (chosen) => samples.forEach((sample, place) => {
+    sample.hidden = sample !== chosen;
+    tabs[place].setAttribute("aria-pressed", String(sample === chosen));
+  });
+  const bar = document.createElement("div");
+  bar.className = "tabs";
+  bar.append(...tabs);
+  first.before(bar);
+  pick(first);
+}
+
+/** In the hand, fields of fields begin folded. */
+if (matchMedia("(max-width: 50rem)").matches) document.querySelectorAll("details[open]").forEach((fold) => { fold.open = false; });
+
+/** A button that opens every fold of a section, and closes them again. */
+for (const section of [document.querySelector("main"), ...document.querySelectorAll("section")]) {
+  const folds = section.querySelectorAll("details");
+  if (folds.length === 0) continue;
+  let open = false;
+  const unfold = button("Expand all", () => {
+    open = !open;
+    folds.forEach((fold) => { fold.open = open; });
+    unfold.textContent = open ? "Fold all" : "Expand all";
+  });
+  unfold.className = "unfold";
+  const badges = section.querySelector(":scope > header > .badges");
+  if (badges) badges.append(unfold);
+  else section.querySelector("h2").after(unfold);
+}
+
+function button(text, act) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.addEventListener("click", act);
+  return made;
+}
+
 /** Copy buttons, only where the browser lets a page copy. */
 if (navigator.clipboard) {
   for (const block of document.querySelectorAll("pre")) {
-    const button = document.createElement("button");
-    button.className = "copy";
-    button.type = "button";
-    button.textContent = "Copy";
-    button.addEventListener("click", async () => {
+    const copy = button("Copy", async () => {
       await navigator.clipboard.writeText(block.querySelector("code").textContent);
-      button.textContent = "Copied";
-      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+      copy.textContent = "Copied";
+      setTimeout(() => { copy.textContent = "Copy"; }, 1500);
     });
+    copy.className = "copy";
     const frame = document.createElement("div");
     frame.className = "copyable";
     block.replaceWith(frame);
-    frame.append(block, button);
+    frame.append(block, copy);
   }
 }
 
-/** Mark the place in the sidebar. */
+/** The menu closes behind a link. */
+const contents = document.getElementById("contents");
+contents.addEventListener("click", (event) => {
+  if (event.target.matches("a") && contents.matches(":popover-open")) contents.hidePopover();
+});
+
+/** Mark the place in the contents. */
 const links = new Map([...document.querySelectorAll("aside nav a")].map((link) => [link.hash.slice(1), link]));
 const seen = new IntersectionObserver((changes) => {
   for (const change of changes) {

@@ -69,8 +69,22 @@ class Page:
     async def press(self, key: str) -> None:
         """Press one key."""
         text = key if len(key) == 1 else {"Enter": "\r"}.get(key, "")
-        await self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=text)
-        await self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+        code = {"Enter": 13, "Tab": 9, "Escape": 27}.get(key, 0)
+        for kind in ("keyDown", "keyUp"):
+            await self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                text=text if kind == "keyDown" else "",
+                windowsVirtualKeyCode=code,
+            )
+
+    async def show(self, width: int, height: int, scheme: str = "light") -> None:
+        """Show pages in a window of this size, light or dark."""
+        await self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
 
     async def screenshot(self, path: Path) -> None:
         """Keep what the window shows."""

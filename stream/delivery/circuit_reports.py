@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from stream.contract.events import Scope
-from stream.delivery.claims import CircuitOpen
+from stream.delivery.claim import CircuitOpen
 from stream.delivery.decision import HELD
 from stream.delivery.tries import Try
 from stream.meta.failure import Failure

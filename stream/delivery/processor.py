@@ -16,7 +16,8 @@ from stream.contract.headers import OnUnknown
 from stream.contract.messages import Message
 from stream.delivery import report
 from stream.delivery.circuit_reports import CircuitReports
-from stream.delivery.claims import Claim, Claims, Granted, NoCredentials, Paced
+from stream.delivery.claim import Claim, Granted, NoCredentials, Paced
+from stream.delivery.claims import Claims
 from stream.delivery.failures import failure_of, is_foreseen
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stream.contract.messages import Message
-from stream.delivery.claims import AlreadySent, BeingSent, CircuitOpen, Claim, InDoubt, Keys, Paced
+from stream.delivery.claim import AlreadySent, BeingSent, CircuitOpen, Claim, InDoubt, Keys, Paced
 from stream.delivery.outcome import Busy, Duplicate, Failed, Outcome
 from stream.meta.failure import Certainty, Failure, GraphError
 from stream.traffic.circuit_script import Seen

@@ -78,7 +78,9 @@ then, with its last failure in the detail. A copy of a message that was sent sta
 Counts travel in the message's headers, so that they hold over restarts and for any number of replicas. Waiting is done
 on the broker. Throttles, and a Tenant Service that is away, end a message only with its validity. Each delay gets up to
 {JITTER_S:g} s of jitter; a `Retry-After` from Meta is honoured up to {LONGEST_SERVER_WISH_S / 60:g} minutes. Every
-other error goes to the queue `{DEAD_LETTER_QUEUE}` at once. With the default settings:
+other error goes to the queue `{DEAD_LETTER_QUEUE}` at once. Where the worker keeps a rate limit itself
+(PHONE_NUMBER_RATE, PAIR_INTERVAL_MS), a refusal for the rate slows down that limit, and its message waits for its turn
+instead of the delay below. With the default settings:
 
 {retry_table()}
 """

@@ -11,7 +11,8 @@ import pytest
 from sandbox.world import World
 from stream.contract.events import Scope
 from stream.contract.identifiers import TenantId
-from stream.delivery.claims import CircuitOpen, Claim, Claims, Granted, Keys
+from stream.delivery.claim import CircuitOpen, Claim, Granted, Keys
+from stream.delivery.claims import Claims
 from stream.redis.link import RedisLink
 from stream.traffic.circuit import Failure
 from stream.traffic.circuit_script import KEY_PREFIX

@@ -12,7 +12,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sandbox.world import World
 from stream.contract.identifiers import Wamid
 from stream.delivery import ledger as module
-from stream.delivery.claims import CLAIM, AlreadySent, BeingSent, Claim, Claims, Granted, InDoubt, Keys, NoCredentials
+from stream.delivery.claim import AlreadySent, BeingSent, Claim, Granted, InDoubt, Keys, NoCredentials
+from stream.delivery.claims import CLAIM, Claims
 from stream.delivery.ledger import SentLedger
 from stream.meta.client import Accepted
 from stream.redis.availability import RedisAway

@@ -9,7 +9,8 @@ import pytest
 
 from stream.contract.identifiers import TenantId
 from stream.delivery.circuit_reports import CircuitReports
-from stream.delivery.claims import CircuitOpen, Claim, Claims, Granted
+from stream.delivery.claim import CircuitOpen, Claim, Granted
+from stream.delivery.claims import Claims
 from stream.delivery.tries import Try
 from stream.meta.failure import Failure
 from stream.redis.link import RedisLink

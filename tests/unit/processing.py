@@ -13,7 +13,8 @@ from stream.contract.headers import OnUnknown
 from stream.contract.identifiers import TenantId
 from stream.contract.messages import Message
 from stream.delivery.circuit_reports import CircuitReports
-from stream.delivery.claims import CircuitOpen, Claim, Claims, Granted, Keys, NoCredentials
+from stream.delivery.claim import CircuitOpen, Claim, Granted, Keys, NoCredentials
+from stream.delivery.claims import Claims
 from stream.delivery.ledger import SentLedger
 from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.outcome import Failed, Outcome

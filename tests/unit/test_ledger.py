@@ -11,18 +11,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.contract.identifiers import Wamid
 from stream.delivery import ledger as module
-from stream.delivery.claims import (
-    CLAIM,
-    AlreadySent,
-    BeingSent,
-    CircuitOpen,
-    Claim,
-    Claims,
-    Granted,
-    InDoubt,
-    NoCredentials,
-    Paced,
-)
+from stream.delivery.claim import AlreadySent, BeingSent, CircuitOpen, Claim, Granted, InDoubt, NoCredentials, Paced
+from stream.delivery.claims import CLAIM, Claims
 from stream.delivery.ledger import SentLedger
 from stream.meta.client import Accepted
 from stream.redis.availability import PROBE_EVERY_S

@@ -9,7 +9,7 @@ import structlog
 from stream.contract.decoding import decode
 from stream.contract.headers import OnUnknown
 from stream.contract.identifiers import Wamid
-from stream.delivery.claims import AlreadySent, BeingSent, CircuitOpen, Claim, Granted, InDoubt, NoCredentials
+from stream.delivery.claim import AlreadySent, BeingSent, CircuitOpen, Claim, Granted, InDoubt, NoCredentials
 from stream.delivery.outcome import Busy, Duplicate, Sent
 from stream.meta.client import Accepted
 from stream.meta.failure import Certainty

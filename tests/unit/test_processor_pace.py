@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.delivery.claims import Granted, Paced
+from stream.delivery.claim import Granted, Paced
 from stream.delivery.outcome import Busy, Sent
 from tests.unit.processing import OK, REFUSED, World
 

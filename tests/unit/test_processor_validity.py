@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stream.delivery.claims import AlreadySent, BeingSent, Granted, InDoubt, NoCredentials
+from stream.delivery.claim import AlreadySent, BeingSent, Granted, InDoubt, NoCredentials
 from stream.delivery.outcome import Busy, Duplicate, Sent
 from stream.meta.failure import Certainty
 from stream.tenants.credentials import TenantServiceUnavailable

@@ -149,7 +149,7 @@ alerts: $(VENV)/.installed ## Write the alerts for Prometheus Operator from depl
 docs: asyncapi ## Build the contract's site in asyncapi/site
 	$(BIN)/python -m asyncapi site
 
-# The parser and what it needs, at the versions and hashes of its lock.
+# The parser, what a sample of the contract publishes with, and what they need, at the versions and hashes of its lock.
 CHECKER := asyncapi/check/node_modules/.package-lock.json
 $(CHECKER): asyncapi/check/package-lock.json
 	cd asyncapi/check && npm ci

@@ -11,13 +11,21 @@ Node = dict[str, Any]
 
 @dataclass(frozen=True)
 class Server:
-    """A server as the page shows it; `security` has the names of the document's schemes."""
+    """A server as the page shows it.
+
+    Attributes:
+        login: The beginning of its URL, up to the password.
+        address: The rest of its URL.
+        security: The names of the document's schemes.
+    """
 
     name: str
     title: str
     description: str
     protocol: str
     version: str
+    login: str
+    address: str
     host: str
     port: str
     vhost: str
@@ -37,6 +45,8 @@ def _server(name: str, server: Node) -> Server:
         description=server["description"],
         protocol=server["protocol"],
         version=server["protocolVersion"],
+        login=f"{server['protocol']}://user:password@",
+        address=f"host:{variables['port']['default']}{server['pathname']}",
         host=variables["host"]["description"],
         port=variables["port"]["default"],
         vhost=unquote(server["pathname"].removeprefix("/")),

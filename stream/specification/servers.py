@@ -44,15 +44,13 @@ def vhost_of(path: str) -> str:
 
 def _server(drawn: Node, protocol: str, port: int, title: str, description: str) -> Node:
     vhost = vhost_of(drawn["pathname"])
-    path = "/" + quote(vhost, safe="")
     return {
         "host": "{host}:{port}",
-        "pathname": path,
+        "pathname": "/" + quote(vhost, safe=""),
         "protocol": protocol,
         "protocolVersion": drawn["protocolVersion"],
         "title": title,
-        "description": f"{description} The vhost is `{vhost}`; in a URL its slash is written `%2F`: "
-        f"`{protocol}://user:password@host:{port}{path}`.",
+        "description": f"{description} The vhost is `{vhost}`; in a URL its slash is written `%2F`.",
         "variables": {
             "host": {"default": "localhost", "description": "Where the deployment's RabbitMQ is."},
             "port": {"default": str(port), "description": f"RabbitMQ's usual port for {protocol}."},

@@ -74,6 +74,23 @@ function tooWide() {
   return [...wide, ...scrolled].map((part) => `${part.tagName} ${part.textContent.slice(0, 40)}`);
 }
 
+/** Buttons that lie on a text. */
+function covering() {
+  const boxes = (part) => {
+    const text = document.createRange();
+    text.selectNodeContents(part);
+    return [...text.getClientRects()];
+  };
+  const meet = (one, other) =>
+    one.left < other.right && other.left < one.right && one.top < other.bottom && other.top < one.bottom;
+  const buttons = [...document.querySelectorAll("section > .unfold, .copy")].filter((part) => part.checkVisibility());
+  if (buttons.length < 10) return [`only ${buttons.length} buttons`];
+  const text = (part) => boxes(part.parentElement.querySelector("h2, code"));
+  return buttons
+    .filter((part) => text(part).some((box) => meet(box, part.getBoundingClientRect())))
+    .map((part) => `${part.textContent} on ${part.parentElement.textContent.trim().slice(0, 30)}`);
+}
+
 /** What can be clicked, but not reached with the Tab key. */
 function unreachable() {
   const act = [...document.querySelectorAll("a[href], button, input, select, summary")].filter((part) =>

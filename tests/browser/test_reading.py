@@ -56,11 +56,20 @@ async def test_no_name_of_a_type_a_field_or_an_error_breaks_in_its_middle(page: 
     assert await _wrong(page, "broken") == []
 
 
+@SIZES
+async def test_no_button_lies_on_a_text(page: Page, size: tuple[int, int]) -> None:
+    await _open(page, size)
+    await page.run(EXPAND_ALL)
+    await page.run("document.querySelectorAll('.tabs button')[2].click()")  # its first line is its longest
+    assert await _wrong(page, "covering") == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [HAND, DESK], ids=lambda size: str(size[0]))
 async def test_every_text_stands_out_from_what_it_is_on(page: Page, size: tuple[int, int], scheme: str) -> None:
     await _open(page, size, scheme)
     await page.run(EXPAND_ALL)
+    await page.run("search.value = 'token'; search.dispatchEvent(new Event('input'))")
     assert await _wrong(page, "faint") == []
     assert page.complaints == []
 

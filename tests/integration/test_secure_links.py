@@ -230,11 +230,12 @@ async def test_one_right_less_stops_the_start_with_one_sentence(
     assert f"'{name}' in vhost '/whatsapp' refused for user '{USER}'" in sentence
 
 
-async def test_kedas_user_may_count_the_intake_queue(secured: Secured) -> None:
+async def test_kedas_user_may_count_the_intake_queue_and_the_lanes(secured: Secured) -> None:
     assert await _declares(secured.url())
     async with await aio_pika.connect(secured.url(OBSERVER)) as connection:
-        queue = await (await connection.channel()).declare_queue(INTAKE_QUEUE, passive=True)
-        assert queue.declaration_result.message_count is not None
+        for name in (INTAKE_QUEUE, "whatsapp-lane-3"):
+            queue = await (await connection.channel()).declare_queue(name, passive=True)
+            assert queue.declaration_result.message_count is not None
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from stream import __version__
 from stream.app import STOP_ALLOWANCE_S
 from stream.broker.connection import CANCEL_TIMEOUT_S
 from stream.broker.express import FLUSH_S
+from stream.contract.lanes import DEFAULT_LANES, lane_names
 from stream.contract.queues import INTAKE_QUEUE
 from stream.settings import Settings, load_settings
 from stream.settings.model import SECRETS
@@ -215,10 +216,12 @@ def test_traces_reach_a_collector_in_the_monitoring_namespace() -> None:
     assert collector["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "opentelemetry-collector"}
 
 
-def test_keda_scales_this_deployment_by_the_intake_queue() -> None:
+def test_keda_scales_this_deployment_by_the_intake_queue_and_the_lanes() -> None:
     spec = _one("ScaledObject")["spec"]
-    (trigger,) = spec["triggers"]
-    assert trigger["metadata"]["queueName"] == INTAKE_QUEUE
+    trigger, *others = spec["triggers"]
+    lanes = lane_names(DEFAULT_LANES)
+    assert [each["metadata"].pop("queueName") for each in spec["triggers"]] == [INTAKE_QUEUE, *lanes]
+    assert others == [trigger] * len(lanes)
     assert trigger["metadata"]["mode"] == "QueueLength"
     target = _one("Deployment")
     assert spec["scaleTargetRef"] == {

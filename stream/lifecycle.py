@@ -108,8 +108,9 @@ class Lifecycle:
             await asyncio.Event().wait()
 
     async def started(self) -> None:
-        """Messages arrive from now on. Existing objects stay: the garbage collector need not check them again."""
+        """Messages are tried from now on. Existing objects stay: the garbage collector need not check them again."""
         await self._worker.connection.watch_consumers()
+        self._worker.admission.open()
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)

@@ -77,6 +77,7 @@ class Admission:
         self._turns = deque(self._waiting)  # whose turn it is to get a spare slot
         self._started = 0  # tries of messages of the intake
         self._watch: asyncio.TimerHandle | None = None  # set while a message of the intake waits
+        self._opened = asyncio.Event()
         self._closed = False
 
     @property
@@ -86,8 +87,10 @@ class Admission:
 
     async def start(self, delivery: Delivery) -> asyncio.Task[None] | None:
         """Start a delivery's journey or its move, once that may be; nothing when the worker stops."""
+        if not self._opened.is_set():
+            await self._opened.wait()
         holder = delivery.holder
-        answer = self._at_once(delivery, holder) or await self._wait(delivery, holder)
+        answer = None if self._closed else self._at_once(delivery, holder) or await self._wait(delivery, holder)
         match answer:
             case None:
                 self._in_flight.leave()
@@ -101,9 +104,18 @@ class Admission:
                 self._started += answer is not Slot.LANE
                 return self._in_flight.start(self._journey.begin, delivery, partial(self._ended, answer, holder))
 
+    def open(self) -> None:
+        """Start what arrives from now on, and what has arrived before.
+
+        Call it once every queue is consumed: a broker that is short of memory reads nothing more from a connection
+        after the first publish on it, and a journey publishes.
+        """
+        self._opened.set()
+
     def close(self) -> None:
         """Start nothing more that waits here: it is not acknowledged, so the broker delivers it again."""
         self._closed = True
+        self._opened.set()
         for queue in self._waiting.values():
             for waiting in queue:
                 _tell(waiting, None)
@@ -124,8 +136,6 @@ class Admission:
         return Move(lane_of(holder, self._lanes))
 
     async def _wait(self, delivery: Delivery, holder: str) -> Answer:
-        if self._closed:
-            return None
         loop = asyncio.get_running_loop()
         waiting = _Waiting(delivery, holder, self._monotonic(), loop.create_future())
         queue = self._queue(delivery.lane)

@@ -50,6 +50,7 @@ class World:
             journey, self.in_flight, Shares(slots, share), lanes=lanes, monotonic=self.clock, now=lambda: NOW
         )
         self.handlers: dict[Delivery, asyncio.Task[Any]] = {}
+        self.admission.open()
 
     async def arrive(self, tenant: str = "noisy", lane: str = "", moved_ago_s: float = 10, **more: Any) -> Delivery:
         headers = {"x-moved-at": (NOW - timedelta(seconds=moved_ago_s)).isoformat()} if lane else {}
@@ -178,6 +179,18 @@ async def test_a_stop_starts_nothing_that_waits_and_counts_it_as_returned() -> N
         await world.end(each)
     assert await drain == Drained(finished=2, returned=3, unknown=0)
     assert running in world.tries.tried
+
+
+@pytest.mark.parametrize("end", ["open", "close"])
+async def test_before_every_queue_is_consumed_nothing_starts(end: str) -> None:
+    world = World()
+    world.admission._opened.clear()
+    early = await world.arrive()
+    await patience(world)
+    assert world.tries.tried == []
+    getattr(world.admission, end)()
+    await turns(5)
+    assert world.tries.tried == ([early] if end == "open" else [])
 
 
 @pytest.mark.parametrize(

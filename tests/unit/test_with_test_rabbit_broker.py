@@ -87,6 +87,7 @@ async def test_a_message_that_meta_accepts_is_announced_and_acknowledged(monkeyp
         tried=in_flight.tried,
     )
     admission = Admission(journey, in_flight, Shares(10, 0.5), lanes=8)
+    admission.open()
     broker.include_router(build_subscribers(Reading(admission, Limits()), prefetch=10, queue_kind="classic"))
     events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 

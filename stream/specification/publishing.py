@@ -111,7 +111,8 @@ CURL: Final = Sample(
     "sh",
     "curl with the management API",
     """\
-# For a try by hand. It says {"routed":true} if the queue is there.
+# For a try by hand.
+# It answers {"routed":true} if the queue is there.
 MESSAGE=$(base64 <<'END' | tr -d '\\n'
 {
   "metadata": {

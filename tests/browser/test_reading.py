@@ -60,8 +60,9 @@ async def test_no_name_of_a_type_a_field_or_an_error_breaks_in_its_middle(page: 
 async def test_no_button_lies_on_a_text(page: Page, size: tuple[int, int]) -> None:
     await _open(page, size)
     await page.run(EXPAND_ALL)
-    await page.run("document.querySelectorAll('.tabs button')[2].click()")  # its first line is its longest
-    assert await _wrong(page, "covering") == []
+    for tab in range(3):
+        await page.run(f"document.querySelectorAll('.tabs button')[{tab}].click()")
+        assert await _wrong(page, "covering") == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

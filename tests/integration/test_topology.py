@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from stream.contract import delays
+from stream.contract.lanes import DEFAULT_LANES, LANE_EXCHANGE, lane_names
 from stream.contract.queues import INTAKE_ARGUMENTS, QueueKind
 from tests.scene import Scene, management, number, text_message, unique
 
@@ -128,3 +129,21 @@ async def test_what_waits_on_the_delay_levels_of_an_earlier_release_is_delivered
     line = await stage.logged(worker, "former_delay_levels")
     assert line["messages"] == 1
     await stage.accepted(to)
+
+
+@pytest.mark.parametrize("lanes", ["0", "2"])
+async def test_with_fewer_lanes_than_before_what_is_on_the_others_is_sent_and_comes_back_to_them(
+    stage: Scene, lanes: str
+) -> None:
+    await stage.declare()
+    recipients = [number("99931500") for _ in lane_names(DEFAULT_LANES)]  # refused once: then each waits for its retry
+    async with await aio_pika.connect(stage.url) as connection:
+        exchange = await (await connection.channel()).get_exchange(LANE_EXCHANGE, ensure=False)
+        for lane, to in zip(lane_names(DEFAULT_LANES), recipients, strict=True):
+            body = orjson.dumps(text_message(to, lane, unique("moved")))
+            await exchange.publish(aio_pika.Message(body, delivery_mode=2), lane)
+    worker = await stage.start_worker(LANES=lanes, CIRCUIT_FAILURES="0")  # eight failures in a row would open it
+    await stage.all_accepted(recipients)
+    await stage.settled()
+    retried = (await stage.metrics(worker))['messages_retried_total{error_type="META_SERVER_ERROR"}']
+    assert retried == len(recipients)

@@ -74,6 +74,16 @@ function tooWide() {
   return [...wide, ...scrolled].map((part) => `${part.tagName} ${part.textContent.slice(0, 40)}`);
 }
 
+/** Lines of samples that continue on a second line. */
+function wrapped() {
+  const shown = [...document.querySelectorAll(".sample code")].filter((part) => part.checkVisibility());
+  const tall = (code) => {
+    const height = parseFloat(getComputedStyle(code).lineHeight);
+    return Math.round(code.getBoundingClientRect().height / height) - code.textContent.trimEnd().split("\n").length;
+  };
+  return shown.length === 1 ? shown.filter(tall).map((code) => code.textContent) : [`${shown.length} samples`];
+}
+
 /** Buttons that lie on a text. */
 function covering() {
   const boxes = (part) => {

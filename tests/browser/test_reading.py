@@ -56,6 +56,14 @@ async def test_no_name_of_a_type_a_field_or_an_error_breaks_in_its_middle(page: 
     assert await _wrong(page, "broken") == []
 
 
+@pytest.mark.parametrize("size", [TABLET, DESK], ids=lambda size: str(size[0]))
+@pytest.mark.parametrize("tab", [0, 1, 2])
+async def test_the_lines_of_a_sample_fit(page: Page, size: tuple[int, int], tab: int) -> None:
+    await _open(page, size)
+    await page.run(f"document.querySelectorAll('.tabs button')[{tab}].click()")
+    assert await _wrong(page, "wrapped") == []
+
+
 @SIZES
 async def test_no_button_lies_on_a_text(page: Page, size: tuple[int, int]) -> None:
     await _open(page, size)
@@ -122,6 +130,19 @@ async def test_in_the_hand_a_row_of_a_table_is_a_card_that_names_its_columns(pag
     width = "document.querySelector('#errors tbody tr').getBoundingClientRect().width"
     assert HAND[0] * 0.8 < await page.run(width) < HAND[0]
     assert not await page.run("document.querySelector('#errors thead').checkVisibility()")
+
+
+async def test_without_scripts_the_menu_opens_and_every_sample_and_error_is_there(page: Page) -> None:
+    await page.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        await _open(page, HAND)
+        await page.run("document.querySelector('.menu').click()")
+        assert await page.run("contents.checkVisibility()")
+        for selector in (".sample", "#errors tbody tr"):
+            all_shown = f"[...document.querySelectorAll('{selector}')].every(part => part.checkVisibility())"
+            assert await page.run(all_shown)
+    finally:
+        await page.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
 async def test_samples_are_tabs_and_one_at_a_time_is_shown(page: Page) -> None:

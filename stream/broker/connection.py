@@ -81,6 +81,7 @@ class BrokerConnection:
         self.queue_arguments = topology.shared_arguments(queue_kind, frozenset())  # as declared, once they are
         self._idle_since: float | None = None
         self._declaring: asyncio.Task[None] | None = None
+        self._declared: Declared | None = None  # what was found, once everything is declared
         self._warned_of: tuple[object, ...] = ()
         self._stopping = False
 
@@ -261,13 +262,14 @@ class BrokerConnection:
         if self.robust is None:
             return
         try:
-            declared = await topology.declare(self.robust, self._queue_kind, self._lanes)
+            declared = await topology.declare(self.robust, self._queue_kind, self._lanes, known=self._declared)
         except TopologyMismatch as error:
             raise CannotStart(str(error)) from None
         except ChannelAccessRefused as error:
             raise CannotStart(
                 f"RabbitMQ does not let the user of RABBITMQ_URL declare the topology: grant the right ({error})"
             ) from None
+        self._declared = declared
         self._warn_of(declared)
         self.queue_arguments = topology.shared_arguments(self._queue_kind, declared.unlimited)
         as_declared = partial(topology.consumed_queue, kind=self._queue_kind, unlimited=declared.unlimited)

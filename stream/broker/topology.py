@@ -169,13 +169,18 @@ def exchange_names() -> list[str]:
     return [INTAKE_EXCHANGE, DEAD_LETTER_EXCHANGE, delays.DELIVERY_EXCHANGE, *levels]
 
 
-async def declare(connection: AbstractConnection, kind: QueueKind, lanes: int = DEFAULT_LANES) -> Declared:
+async def declare(
+    connection: AbstractConnection, kind: QueueKind, lanes: int = DEFAULT_LANES, *, known: Declared | None = None
+) -> Declared:
     """Declare the whole topology.
 
     Args:
         connection: An open one.
         kind: `RABBITMQ_QUEUE_TYPE`, for the intake and `outbound-failed`; all others are always quorum queues.
         lanes: `LANES`.
+        known: What an earlier declaration has found; it is not looked for again. RabbitMQ answers a look for what is
+            not there by closing the channel, and aiormq may open another one under its number too early: RabbitMQ then
+            closes the connection. That is harmless only while nothing is consumed.
 
     Raises:
         TopologyMismatch: One sentence that names the entity, the argument, both values and what to do.
@@ -184,7 +189,7 @@ async def declare(connection: AbstractConnection, kind: QueueKind, lanes: int = 
         raise ConnectionError("the connection to RabbitMQ is not open")
     async with _Channels(connection.transport.connection) as channels:
         try:
-            return await _declare_all(channels, kind, lanes)
+            return await _declare_all(channels, kind, lanes, known)
         except ChannelPreconditionFailed as error:
             raise TopologyMismatch(explain_mismatch(str(error))) from None
         except asyncio.CancelledError:
@@ -229,14 +234,16 @@ class _Channels:
         return self._channel
 
 
-async def _declare_all(channels: _Channels, kind: QueueKind, lanes: int) -> Declared:
-    lane_queues = lane_names(lanes) + await _former_lanes(channels, lanes)
+async def _declare_all(channels: _Channels, kind: QueueKind, lanes: int, known: Declared | None) -> Declared:
+    lane_queues = known.lanes if known else lane_names(lanes) + await _former_lanes(channels, lanes)
     channel = await channels.open()
     for name in exchange_names():
         await channel.exchange_declare(name, exchange_type="topic", durable=True, timeout=DECLARE_TIMEOUT_S)
     consumed, unlimited = _consumed(kind, lane_queues), set[str]()
     can_be_limited = {queue.name for queue in consumed if queue.kind == "quorum" and channels.knows_no_limit}
     for queue in consumed:
+        if known and queue.name in known.limited and await _exists(channels, queue):
+            continue
         if queue.name in can_be_limited and await _declared_without_limit(channels, queue):
             unlimited.add(queue.name)
         else:
@@ -246,12 +253,21 @@ async def _declare_all(channels: _Channels, kind: QueueKind, lanes: int) -> Decl
         await _declare_queue(channel, queue)
     await _bind_all(channel, [*consumed, *_levels()])
     limited = tuple(sorted(can_be_limited - unlimited))
-    return Declared(frozenset(unlimited), limited, await _former_levels(channels), lane_queues)
+    former_levels = known.former_levels if known else await _former_levels(channels)
+    return Declared(frozenset(unlimited), limited, former_levels, lane_queues)
 
 
 async def _declare_queue(channel: AbstractChannel, queue: _Queue, **more: Any) -> None:
     arguments = {**queue.declared_with, **more}
     await channel.queue_declare(queue.name, durable=True, arguments=arguments, timeout=DECLARE_TIMEOUT_S)
+
+
+async def _exists(channels: _Channels, queue: _Queue) -> bool:
+    try:
+        await (await channels.open()).queue_declare(queue.name, passive=True, timeout=DECLARE_TIMEOUT_S)
+    except ChannelNotFoundEntity:
+        return False
+    return True
 
 
 async def _declared_without_limit(channels: _Channels, queue: _Queue) -> bool:

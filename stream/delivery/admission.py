@@ -76,6 +76,7 @@ class Admission:
         self._waiting: dict[str, deque[_Waiting]] = {INTAKE: deque()}
         self._turns = deque(self._waiting)  # whose turn it is to get a spare slot
         self._started = 0  # tries of messages of the intake
+        self._postponed: set[str] = set()  # tenants of which messages were postponed since the last look
         self._watch: asyncio.TimerHandle | None = None  # set while a message of the intake waits
         self._opened = asyncio.Event()
         self._closed = False
@@ -162,11 +163,17 @@ class Admission:
         self._watch, loop = None, asyncio.get_running_loop()
         in_time = (self._started - started, loop.time() - since)
         for waiting in self._waiting[INTAKE]:
-            can = not waiting.answer.done() and self._may_move(waiting.delivery) and self._shares.holds(waiting.holder)
-            if can and sorting_pays(*in_time, self._monotonic() - waiting.since):
+            if self._should_lane(waiting) and sorting_pays(*in_time, self._monotonic() - waiting.since):
                 self._lane(waiting)
+        self._postponed.clear()
         if self._waiting[INTAKE]:
             self._watch = loop.call_later(PATIENCE_S, self._look, loop.time(), self._started)
+
+    def _should_lane(self, waiting: _Waiting) -> bool:
+        """Whether its tenant holds slots with sends. Where tries end with a wait, they sort the intake themselves."""
+        if waiting.answer.done() or waiting.holder in self._postponed:
+            return False
+        return self._may_move(waiting.delivery) and self._shares.holds(waiting.holder)
 
     def _lane(self, waiting: _Waiting) -> None:
         move = self._move(waiting.holder)
@@ -179,7 +186,9 @@ class Admission:
         waited_s = (self._now() - moved).total_seconds()
         self._laned.came(holder, waited_s, self._monotonic())
 
-    def _ended(self, slot: Slot, holder: str) -> None:
+    def _ended(self, slot: Slot, holder: str, *, postponed: bool) -> None:
+        if postponed and self._watch:
+            self._postponed.add(holder)
         if slot is Slot.LANE:
             self._laned.left(holder, self._monotonic())
         self._free(slot, holder)

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 class _Running:
     started: float
     delivery: Delivery
-    on_tried: Callable[[], None]
+    on_tried: Callable[..., None]
     tried: bool = False
     reported: bool = False
 
@@ -71,11 +71,11 @@ class InFlight:
         self,
         work: Callable[[Delivery], Coroutine[Any, Any, None]],
         delivery: Delivery,
-        on_tried: Callable[[], None] = lambda: None,
+        on_tried: Callable[..., None] = lambda **_: None,
     ) -> asyncio.Task[None] | None:
         """Start `work` on a delivery as a separate task, which no cancelled handler ends; nothing while draining.
 
-        `on_tried` is called once, when its try has ended in whatever way.
+        `on_tried` is called once, when its try has ended in whatever way, with whether it was postponed.
         """
         if self._draining:
             self.leave()
@@ -89,12 +89,12 @@ class InFlight:
         """Count a delivery that is not started: unacknowledged, it goes back to its queue when the channel closes."""
         self._returned += 1
 
-    def tried(self) -> None:
-        """Note that the calling task's try has ended; what follows waits for the broker only."""
+    def tried(self, *, postponed: bool) -> None:
+        """Note that the calling task's try has ended, or was postponed; what follows waits for the broker only."""
         task = asyncio.current_task()
         if task is not None and (running := self._running.get(task)) and not running.tried:
             running.tried = True
-            running.on_tried()
+            running.on_tried(postponed=postponed)
 
     def oldest_s(self) -> float:
         """Age of the oldest try that has not ended, in seconds; 0 when there is none.
@@ -141,6 +141,6 @@ class InFlight:
     def _ended(self, task: asyncio.Task[None]) -> None:
         running = self._running.pop(task)
         if not running.tried:
-            running.on_tried()
+            running.on_tried(postponed=False)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("unexpected_error", exc_info=error)

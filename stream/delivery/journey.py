@@ -50,7 +50,7 @@ class Journey:
         guard: PoisonGuard,
         unpublished: UnpublishedWaits,
         metrics: DeliveryMetrics,
-        tried: Callable[[], None],
+        tried: Callable[..., None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._processor = processor
@@ -77,7 +77,7 @@ class Journey:
 
     async def move(self, delivery: Delivery, lane: str) -> None:
         """Move it to a lane, without a try. One of which no copy can be made is tried here after all."""
-        self._tried()
+        self._tried(postponed=False)
         try:
             await self._whatever_happens(partial(self._settlement.settle, decision=Move(lane)), delivery)
         except NotRepublishable:
@@ -85,7 +85,7 @@ class Journey:
 
     async def _story(self, delivery: Delivery) -> None:
         outcome = delivery.problem or await self._processor.process(delivery.opened)
-        self._tried()
+        self._tried(postponed=isinstance(outcome, Busy))
         decision = decide(outcome, delivery.history, self._policy, validity=delivery.validity, now=self._now())
         await self._settlement.settle(delivery, decision, transitions_of(outcome))
 

@@ -30,11 +30,15 @@ class Tries:
     tried: list[Delivery] = field(default_factory=list)
     moved: list[tuple[Delivery, str]] = field(default_factory=list)
     ends: dict[Delivery, asyncio.Event] = field(default_factory=dict)
+    postponed: set[Delivery] = field(default_factory=set)
+    in_flight: InFlight | None = None
 
     async def begin(self, each: Delivery) -> None:
         self.tried.append(each)
         self.ends[each] = asyncio.Event()
         await self.ends[each].wait()
+        if self.in_flight is not None:
+            self.in_flight.tried(postponed=each in self.postponed)
 
     async def move(self, each: Delivery, lane: str) -> None:
         self.moved.append((each, lane))
@@ -45,6 +49,7 @@ class World:
 
     def __init__(self, slots: int = 2, share: float = 0.5, lanes: int = 8) -> None:
         self.tries, self.in_flight, self.clock = Tries(), InFlight(), Clock()
+        self.tries.in_flight = self.in_flight
         journey = cast("Journey", self.tries)
         self.admission = Admission(
             journey, self.in_flight, Shares(slots, share), lanes=lanes, monotonic=self.clock, now=lambda: NOW
@@ -63,7 +68,8 @@ class World:
         await turns(5)
         return each
 
-    async def end(self, each: Delivery) -> None:
+    async def end(self, each: Delivery, *, postponed: bool = False) -> None:
+        self.tries.postponed |= {each} if postponed else set()
         self.tries.ends[each].set()
         await turns(5)
 
@@ -103,6 +109,20 @@ async def test_a_message_that_waits_for_too_long_moves_with_all_of_its_tenant_th
     assert (world.tries.tried, world.admission.laned) == ([first], 1)
     world.clock.now += 60
     assert world.admission.laned == 0
+
+
+async def test_a_tenant_whose_tries_end_with_a_wait_is_not_moved_while_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 60.0)
+    world = World(slots=1)
+    paced = await world.arrive()
+    second, third = await world.arrive(), await world.arrive()
+    await world.end(paced, postponed=True)
+    world.clock.now += 60
+    world.admission._look(0.0, 0)
+    assert (world.tries.moved, world.tries.tried) == ([], [paced, second])
+    world.admission._look(0.0, 0)  # nothing was postponed since
+    await turns(5)
+    assert world.tries.moved == [(third, lane_of("noisy", 8))]
 
 
 async def test_a_tenant_that_holds_no_slot_is_never_moved() -> None:
@@ -159,7 +179,7 @@ async def test_a_handler_that_is_cancelled_gives_up_its_place_and_a_slot_that_it
     last = await world.arrive(lane="whatsapp-lane-0")
     world.handlers[lost].cancel()
     await turns(5)
-    world.admission._ended(Slot.LANE, "noisy")
+    world.admission._ended(Slot.LANE, "noisy", postponed=False)
     world.handlers[just_got].cancel()  # before it could run
     await turns(5)
     assert world.tries.tried == [running, last]

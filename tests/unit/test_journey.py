@@ -127,7 +127,7 @@ class World:
             guard=self.guard,
             unpublished=self.waits,
             metrics=DeliveryMetrics(),
-            tried=lambda: self.story.append("tried"),
+            tried=lambda **_: self.story.append("tried"),
             now=lambda: NOW,
         )
 

@@ -8,6 +8,7 @@ import aio_pika
 import orjson
 import pytest
 
+from stream.broker import topology
 from stream.contract import delays
 from stream.contract.lanes import DEFAULT_LANES, LANE_EXCHANGE, lane_names
 from stream.contract.queues import INTAKE_ARGUMENTS, QueueKind
@@ -147,3 +148,24 @@ async def test_with_fewer_lanes_than_before_what_is_on_the_others_is_sent_and_co
     await stage.settled()
     retried = (await stage.metrics(worker))['messages_retried_total{error_type="META_SERVER_ERROR"}']
     assert retried == len(recipients)
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+async def test_what_is_known_is_declared_again_without_a_channel_that_rabbitmq_closes(
+    stage: Scene, kind: QueueKind
+) -> None:
+    opened: list[Any] = []
+    async with await aio_pika.connect(stage.url) as connection:
+        assert connection.transport is not None
+        underlay: Any = connection.transport.connection
+        open_channel = underlay.channel
+
+        async def counted(**options: Any) -> Any:
+            opened.append(options)
+            return await open_channel(**options)
+
+        underlay.channel = counted
+        known = await topology.declare(connection, kind)
+        first = len(opened)
+        assert await topology.declare(connection, kind, known=known) == known
+        assert (first > 1, len(opened) - first) == (True, 1)

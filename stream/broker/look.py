@@ -85,8 +85,7 @@ class Look:
         while self.seen < goal:
             if self._channel.is_closed:
                 raise ConnectionError("RabbitMQ has closed the channel")
-            if self._held >= CHUNK:
-                await self._consume_more()
+            await self.make_room()
             self._news.clear()
             try:
                 await asyncio.wait_for(self._news.wait(), QUIET_S)
@@ -94,6 +93,11 @@ class Look:
                 if await self._ready() == 0:
                     return False
         return True
+
+    async def make_room(self) -> None:
+        """Let more messages come, if what is held would keep them out."""
+        if self._held >= CHUNK:
+            await self._consume_more()
 
     async def take_off(self, tag: int) -> None:
         """Take a message off the queue. RabbitMQ does not confirm it: if that is lost, the next look finds it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aio_pika.abc import AbstractIncomingMessage
@@ -78,6 +78,26 @@ def final_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, An
         values["priority"] = original[1:]
         del table[names.ORIGINAL_PRIORITY.encode()]
     return _copy(incoming, values, table, extra_headers)
+
+
+def replayed_copy(
+    incoming: AbstractIncomingMessage, extra_headers: Mapping[str, Any], *, without: Iterable[str], body: bytes
+) -> Copy:
+    """A copy of a dead letter that starts anew.
+
+    Args:
+        incoming: The letter.
+        extra_headers: What is added.
+        without: Headers that are left out: why it failed, and its history.
+        body: The letter's own, or an edited one.
+
+    Raises:
+        NotRepublishable: The properties are too large, or no AMQP.
+    """
+    values, table = _kept(incoming)
+    for name in without:
+        table.pop(name.encode(), None)
+    return replace(_copy(incoming, values, table, extra_headers), body=body)
 
 
 def _kept(incoming: AbstractIncomingMessage) -> tuple[dict[str, bytes], Table]:

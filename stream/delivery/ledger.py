@@ -22,6 +22,7 @@ from typing import Final
 
 import orjson
 
+from stream.contract.identifiers import hash_tag
 from stream.contract.messages import Message
 from stream.meta.client import Accepted
 from stream.redis.availability import PROBE_EVERY_S, RedisAway
@@ -82,6 +83,11 @@ def identity(message: Message) -> str:
     """What makes two messages the same: tenant, internal id, content of the payload, and the resend it belongs to."""
     parts = (message.tenant_id, message.internal_id, message.instructions.resend or "")
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + message.payload_digest).hexdigest()
+
+
+def key_of(message: Message) -> str:
+    """Where Redis keeps a message's state."""
+    return f"{KEY_PREFIX}{hash_tag(message.tenant_id)}:{identity(message)}"
 
 
 class SentLedger:

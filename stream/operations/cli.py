@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from stream import __version__
-from stream.operations import cache, circuits
-from stream.operations.dead_letters import commands as dead_letters
+from stream.operations import cache, circuits, jobs
+from stream.operations.dead_letters.commands import app as dead_letters
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 stopped by itself or by a signal; 2 wrong use; 3 no connection or no right; "
@@ -23,7 +23,8 @@ EXIT_CODES = (
 app = typer.Typer(name="stream", epilog=EXIT_CODES, pretty_exceptions_enable=False)
 app.add_typer(cache.app, name="cache")
 app.add_typer(circuits.app, name="circuits")
-app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(jobs.app, name="jobs")
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so

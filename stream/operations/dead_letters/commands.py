@@ -11,13 +11,13 @@ from typing import IO, Annotated, Final
 
 import orjson
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from stream.operations.dead_letters.filters import Filter
-from stream.operations.dead_letters.groups import Group, Groups
+from stream.operations.dead_letters.groups import Groups
 from stream.operations.dead_letters.looking import Seen, look_through
 from stream.operations.dead_letters.options import filtered
+from stream.operations.dead_letters.printing import print_groups
+from stream.operations.dead_letters.replay import replay
 from stream.operations.dead_letters.story import Story, story
 from stream.operations.exits import ExitCode, run
 from stream.operations.output import Json
@@ -44,7 +44,7 @@ def groups(wanted: Filter, *, as_json: Json = False) -> None:
         for group in found.all():
             typer.echo(orjson.dumps(group.to_json()).decode())
     else:
-        _print_groups(found.all())
+        print_groups(found.all())
 
 
 @app.command(name="list", epilog="Example: stream dead-letters list --type AUTH_ERROR --newer-than 2h")
@@ -128,26 +128,4 @@ def _copy_out(lines: IO[str]) -> None:
     shutil.copyfileobj(lines, sys.stdout)
 
 
-def _print_groups(groups: list[Group]) -> None:
-    table = Table(
-        "letters", "cause", "tenants", "first and last failure", "replay", "advice", "fingerprint, an example"
-    )
-    for group in groups:
-        letter = group.example
-        codes = "/".join(str(code) for code in (letter.code, letter.subcode) if code is not None)
-        span = " - ".join(f"{moment:%m-%d %H:%M}" for moment in (group.first, group.last) if moment)
-        table.add_row(
-            f"{group.count:,}",
-            " ".join(filter(None, (letter.error_type, codes, letter.template_name))) + f"\n{letter.detail[:120]}",
-            _some(sorted(group.tenants)),
-            span,
-            group.replay,
-            group.advice,
-            f"{letter.fingerprint}\n{letter.id}",
-        )
-    Console().print(table if groups else "no dead letters")
-
-
-def _some(names: list[str], most: int = 3) -> str:
-    shown = ", ".join(names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+app.command(epilog="Example: stream dead-letters replay --type AUTH_ERROR --reason 'new token' --yes")(replay)

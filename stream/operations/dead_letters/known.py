@@ -1,0 +1,34 @@
+"""What the sent-once ledger knows of letters' messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+import orjson
+from redis.asyncio import Redis
+
+from stream.operations.dead_letters.plan import NOTHING_KNOWN, Known
+
+AT_ONCE: Final = 500  # keys in one write
+
+_DOUBTS: Final = frozenset({b"sending", b"unknown", b"held"})
+
+
+async def known_of(redis: Redis, keys: Sequence[str]) -> list[Known]:
+    """What is known under each key, in their order; an empty key is of a letter that is no message."""
+    answers: list[Known] = []
+    left = iter(keys)
+    while batch := list(islice(left, AT_ONCE)):
+        async with redis.pipeline(transaction=False) as pipe:
+            for key in batch:
+                pipe.hmget(key, "state", "answer")
+            answers += [_known(*answer) for answer in await pipe.execute()]
+    return answers
+
+
+def _known(state: bytes | None, answer: bytes | None) -> Known:
+    if state == b"sent" and answer:
+        return Known(wamid=orjson.loads(answer)[0])
+    return Known(in_doubt=True) if state in _DOUBTS else NOTHING_KNOWN

@@ -1,0 +1,73 @@
+"""One operator at a time takes letters off the queue; the others are told who it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from stream.operations.exits import CommandFailed, ExitCode
+
+KEY: Final = "whatsapp-stream:dead-letters:lock"
+LEASE_MS: Final = 10_000
+RENEW_S: Final = 2.0
+
+_RENEW: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+_RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
+
+
+@asynccontextmanager
+async def locked(redis: Redis, facts: dict[str, str], on_lost: Callable[[], None]) -> AsyncIterator[None]:
+    """Hold the lock.
+
+    Args:
+        redis: The client.
+        facts: Who holds it, since when, for what; different for each holder.
+        on_lost: Called when it is no longer certain that this process holds it.
+
+    Raises:
+        CommandFailed: Somebody else holds it.
+    """
+    client: Any = redis
+    value = orjson.dumps(facts)
+    await _acquire(client, value)
+    renewing = asyncio.create_task(_renew(client, value, on_lost))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await client.eval(_RELEASE, 1, KEY, value)
+
+
+async def _acquire(client: Any, value: bytes) -> None:
+    """Take the lock; wait for the end of one that nobody renews, as its holder has died."""
+    while not await client.set(KEY, value, nx=True, px=LEASE_MS):
+        holder, left_ms = await client.get(KEY), await client.pttl(KEY)
+        await asyncio.sleep(RENEW_S * 1.25)
+        if await client.get(KEY) == holder and await client.pttl(KEY) < left_ms - 1000 * RENEW_S:
+            continue  # not renewed meanwhile
+        if holder and await client.exists(KEY):
+            held = orjson.loads(holder)
+            raise CommandFailed(
+                f"{held['who']} works on the dead letters since {held['since']}: {held['what']}", ExitCode.LOCKED
+            )
+
+
+async def _renew(client: Any, value: bytes, on_lost: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(RENEW_S)
+        try:
+            held = await client.eval(_RENEW, 1, KEY, value, LEASE_MS)
+        except (RedisError, OSError):
+            held = 0
+        if not held:
+            on_lost()
+            return

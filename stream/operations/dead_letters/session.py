@@ -1,0 +1,220 @@
+"""One run of a job over one look at the queue: publish a copy, note it, take the letter off.
+
+The order of these three is what makes an interruption harmless. Interrupted before the publish: the letter lies there,
+and is replayed at the next run. Between publish and note: it lies there and counts as `publishing`; the next run looks
+for its outcome (the ledger, or a new letter of this job) and publishes again only if there is none, and then the ledger
+lets only one of the two copies be sent. Between note and take-off: the next run only takes it off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice, starmap
+from typing import Final
+
+from aiormq.abc import AbstractChannel
+from redis.asyncio import Redis
+
+from stream.broker.handover import Handover
+from stream.broker.look import Look
+from stream.contract.queues import INTAKE_EXCHANGE
+from stream.contract.replay import Replay
+from stream.operations.dead_letters.copying import copy_for, ledger_key, replayed_letter, routing_key
+from stream.operations.dead_letters.edits import edited
+from stream.operations.dead_letters.job import OPEN, SENT_ON, Entry, Job, JobStore, Status
+from stream.operations.dead_letters.known import known_of
+from stream.operations.dead_letters.letter import Letter
+from stream.operations.dead_letters.looking import Seen
+from stream.operations.dead_letters.ramp import Step, Tally, must_stop, steps
+from stream.operations.dead_letters.spool import Spool
+
+AT_ONCE: Final = 32  # publishes in flight
+POLL_S: Final = 0.2
+
+
+@dataclass(slots=True)
+class Kept:
+    """A letter that lies on the queue and belongs to the job.
+
+    Attributes:
+        letter: What it says.
+        tag: By which it is taken off.
+        place: Where its message is in the spool.
+    """
+
+    letter: Letter
+    tag: int
+    place: tuple[int, int]
+
+
+class Stopped(Exception):  # noqa: N818 - a state of the job
+    """The job stops here; the text says why."""
+
+
+class Session:
+    """Brings a job forward, as far as one look goes.
+
+    Args:
+        job: The job.
+        entries: Its letters.
+        redis: For the ledger, and for the record.
+        spool: Holds the messages of its letters.
+        stop: Why the job is to stop; empty while it is not.
+        advanced: Called for each letter that is dealt with.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        entries: dict[str, Entry],
+        redis: Redis,
+        spool: Spool,
+        *,
+        stop: Callable[[], str],
+        advanced: Callable[[], None],
+    ) -> None:
+        self._job = job
+        self._entries = entries
+        self._redis = redis
+        self._store = JobStore(redis)
+        self._stop = stop
+        self._advanced = advanced
+        self._kept: dict[str, list[Kept]] = {}
+        self._failed: set[str] = set()
+        self._judged: list[str] = []  # the ramp's step, or all after the ramp
+        self._handover = Handover()
+        self._spool = spool
+        self._look: Look
+        self._channel: AbstractChannel
+
+    def visit(self, seen: Seen) -> None:
+        """Keep a letter of the job; note one that has failed again."""
+        letter, entry = seen.letter, self._entries.get(seen.letter.id)
+        self._channel = seen.message.channel
+        if letter.job == self._job.id and (origin := replayed_letter(letter.replayed_from)):
+            self._failed.add(origin)
+        if entry is not None and entry.status in OPEN | SENT_ON:
+            place = self._spool.keep(seen.message) if entry.status in OPEN else (0, 0)
+            self._kept.setdefault(letter.id, []).append(Kept(letter, seen.message.delivery_tag or 0, place))
+
+    async def run(self, look: Look) -> bool:
+        """Replay what is left.
+
+        Returns:
+            Whether letters were found that had been replayed before.
+
+        Raises:
+            Stopped: By the operator, by a signal, or because too many fail again.
+        """
+        self._look = look
+        found_again = await self._clear_up()
+        open_ones = list(self._kept)  # in their order on the queue
+        at = iter(open_ones)
+        for step in steps(len(open_ones), self._job.options.rate):
+            await self._take(step, list(islice(at, step.size)))
+        await self._learn(self._entries)
+        return found_again
+
+    async def _clear_up(self) -> bool:
+        """Finish what an earlier run began."""
+        begun = [name for name, entry in self._entries.items() if entry.status is Status.PUBLISHING]
+        await self._learn(begun)
+        for name, entry in self._entries.items():
+            if entry.status in OPEN and name not in self._kept:
+                await self._note(name, Status.GONE)
+        done = [name for name in self._kept if self._entries[name].status in SENT_ON]
+        for name in done:
+            await self._take_off(name)
+        return bool(done)
+
+    async def _take(self, step: Step, names: list[str]) -> None:
+        """Replay the letters of a step, and wait for their outcomes where the step does."""
+        places, clock = asyncio.Semaphore(AT_ONCE), asyncio.get_running_loop().time
+        started = clock()
+
+        async def one(number: int, name: str) -> None:
+            await asyncio.sleep(max(0.0, started + number / self._job.options.rate - clock()))
+            async with places:
+                if not self._stop():
+                    await self._send_on(name)
+
+        ends = await asyncio.gather(*starmap(one, enumerate(names)), return_exceptions=True)  # no one is cut short
+        for error in filter(None, ends):
+            raise error
+        self._check()
+        self._judged = names if step.in_ramp else self._judged + names
+        await self._judge(self._judged, wait=step.waits)
+
+    async def _send_on(self, name: str) -> None:
+        kept, options = self._kept[name][0], self._job.options
+        message = self._spool.take(kept.place, self._channel)
+        (known,) = await known_of(self._redis, [ledger_key(message.body, message.headers)])
+        if known.wamid is not None:
+            await self._note(name, Status.ALREADY_SENT)
+            return
+        in_doubt = known.in_doubt or kept.letter.replay is Replay.IN_DOUBT
+        if in_doubt and not options.allowed.in_doubt:
+            await self._note(name, Status.IN_DOUBT)
+            return
+        resend = f"replay-{self._job.id}" if in_doubt else None
+        copy = copy_for(message, kept.letter, self._job.id, options.edits, resend)
+        body, _ = edited(message.body, options.edits)
+        await self._note(name, Status.PUBLISHING, ledger_key(body, message.headers, resend))
+        key = routing_key(kept.letter, message.headers)
+        await self._handover.publish(message, copy, exchange=INTAKE_EXCHANGE, routing_key=key)
+        await self._note(name, Status.REPLAYED)
+        await self._take_off(name)
+
+    async def _judge(self, names: list[str], *, wait: bool) -> None:
+        """Learn the outcomes of a step, and stop if it has gone badly."""
+        clock = asyncio.get_running_loop().time
+        ends = clock() + (self._job.options.patience_s if wait else 0.0)
+        while True:
+            await self._learn(names)
+            tally = self._tally(names)
+            patient = wait and clock() < ends and tally.waiting > 0
+            if must_stop(tally, self._job.options.stop_at, patient=patient or not wait):
+                raise Stopped(
+                    f"{tally.failed} of {tally.total} letters failed again, and {tally.waiting} have no outcome yet"
+                )
+            if not patient:
+                return
+            self._check()
+            await self._look.make_room()
+            await asyncio.sleep(POLL_S)
+
+    async def _learn(self, names: Iterable[str]) -> None:
+        """Find out what became of letters whose copies are on their way."""
+        asked = [name for name in names if self._entries[name].status in {Status.PUBLISHING, Status.REPLAYED}]
+        known = await known_of(self._redis, [self._entries[name].key for name in asked])
+        learnt: dict[str, Entry] = {}
+        for name, found in zip(asked, known, strict=True):
+            if found.wamid is not None or name in self._failed:
+                learnt[name] = entry = self._entries[name]
+                entry.status = Status.DELIVERED if found.wamid is not None else Status.FAILED
+        await self._store.note(self._job.id, learnt)
+
+    def _tally(self, names: Iterable[str]) -> Tally:
+        statuses = [self._entries[name].status for name in names]
+        return Tally(
+            delivered=statuses.count(Status.DELIVERED),
+            failed=statuses.count(Status.FAILED),
+            waiting=statuses.count(Status.REPLAYED),
+        )
+
+    async def _note(self, name: str, status: Status, key: str | None = None) -> None:
+        entry = self._entries[name]
+        entry.status, entry.key = status, entry.key if key is None else key
+        await self._store.note(self._job.id, {name: entry})
+        if status not in OPEN:
+            self._advanced()
+
+    async def _take_off(self, name: str) -> None:
+        for each in self._kept.pop(name):
+            await self._look.take_off(each.tag)
+
+    def _check(self) -> None:
+        if why := self._stop():
+            raise Stopped(why)

@@ -1,0 +1,50 @@
+"""The messages of a job's letters, on disk until their turn comes: memory holds a few words of each."""
+
+from __future__ import annotations
+
+import struct
+from tempfile import TemporaryFile
+from typing import Final, Self
+
+from aio_pika.message import IncomingMessage
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from stream.broker.wire import ArrivedHeaders
+
+_HEAD: Final = struct.Struct(">HI")  # the flags of the properties, and the length of their bytes
+
+
+class Spool:
+    """A temporary file of messages, which nobody else can read."""
+
+    def __init__(self) -> None:
+        self._file = TemporaryFile()  # noqa: SIM115 - it lives as long as the object
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def keep(self, message: DeliveredMessage) -> tuple[int, int]:
+        """Write a message down; returns its place."""
+        headers = message.header.properties.headers
+        if not isinstance(headers, ArrivedHeaders):
+            raise TypeError("the message came on a connection without the guard of stream.broker.wire")
+        self._file.seek(0, 2)
+        start = self._file.tell()
+        self._file.write(_HEAD.pack(headers.flags, len(headers.data)) + headers.data + message.body)
+        return start, self._file.tell() - start
+
+    def take(self, place: tuple[int, int], channel: AbstractChannel) -> IncomingMessage:
+        """Read a message back, as one that came on `channel`."""
+        start, length = place
+        self._file.seek(start)
+        flags, size = _HEAD.unpack(self._file.read(_HEAD.size))
+        data, body = self._file.read(size), self._file.read(length - _HEAD.size - size)
+        properties = Basic.Properties()
+        properties.unmarshal(flags, data)
+        header = ContentHeader(body_size=len(body), properties=properties)
+        return IncomingMessage(DeliveredMessage(Basic.Deliver("look"), header, body, channel))

@@ -21,6 +21,7 @@ import structlog
 
 from stream.contract.headers import moved_at
 from stream.contract.lanes import lane_of
+from stream.contract.messages import MESSAGE_MAX_BYTES
 from stream.delivery.arrival import Delivery
 from stream.delivery.decision import Move
 from stream.delivery.inflight import InFlight
@@ -29,6 +30,7 @@ from stream.traffic.laned import PATIENCE_S, Laned, sorting_pays
 from stream.traffic.shares import Shares, Slot
 
 INTAKE: Final = ""  # where a delivery waits that came from no lane
+LARGE_BYTES: Final = 2 * MESSAGE_MAX_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +81,7 @@ class Admission:
         self._postponed: set[str] = set()  # tenants of which messages were postponed since the last look
         self._watch: asyncio.TimerHandle | None = None  # set while a message of the intake waits
         self._opened = asyncio.Event()
+        self._large = asyncio.Lock()
         self._closed = False
 
     @property
@@ -87,7 +90,18 @@ class Admission:
         return self._laned.count(self._monotonic())
 
     async def start(self, delivery: Delivery) -> asyncio.Task[None] | None:
-        """Start a delivery's journey or its move, once that may be; nothing when the worker stops."""
+        """Start a delivery's journey or its move, once that may be; nothing when the worker stops.
+
+        A large body is copied several times on its way to the dead letters, so such deliveries go one after the other.
+        """
+        if len(delivery.incoming.body) <= LARGE_BYTES:
+            return await self._start(delivery)
+        async with self._large:
+            if task := await self._start(delivery):
+                await asyncio.wait({task})
+            return task
+
+    async def _start(self, delivery: Delivery) -> asyncio.Task[None] | None:
         if not self._opened.is_set():
             await self._opened.wait()
         holder = delivery.holder

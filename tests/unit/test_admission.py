@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
+from stream.contract.headers import History
 from stream.contract.lanes import lane_of
 from stream.delivery import admission as module
 from stream.delivery.admission import Admission
@@ -199,6 +200,17 @@ async def test_a_stop_starts_nothing_that_waits_and_counts_it_as_returned() -> N
         await world.end(each)
     assert await drain == Drained(finished=2, returned=3, unknown=0)
     assert running in world.tries.tried
+
+
+async def test_large_bodies_go_one_after_the_other_and_hold_no_slot_before() -> None:
+    world = World()
+    large = [Delivery(incoming(bytes(module.LARGE_BYTES + 1)), History(NOW)) for _ in range(2)]
+    for each in large:
+        await world.take(each)
+    others = [await world.arrive("other"), await world.arrive("another")]
+    assert world.tries.tried == [large[0], *others]
+    await world.end(large[0])
+    assert world.tries.tried == [large[0], *others, large[1]]
 
 
 @pytest.mark.parametrize("end", ["open", "close"])

@@ -50,7 +50,7 @@ class Handover:
             channel = self._idle_on(open_channel_of(incoming).connection) or await open_channel_beside(incoming)
             try:
                 open_channel_of(incoming)  # the broker may have closed it while another one was opened
-                await _publish(channel, copy, exchange, routing_key)
+                await publish_copy(channel, copy, exchange, routing_key)
             except (PublishError, DeliveryError):
                 self._idle.append(channel)
                 raise
@@ -71,7 +71,14 @@ class Handover:
         task.add_done_callback(self._closing.discard)
 
 
-async def _publish(channel: AbstractChannel, copy: Copy, exchange: str, routing_key: str) -> None:
+async def publish_copy(channel: AbstractChannel, copy: Copy, exchange: str, routing_key: str) -> None:
+    """Publish on a channel that has no other publish in flight, and wait until a queue has it.
+
+    Raises:
+        PublishError: No queue is bound for it.
+        DeliveryError: The queue refused it.
+        TimeoutError: No confirm within `CONFIRM_TIMEOUT_S`: a queue may have it or not.
+    """
     publishing = asyncio.ensure_future(
         channel.basic_publish(
             copy.body, exchange=exchange, routing_key=routing_key, properties=_AsItCame(copy), mandatory=True

@@ -36,7 +36,7 @@ def letter(body: bytes = BODY, sent: datetime | None = None, **headers: Any) -> 
     """A letter that the worker wrote, with other headers; one that is `None` is left out."""
     changed = {name.replace("_", "-"): value for name, value in headers.items()}
     merged = {name: value for name, value in {**WRITTEN, **changed}.items() if value is not None}
-    return read_letter(Found(body, merged, "id-1", sent), now=NOW, max_age=timedelta(days=1))
+    return read_letter(Found(body, merged, sent), now=NOW, max_age=timedelta(days=1))
 
 
 def moved(reason: str, **entry: Any) -> Letter:

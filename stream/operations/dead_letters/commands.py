@@ -12,6 +12,7 @@ from typing import IO, Annotated, Final
 import orjson
 import typer
 
+from stream.operations.dead_letters.discard import discard, import_
 from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.groups import Groups
 from stream.operations.dead_letters.looking import Seen, look_through
@@ -129,3 +130,5 @@ def _copy_out(lines: IO[str]) -> None:
 
 
 app.command(epilog="Example: stream dead-letters replay --type AUTH_ERROR --reason 'new token' --yes")(replay)
+app.command(epilog="Example: stream dead-letters discard --older-than 30d --reason old --backup old.gz --yes")(discard)
+app.command(name="import", epilog="Example: stream dead-letters import old.gz")(import_)

@@ -74,7 +74,6 @@ def found(message: DeliveredMessage) -> Found:
     return Found(
         body=message.body,
         headers=properties.headers or {},
-        message_id=properties.message_id,
         sent=_aware(properties.timestamp),
     )
 

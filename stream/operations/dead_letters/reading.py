@@ -37,13 +37,11 @@ class Found:
     Attributes:
         body: Its bytes.
         headers: Its headers.
-        message_id: The property.
         sent: The property `timestamp`.
     """
 
     body: bytes
     headers: Headers
-    message_id: str | None = None
     sent: datetime | None = None
 
 
@@ -152,8 +150,7 @@ def _stated(value: object) -> datetime | None:
 
 def _id(found: Found, death: Death) -> str:
     failed = found.headers.get(names.FAILED_AT) or death.at
-    facts = f"{found.message_id}\0{failed}\0".encode(errors="surrogateescape")
-    return hashlib.sha256(facts + found.body).hexdigest()[:ID_LENGTH]
+    return hashlib.sha256(f"{failed}\0".encode(errors="surrogateescape") + found.body).hexdigest()[:ID_LENGTH]
 
 
 def _json(body: bytes) -> Mapping[str, Any]:

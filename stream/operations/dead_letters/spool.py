@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import Final, Self
 
@@ -14,6 +15,21 @@ from pamqp.header import ContentHeader
 from stream.broker.wire import ArrivedHeaders
 
 _HEAD: Final = struct.Struct(">HI")  # the flags of the properties, and the length of their bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A message as it lay on its queue.
+
+    Attributes:
+        flags: Which properties it has.
+        properties: Their bytes.
+        body: Its body.
+    """
+
+    flags: int
+    properties: bytes
+    body: bytes
 
 
 class Spool:
@@ -38,13 +54,17 @@ class Spool:
         self._file.write(_HEAD.pack(headers.flags, len(headers.data)) + headers.data + message.body)
         return start, self._file.tell() - start
 
-    def take(self, place: tuple[int, int], channel: AbstractChannel) -> IncomingMessage:
-        """Read a message back, as one that came on `channel`."""
+    def parts(self, place: tuple[int, int]) -> Parts:
+        """Read a message back."""
         start, length = place
         self._file.seek(start)
         flags, size = _HEAD.unpack(self._file.read(_HEAD.size))
-        data, body = self._file.read(size), self._file.read(length - _HEAD.size - size)
-        properties = Basic.Properties()
-        properties.unmarshal(flags, data)
-        header = ContentHeader(body_size=len(body), properties=properties)
-        return IncomingMessage(DeliveredMessage(Basic.Deliver("look"), header, body, channel))
+        properties = self._file.read(size)
+        return Parts(flags, properties, self._file.read(length - _HEAD.size - size))
+
+    def take(self, place: tuple[int, int], channel: AbstractChannel) -> IncomingMessage:
+        """Read a message back, as one that came on `channel`."""
+        parts, properties = self.parts(place), Basic.Properties()
+        properties.unmarshal(parts.flags, parts.properties)
+        header = ContentHeader(body_size=len(parts.body), properties=properties)
+        return IncomingMessage(DeliveredMessage(Basic.Deliver("look"), header, parts.body, channel))

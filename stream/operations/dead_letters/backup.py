@@ -1,0 +1,92 @@
+"""Discarded letters in a file: compressed, complete, and readable up to the last one that was taken off its queue.
+
+The file is a series of gzip members, one for a batch of letters. A batch is on the disk before its letters are taken
+off. Each line is a JSON object: the letter's summary, its body, and its properties as AMQP's own bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, Self
+
+import orjson
+
+from stream.broker import properties as wire
+from stream.broker.republish import Copy
+from stream.operations.dead_letters.letter import Letter
+from stream.operations.dead_letters.spool import Parts
+
+OWNER_ONLY: Final = 0o600  # it has recipients and texts in it
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A letter from a backup.
+
+    Attributes:
+        id: The letter's.
+        reason: Why it was discarded.
+        copy: The same body and properties.
+    """
+
+    id: str
+    reason: str
+    copy: Copy
+
+
+class Backup:
+    """A backup that is being written.
+
+    Args:
+        path: A file that is not there yet.
+        reason: Why the letters are discarded.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self._file: IO[bytes] = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "wb")
+        self._reason = reason
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def keep(self, letters: Sequence[tuple[Letter, Parts]]) -> None:
+        """Write letters; they are on the disk when this returns."""
+        lines = [orjson.dumps(self._line(*each)) for each in letters]
+        self._file.write(gzip.compress(b"\n".join(lines) + b"\n"))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _line(self, letter: Letter, parts: Parts) -> dict[str, Any]:
+        return {
+            "letter": letter.to_json(),
+            "reason": self._reason,
+            "flags": parts.flags,
+            "properties": base64.b64encode(parts.properties).decode(),
+            "body": base64.b64encode(parts.body).decode(),
+        }
+
+
+def read_backup(path: Path) -> Iterator[Kept]:
+    """The letters of a backup, in their order; a last batch that was cut off was not taken off its queue."""
+    with gzip.open(path, "rb") as lines:
+        try:
+            for line in lines:
+                yield _kept(orjson.loads(line))
+        except EOFError:
+            return
+
+
+def _kept(fields: dict[str, Any]) -> Kept:
+    values = wire.split(fields["flags"], base64.b64decode(fields["properties"]))
+    table = wire.split_table(values["headers"]) if "headers" in values else {}
+    counts = {b"x-delivery-count", b"x-acquired-count"}  # RabbitMQ's own, of its earlier time on the queue
+    values["headers"] = wire.join_table({name: value for name, value in table.items() if name not in counts})
+    return Kept(fields["letter"]["id"], fields["reason"], Copy(base64.b64decode(fields["body"]), values))

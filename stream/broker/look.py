@@ -28,6 +28,7 @@ ANSWER_S: Final = 30.0  # for each word of RabbitMQ's
 QUIET_S: Final = 1.0  # nothing came for so long: ask whether there is anything left
 GIVEN_BACK_S: Final = 10.0  # for what was held to lie on the queue again
 POLL_S: Final = 0.05
+FREE_CHECKS: Final = 3  # a second apart
 _IN_USE: Final = "in exclusive use"
 _LOST: Final = (AMQPError, ChannelInvalidStateError, OSError)
 
@@ -68,12 +69,9 @@ class Look:
         Raises:
             QueueInUse: Somebody else reads the queue.
         """
-        before = await self._state()
-        if before.consumer_count:  # RabbitMQ 3.10 allows a second consumer of a quorum queue
-            raise QueueInUse
-        self.goal = before.message_count or 0
+        self.goal = await self._when_free()
         await self._consume()
-        if (await self._state()).consumer_count != 1:  # another one began in the same moment
+        if ((await self._state()).consumer_count or 0) > 1:  # another one began in the same moment
             raise QueueInUse
 
     async def catch_up(self, goal: int) -> bool:
@@ -124,6 +122,19 @@ class Look:
 
     async def _state(self) -> Queue.DeclareOk:
         return await self._channel.queue_declare(self._queue, passive=True, timeout=ANSWER_S)
+
+    async def _when_free(self) -> int:
+        """Messages on the queue, once nobody else reads it: RabbitMQ 3.10 allows a quorum queue a second consumer.
+
+        Raises:
+            QueueInUse: Somebody does; one that has just ended may still be counted for a moment.
+        """
+        for _ in range(FREE_CHECKS):
+            state = await self._state()
+            if not state.consumer_count:
+                return state.message_count or 0
+            await asyncio.sleep(QUIET_S)
+        raise QueueInUse
 
     async def _consume(self) -> None:
         self._held = 0

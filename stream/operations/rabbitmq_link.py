@@ -24,7 +24,7 @@ from yarl import URL
 
 from stream.broker.look import QueueInUse
 from stream.broker.wire import guard_deliveries
-from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
+from stream.contract.queues import DEAD_LETTER_EXCHANGE, DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
 from stream.operations.environment import rabbitmq_address
 from stream.operations.exits import CommandFailed, ExitCode
 
@@ -32,8 +32,6 @@ CONNECT_S: Final = 10.0
 HEARTBEAT_S: Final = 30
 
 _SENTENCES: Final[dict[type[Exception], str]] = {
-    ChannelAccessRefused: "RabbitMQ refuses the user '{user}' a right: *read* on {queue} is needed to look, *write* "
-    "on {exchange} to replay; its words: {error}",
     ChannelNotFoundEntity: "RabbitMQ has no {queue} on this vhost: correct RABBITMQ_URL, or start a worker once",
     AuthenticationError: "RabbitMQ refuses the login in RABBITMQ_URL: correct the user and the password",
     ProbableAuthenticationError: "RabbitMQ refuses the login in RABBITMQ_URL: correct the user and the password",
@@ -73,8 +71,16 @@ def _sentence(error: Exception, url: URL) -> str:
     untrusted = error.__cause__
     if isinstance(untrusted, SSLCertVerificationError):
         return f"RabbitMQ's certificate is not trusted ({untrusted.verify_message}): name its CA with ?cafile="
+    if isinstance(error, ChannelAccessRefused):
+        return f"the RabbitMQ user '{url.user}' needs the right to {_missing_right(str(error))}"
     for kind, sentence in _SENTENCES.items():
         if isinstance(error, kind):
-            return sentence.format(user=url.user, queue=DEAD_LETTER_QUEUE, exchange=INTAKE_EXCHANGE, error=error)
+            return sentence.format(queue=DEAD_LETTER_QUEUE)
     reason = " ".join(str(error).split()) or "no answer"
     return f"RabbitMQ cannot be reached: {reason}; check RABBITMQ_URL"
+
+
+def _missing_right(words: str) -> str:
+    """Which right RabbitMQ's refusal is about."""
+    written = next((each for each in (INTAKE_EXCHANGE, DEAD_LETTER_EXCHANGE) if f"'{each}'" in words), None)
+    return f"write to the exchange {written}" if written else f"read the queue {DEAD_LETTER_QUEUE}"

@@ -210,10 +210,9 @@ class Admission:
     def _free(self, slot: Slot, holder: str) -> None:
         """Give a slot to what waits for one."""
         self._shares.give_back(slot, holder)
-        for waiting in self._waiting[INTAKE]:
-            if not waiting.answer.done() and self._shares.take_open(waiting.holder):
-                _tell(waiting, Slot.OPEN)
-        while self._give_spare():
+        if waiting := self._first(INTAKE, self._shares.take_open):
+            _tell(waiting, Slot.OPEN)
+        while self._shares.any_spare and self._give_spare():
             pass
 
     def _give_spare(self) -> bool:
@@ -221,14 +220,21 @@ class Admission:
         for _ in self._waiting:
             source = self._turns[0]
             self._turns.rotate(-1)
-            for waiting in self._waiting[source]:
-                if not waiting.answer.done() and self._takes_spare(waiting):
-                    _tell(waiting, Slot.LANE if source else Slot.OVERFLOW)
-                    return True
+            if waiting := self._first(source, self._shares.take_lane if source else self._shares.take_overflow):
+                _tell(waiting, Slot.LANE if source else Slot.OVERFLOW)
+                return True
         return False
 
-    def _takes_spare(self, waiting: _Waiting) -> bool:
-        return self._shares.take_lane() if waiting.delivery.lane else self._shares.take_overflow(waiting.holder)
+    def _first(self, source: str, take: Callable[[str], bool]) -> _Waiting | None:
+        """The first that waits and gets a slot. Hundreds may wait, mostly of few tenants: each tenant is asked once."""
+        refused = set[str]()
+        for waiting in self._waiting[source]:
+            if waiting.holder in refused or waiting.answer.done():
+                continue
+            if take(waiting.holder):
+                return waiting
+            refused.add(waiting.holder)
+        return None
 
 
 def _tell(waiting: _Waiting, answer: Answer) -> None:

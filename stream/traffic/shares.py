@@ -71,8 +71,13 @@ class Shares:
         self._held_overflow[tenant] = self._held_overflow.get(tenant, 0) + 1
         return True
 
-    def take_lane(self) -> bool:
-        """Take a spare slot for a message of a lane."""
+    @property
+    def any_spare(self) -> bool:
+        """Whether a spare slot is free."""
+        return self._spare > 0
+
+    def take_lane(self, _tenant: str = "") -> bool:
+        """Take a spare slot for a message of a lane, whoever's it is."""
         if not self._spare:
             return False
         self._spare -= 1

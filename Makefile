@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo test soak bench-quick bench bench-scale unit check format readme asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit \
+.PHONY: help demo test soak bench-quick bench bench-scale bench-isolation unit check format readme asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit \
 	deploy-check image image-steps base-image alerts dist release hooks
 
 help: ## Show the targets
@@ -42,6 +42,9 @@ bench: $(VENV)/.installed ## Compare it with the floor and a lean Node worker, i
 
 bench-scale: $(VENV)/.installed ## See whether replicas, tenants and a backlog change what a message costs
 	$(BIN)/python -m bench scale
+
+bench-isolation: $(VENV)/.installed ## See what one tenant's trouble costs the others: a slow, a silent and a limited one
+	$(BIN)/python -m bench isolation
 
 unit: $(VENV)/.installed ## Run the tests that need no server
 	$(BIN)/python -m pytest tests/unit

@@ -1,4 +1,4 @@
-"""Run a benchmark: `python -m bench quick|full|scale`."""
+"""Run a benchmark: `python -m bench quick|full|scale|isolation`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bench import plans
+from bench.isolation import run_isolation
 from bench.measure import Stalled
 from bench.stage import open_stage
 from sandbox.processes import ServerError
@@ -36,13 +37,13 @@ WARNING = (
 def main() -> int:
     """Run the plan that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("plan", choices=PLANS)
-    plan = PLANS[parser.parse_args().plan]
+    parser.add_argument("plan", choices=[*PLANS, "isolation"])
+    plan = parser.parse_args().plan
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started ends too
     started = time.monotonic()
     print(WARNING.format(cores=len(os.sched_getaffinity(0))))
     try:
-        asyncio.run(_run(plan))
+        asyncio.run(_run(PLANS[plan]) if plan in PLANS else run_isolation())
     except (ServerError, WorkerError, WorldError, Stalled) as error:
         print(error, file=sys.stderr)
         return 1

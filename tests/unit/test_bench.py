@@ -15,7 +15,7 @@ from unittest.mock import Mock
 import orjson
 import pytest
 
-from bench import broker_counts, limits, rounds, tables, usage
+from bench import broker_counts, isolation, limits, rounds, tables, usage
 from bench.graph_stub import BODY
 from bench.load import make_body
 from bench.measure import Run
@@ -154,3 +154,15 @@ async def test_a_round_that_would_take_too_long_is_left_out(
     results = await rounds.run_rounds(Mock(spec=Stage), cases, within_s)
     assert {case: len(runs) for case, runs in results.items()} == {("stream", 10): 1, ("stream", 50): made}
     assert ("no round 2" in capsys.readouterr().out) == (made == 1)
+
+
+def test_the_most_within_any_second_is_counted_over_the_seconds_borders() -> None:
+    assert isolation._most_in_a_second([0.0, 0.6, 0.7, 1.5, 1.65, 3.0]) == 3
+    assert isolation._most_in_a_second([0.0, 1.0]) == 1
+
+
+def test_quiet_tenants_come_last_in_a_backlog_and_every_message_has_a_recipient_of_its_own() -> None:
+    for case in isolation.CASES:
+        backlog = case.backlog
+        assert len({recipient for _, recipient in backlog}) == len(backlog) == case.noisy * case.messages + case.quiet
+        assert all(tenant.startswith("quiet-") for tenant, _ in backlog[len(backlog) - case.quiet :])

@@ -14,6 +14,7 @@ from stream import __version__
 from stream.operations import cache, circuits, jobs
 from stream.operations.dead_letters.commands import app as dead_letters
 from stream.operations.explain import explain
+from stream.operations.message import message
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 stopped by itself or by a signal; 2 wrong use; 3 no connection or no right; "
@@ -27,6 +28,7 @@ app.add_typer(circuits.app, name="circuits")
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(jobs.app, name="jobs")
 app.command(epilog="Example: stream explain 131056")(explain)
+app.command(epilog="Example: stream message order-4711-confirmation --tenant acme")(message)
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so

@@ -66,11 +66,6 @@ class Filter:
             self.newer_than is None or age <= self.newer_than
         )
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it takes every letter."""
-        return self == Filter()
-
     def words(self) -> dict[str, Any]:
         """What it asks for, for a record."""
         return {name: str(value) for name, value in asdict(self).items() if value is not None}

@@ -32,6 +32,8 @@ from stream.traffic.pace_script import SLOT_FIELDS
 
 KEY_PREFIX: Final = "whatsapp-stream:ledger:"
 RECORD_ATTEMPTS: Final = 2
+# One caller a second finds out whether Redis is back. The second attempt comes once that caller has its answer.
+RECORD_PAUSE_S: Final = 1.5 * PROBE_EVERY_S
 
 # The first part of a claim: what is known of the message may end it. It needs `ledger_key`, `owner`, `again`,
 # `most_doubts` and `now`, and gives what the second part writes, and the slots that the message has reserved.
@@ -127,7 +129,7 @@ class SentLedger:
         """Record an end. A claim that Redis holds is worth a second attempt: unrecorded, it would end in doubt."""
         for attempt in range(attempts):
             if attempt:
-                await self._sleep(PROBE_EVERY_S)
+                await self._sleep(RECORD_PAUSE_S)
             try:
                 await self._link.run(script, (key,), arguments)
             except RedisAway:

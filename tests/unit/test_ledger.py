@@ -13,9 +13,8 @@ from stream.contract.identifiers import Wamid
 from stream.delivery import ledger as module
 from stream.delivery.claim import AlreadySent, BeingSent, CircuitOpen, Claim, Granted, InDoubt, NoCredentials, Paced
 from stream.delivery.claims import CLAIM, Claims
-from stream.delivery.ledger import SentLedger
+from stream.delivery.ledger import RECORD_PAUSE_S, SentLedger
 from stream.meta.client import Accepted
-from stream.redis.availability import PROBE_EVERY_S
 from stream.redis.link import RedisLink
 from stream.traffic.circuit import Circuit, State
 from stream.traffic.paces import MessageLimits
@@ -187,7 +186,7 @@ async def test_an_end_that_redis_did_not_take_is_written_once_more_after_a_pause
         await write(book)
     assert [len(book.redis.calls) for book in (at_once, later, never)] == [1, 2, 2]
     assert {each for book in (at_once, later, never) for each in map(repr, book.redis.calls)} == {repr(call)}
-    assert (at_once.sleeps.asked, later.sleeps.asked) == ([], [PROBE_EVERY_S])
+    assert (at_once.sleeps.asked, later.sleeps.asked) == ([], [RECORD_PAUSE_S])
 
 
 async def test_a_send_that_redis_never_knew_of_is_recorded_without_a_second_attempt() -> None:

@@ -54,7 +54,8 @@ async def test_a_revoked_token_costs_its_tenant_no_message_and_others_nothing_wh
     stage: Scene,
 ) -> None:
     workers = [
-        await stage.start_worker(CIRCUIT_OPEN_MS=SECOND, ON_TENANT_FAILURE="hold", RABBITMQ_PREFETCH="4")
+        # What is in flight when the circuit opens is refused too; after that only a probe, after 3 and after 9 s.
+        await stage.start_worker(CIRCUIT_OPEN_MS="3000", ON_TENANT_FAILURE="hold", RABBITMQ_PREFETCH="4")
         for _ in range(2)
     ]
     await stage.watch()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,7 +76,7 @@ class Admission:
         self._now = now
         self._laned = Laned()
         self._waiting: dict[str, deque[_Waiting]] = {INTAKE: deque()}
-        self._turns = deque(self._waiting)  # whose turn it is to get a spare slot
+        self._spare_of = Counter[str]()  # spare slots that each source holds
         self._started = 0  # tries of messages of the intake
         self._postponed: set[str] = set()  # tenants of which messages were postponed since the last look
         self._watch: asyncio.TimerHandle | None = None  # set while a message of the intake waits
@@ -105,6 +105,8 @@ class Admission:
         if not self._opened.is_set():
             await self._opened.wait()
         holder = delivery.holder
+        if delivery.problem is not None and not self._closed:  # it needs no try, and so no slot
+            return self._in_flight.start(self._journey.begin, delivery)
         answer = None if self._closed else self._at_once(delivery, holder) or await self._wait(delivery, holder)
         match answer:
             case None:
@@ -114,10 +116,11 @@ class Admission:
                 self._laned.seen(holder, self._monotonic())
                 return self._in_flight.start(partial(self._journey.move, lane=lane), delivery)
             case Slot():
-                if answer is Slot.LANE:
+                if delivery.lane:
                     self._came(delivery, holder)
-                self._started += answer is not Slot.LANE
-                return self._in_flight.start(self._journey.begin, delivery, partial(self._ended, answer, holder))
+                self._started += not delivery.lane
+                ended = partial(self._ended, answer, delivery.lane, holder)
+                return self._in_flight.start(self._journey.begin, delivery, ended)
 
     def open(self) -> None:
         """Start what arrives from now on, and what has arrived before.
@@ -138,14 +141,15 @@ class Admission:
     def _at_once(self, delivery: Delivery, holder: str) -> Answer:
         """The answer that needs no wait, if there is one."""
         if delivery.lane:
-            return Slot.LANE if self._shares.take_lane() else None
+            return self._take_for_lane(delivery.lane, holder)
         if self._laned.has(holder, self._monotonic()) and self._may_move(delivery):
             return self._move(holder)
-        return self._shares.take(holder)
+        slot = self._shares.take(holder)
+        self._spare_of[INTAKE] += slot is Slot.OVERFLOW
+        return slot
 
     def _may_move(self, delivery: Delivery) -> bool:
-        """What has a problem needs no send, and may not be copyable."""
-        return bool(self._lanes) and not delivery.lane and delivery.problem is None
+        return bool(self._lanes) and not delivery.lane
 
     def _move(self, holder: str) -> Move:
         return Move(lane_of(holder, self._lanes))
@@ -161,7 +165,7 @@ class Admission:
             return await waiting.answer
         except asyncio.CancelledError:  # its connection is lost, perhaps just after it got a slot
             if not waiting.answer.cancelled() and isinstance(slot := waiting.answer.result(), Slot):
-                self._free(slot, holder)
+                self._free(slot, delivery.lane, holder)
             raise
         finally:
             queue.remove(waiting)
@@ -169,7 +173,6 @@ class Admission:
     def _queue(self, source: str) -> deque[_Waiting]:
         if source not in self._waiting:
             self._waiting[source] = deque()
-            self._turns.append(source)
         return self._waiting[source]
 
     def _look(self, since: float, started: int) -> None:
@@ -200,30 +203,45 @@ class Admission:
         waited_s = (self._now() - moved).total_seconds()
         self._laned.came(holder, waited_s, self._monotonic())
 
-    def _ended(self, slot: Slot, holder: str, *, postponed: bool) -> None:
+    def _ended(self, slot: Slot, lane: str, holder: str, *, postponed: bool) -> None:
         if postponed and self._watch:
             self._postponed.add(holder)
-        if slot is Slot.LANE:
+        if lane:
             self._laned.left(holder, self._monotonic())
-        self._free(slot, holder)
+        self._free(slot, lane, holder)
 
-    def _free(self, slot: Slot, holder: str) -> None:
+    def _free(self, slot: Slot, source: str, holder: str) -> None:
         """Give a slot to what waits for one."""
         self._shares.give_back(slot, holder)
+        self._spare_of[source] -= slot is not Slot.OPEN
         if waiting := self._first(INTAKE, self._shares.take_open):
             _tell(waiting, Slot.OPEN)
-        while self._shares.any_spare and self._give_spare():
+        while self._give_to_next():
             pass
 
-    def _give_spare(self) -> bool:
-        """Give one spare slot to the next in turn, if there is one for it."""
-        for _ in self._waiting:
-            source = self._turns[0]
-            self._turns.rotate(-1)
+    def _give_to_next(self) -> bool:
+        """Give one slot to a source that waits: to the one with the fewest spare slots, if there is one for it.
+
+        Not in turns: a lane whose tries take long would hold all of them in the end.
+        """
+        waiting_sources = [source for source, queue in self._waiting.items() if queue]
+        for source in sorted(waiting_sources, key=self._spare_of.__getitem__):
+            slot: Slot | None = None
             if waiting := self._first(source, self._shares.take_lane if source else self._shares.take_overflow):
-                _tell(waiting, Slot.LANE if source else Slot.OVERFLOW)
+                slot = Slot.LANE if source else Slot.OVERFLOW
+                self._spare_of[source] += 1
+            elif source and (waiting := self._first(source, self._shares.take_open_from_lane)):
+                slot = Slot.OPEN
+            if waiting and slot:
+                _tell(waiting, slot)
                 return True
         return False
+
+    def _take_for_lane(self, lane: str, holder: str) -> Slot | None:
+        if self._shares.take_lane(holder):
+            self._spare_of[lane] += 1
+            return Slot.LANE
+        return Slot.OPEN if self._shares.take_open_from_lane(holder) else None
 
     def _first(self, source: str, take: Callable[[str], bool]) -> _Waiting | None:
         """The first that waits and gets a slot. Hundreds may wait, mostly of few tenants: each tenant is asked once."""

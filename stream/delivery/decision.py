@@ -192,14 +192,17 @@ def _after_failure(
 def _hold(
     outcome: Failed, history: History, given_up: DeadLetter, policy: RetryPolicy, *, validity: Validity, now: datetime
 ) -> RetryAfter | DeadLetter:
-    """Wait for the circuit, without using up a retry; if no circuit is open, since Redis is away, for the backoff."""
-    failure = outcome.failure
+    """Wait for the circuit, without using up a retry; if no circuit is open, since Redis is away, for the backoff.
+
+    At most until its validity ends: a new token may close the circuit before.
+    """
+    failure, left_s = outcome.failure, (validity.ends - now).total_seconds()
     delay_s = outcome.wait_s if outcome.wait_s is not None else policy.backoff.calculate_backoff(history.attempts + 1)
-    if (validity.ends - now).total_seconds() <= delays.held_s(delay_s):
+    if left_s < delays.UNIT_MS / 1000:
         return replace(given_up, failure=_expired(failure, f"{failure.rule.name}: {failure.detail}", validity))
     detail = without_numbers(without_secrets(failure.detail))
     after = history.held(failure.rule.name, outcome.tries, detail=detail)
-    return RetryAfter(failure, delay_s, after, outcome.process_s)
+    return RetryAfter(failure, min(delay_s, left_s), after, outcome.process_s)
 
 
 def _expired(failure: Failure, last: str, validity: Validity) -> Failure:

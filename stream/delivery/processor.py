@@ -234,7 +234,7 @@ class MessageProcessor:
             )
         if isinstance(claim, Granted | NoCredentials):
             current.claimed = current.claimed or claim.recorded
-            if claim.seen or current.seen:
+            if claim.seen or (current.seen and claim.recorded):
                 await self._circuits.claimed(current, claim.seen)
         if isinstance(claim, Granted) and claim.after_unknown is not None and not current.after_unknown:
             current.after_unknown = True

@@ -14,6 +14,7 @@ APP_CODES: Final = frozenset({4, 17, 341, 613})
 ACCOUNT_CODES: Final = frozenset({80007, 80008})
 APP_PAUSE_S: Final = 60.0
 ACCOUNT_PAUSE_S: Final = 300.0
+LONGEST_PAUSE_S: Final = 3_600.0  # Meta counts by the hour, so an estimate of more is no help
 GROUP_CODE: Final = 131208  # of one group, which has no limit of its own here: its message backs off
 
 
@@ -24,7 +25,11 @@ def slow_down_for(failure: Failure) -> SlowDown | None:
     if failure.rule.name != "RATE_LIMIT" or failure.code == GROUP_CODE:
         return None
     if failure.code in APP_CODES:
-        return SlowDown("pause", TENANT, failure.regain_access_s or APP_PAUSE_S)
+        return SlowDown("pause", TENANT, _pause_s(failure, APP_PAUSE_S))
     if failure.code in ACCOUNT_CODES:
-        return SlowDown("pause", TENANT, failure.regain_access_s or ACCOUNT_PAUSE_S)
+        return SlowDown("pause", TENANT, _pause_s(failure, ACCOUNT_PAUSE_S))
     return SlowDown("cut", NUMBER)
+
+
+def _pause_s(failure: Failure, usual_s: float) -> float:
+    return min(failure.regain_access_s or usual_s, LONGEST_PAUSE_S)

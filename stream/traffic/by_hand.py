@@ -127,4 +127,4 @@ class CircuitsByHand:
 
     async def _list(self, place: Place, *, open: bool) -> None:  # noqa: A002 - the word for it
         if place.scope is not Scope.PLATFORM:
-            await self._index.note(place.scope, place.name, open=open)
+            await self._index.note(place.scope, place.name, open=open, by_hand=True)

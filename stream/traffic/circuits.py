@@ -87,7 +87,9 @@ class Circuits:
             failure: What is told to those that are to fail.
             at_once: One failure opens a circuit.
         """
-        if not self._rules.failures or not verbs:
+        if not self._rules.failures:  # a circuit that was open before they were turned off still has to close
+            verbs = {field: verb for field, verb in verbs.items() if verb != "fail"}
+        if not verbs:
             return Told()
         limit = 1 if at_once else self._rules.failures
         words = [word for pair in verbs.items() for word in pair]

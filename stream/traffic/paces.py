@@ -16,6 +16,7 @@ from stream.traffic.pacing import SECOND_US, Limit
 NUMBER, TENANT, PAIR = 0, 1, 2  # the places of a message's limits
 LIMIT_NAMES: Final = ("phone_number", "tenant", "pair")
 REDIS: Final = "redis"  # it is away, and no message goes without it
+LEAST_PER_S: Final = 1 / 3600  # a slower rate is a mistake: a message an hour is sent still
 REMEMBERED: Final = 10_000  # senders; one that is forgotten is made again, which costs a few microseconds
 
 
@@ -82,7 +83,7 @@ class Paces:
     def of(self, tenant_id: TenantId, phone_number_id: PhoneNumberId, recipient: str | None) -> MessageLimits:
         """The limits of a message; those of the settings for a tenant whose credentials the process has not seen."""
         own = self._own_rate(tenant_id)
-        rate = own if own is not None and 0 < own < math.inf else self._number_per_s
+        rate = max(own, LEAST_PER_S) if own is not None and 0 < own < math.inf else self._number_per_s
         known = self._senders.get((tenant_id, phone_number_id))
         if known is None or known[0] != rate:
             known = self._remember(tenant_id, phone_number_id, rate)

@@ -17,7 +17,7 @@ from stream.redis.availability import RedisAway
 from stream.redis.link import RedisLink
 from stream.redis.scripts import Script
 from stream.traffic.circuit import Circuit, Failure, Rules, State, Wait, ask
-from stream.traffic.circuit_script import FUNCTIONS, read_circuit
+from stream.traffic.circuit_script import FUNCTIONS, KEPT_MS, read_circuit
 from stream.traffic.open_circuits import KEYS as OPEN_KEYS
 from stream.traffic.transitions import Transition, Transitions
 
@@ -25,20 +25,24 @@ KEY: Final = "whatsapp-stream:circuit:{platform}"
 FIELD: Final = "platform"
 NAME: Final = "meta"  # as operators see it
 LOOK_EVERY_S: Final = 1.0
+LASTING_MS: Final = 2_000  # two looks
 LONGEST_SPREAD_MS: Final = 5_000  # those who wait for the platform are back soon after it
 
 # Two tenants fail, and nothing was accepted in between: that is the platform. One tenant's failures from before the
-# other's first count as one: that tenant may have failed alone for hours.
+# other's first count as one: that tenant may have failed alone for hours. It has to last, because the other replicas
+# learn of it by their look, and tell of what they send from then on.
 _FAIL: Final = Script(f"""{FUNCTIONS}
 local now, circuit = clock(), load(KEYS[1], '{FIELD}')
 local first = redis.call('HGET', KEYS[1], 'first')
 local several = redis.call('HEXISTS', KEYS[1], 'several') == 1
 if circuit.state == 'closed' and first and first ~= ARGV[3] and not several then
-    several, circuit.failures = true, math.min(circuit.failures, 1)
+    several, circuit.failures, circuit.since = true, math.min(circuit.failures, 1), now
     redis.call('HSET', KEYS[1], 'several', 1)
 end
 redis.call('HSETNX', KEYS[1], 'first', ARGV[3])
-local rules = {{failures = several and tonumber(ARGV[4]) or math.huge, open_ms = tonumber(ARGV[5])}}
+if not circuit.by_hand then redis.call('PEXPIRE', KEYS[1], {KEPT_MS}) end
+local lasts = circuit.since > 0 and now - circuit.since >= tonumber(ARGV[6])
+local rules = {{failures = several and lasts and tonumber(ARGV[4]) or math.huge, open_ms = tonumber(ARGV[5])}}
 fail(circuit, {{owner = ARGV[1], reason = ARGV[2], token = ''}}, now, rules)
 keep(KEYS[1], '{FIELD}', circuit)
 return {{now, cjson.encode(circuit), several and 1 or 0}}
@@ -69,6 +73,7 @@ class PlatformCircuit:
         link: Redis, which may be away: then the platform counts as healthy.
         rules: When it opens; never if `failures` is 0.
         transitions: Where changes are noted.
+        lasting_ms: How long failures have to come without a success before it opens, in milliseconds.
         clock: Seconds.
 
     Attributes:
@@ -82,8 +87,10 @@ class PlatformCircuit:
         rules: Rules,
         transitions: Transitions,
         *,
+        lasting_ms: int = LASTING_MS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._lasting_ms = lasting_ms
         self._link = link
         self._rules = rules
         self._transitions = transitions
@@ -126,7 +133,8 @@ class PlatformCircuit:
         """
         if not self._rules.failures:
             return False
-        about = (failure.owner, failure.reason, tenant_id, self._rules.failures, self._rules.open_ms)
+        limits = (self._rules.failures, self._rules.open_ms, self._lasting_ms)
+        about = (failure.owner, failure.reason, tenant_id, *limits)
         answer = await self._run(_FAIL, *about)
         if answer is None:
             return False

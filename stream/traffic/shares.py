@@ -3,7 +3,8 @@
 A replica has two sets of slots, each of `RABBITMQ_PREFETCH`:
 
     open     for messages of the intake. A tenant takes one only while it holds less than its share of those that are
-             still free, so some stay free for a tenant that comes later.
+             still free, so some stay free for a tenant that comes later. A message of a lane may take one if all that
+             its tenant holds is within that share.
     spare    for the lanes. Half of them may also go to messages of the intake beyond their tenant's share.
 
 The share is a dynamic threshold: with alpha = share / (1 - share), a tenant takes an open slot while it holds less
@@ -42,6 +43,7 @@ class Shares:
         self._overflow = slots // 2
         self._held_open: dict[str, int] = {}
         self._held_overflow: dict[str, int] = {}
+        self._held_lane: dict[str, int] = {}
 
     def holds(self, tenant: str) -> bool:
         """Whether messages of the tenant from the intake hold any slot."""
@@ -62,6 +64,18 @@ class Shares:
         self._held_open[tenant] = held + 1
         return True
 
+    def take_open_from_lane(self, tenant: str) -> bool:
+        """Take an open slot for a message of a lane, if all slots that its tenant holds are within its share.
+
+        So a tenant whose lane has to wait for another's is not worse off than one of the intake.
+        """
+        held = sum(each.get(tenant, 0) for each in (self._held_open, self._held_overflow, self._held_lane))
+        if held * (1 - self._share) >= self._open * self._share:
+            return False
+        self._open -= 1
+        self._held_open[tenant] = self._held_open.get(tenant, 0) + 1
+        return True
+
     def take_overflow(self, tenant: str) -> bool:
         """Take a spare slot for a message of the intake. A tenant that holds no slot may take any of them."""
         if not self._spare or (self._overflow <= 0 and self.holds(tenant)):
@@ -71,16 +85,12 @@ class Shares:
         self._held_overflow[tenant] = self._held_overflow.get(tenant, 0) + 1
         return True
 
-    @property
-    def any_spare(self) -> bool:
-        """Whether a spare slot is free."""
-        return self._spare > 0
-
-    def take_lane(self, _tenant: str = "") -> bool:
-        """Take a spare slot for a message of a lane, whoever's it is."""
+    def take_lane(self, tenant: str) -> bool:
+        """Take a spare slot for a message of a lane."""
         if not self._spare:
             return False
         self._spare -= 1
+        self._held_lane[tenant] = self._held_lane.get(tenant, 0) + 1
         return True
 
     def give_back(self, slot: Slot, tenant: str) -> None:
@@ -95,6 +105,7 @@ class Shares:
                 _release(self._held_overflow, tenant)
             case Slot.LANE:
                 self._spare += 1
+                _release(self._held_lane, tenant)
 
 
 def _release(held: dict[str, int], tenant: str) -> None:

@@ -48,7 +48,7 @@ class Transitions:
 
     def __init__(self, count: Callable[[str, str], Any]) -> None:
         self._count = count
-        self._news: dict[TenantId, list[Transition]] = {}
+        self._news: dict[TenantId, dict[tuple[Scope, str], Transition]] = {}  # the last one of each circuit
 
     def note(self, transition: Transition) -> None:
         """A circuit has changed its state."""
@@ -63,8 +63,8 @@ class Transitions:
             since=circuit.began.isoformat(),
         )
         self._count(transition.scope, transition.to)
-        self._news.setdefault(transition.tenant_id, []).append(transition)
+        self._news.setdefault(transition.tenant_id, {})[transition.scope, transition.id] = transition
 
     def take(self, tenant_id: TenantId) -> tuple[Transition, ...]:
         """What happened since it was last asked for this tenant."""
-        return tuple(self._news.pop(tenant_id, ())) if self._news else ()
+        return tuple(self._news.pop(tenant_id, {}).values()) if self._news else ()

@@ -95,7 +95,7 @@ class Replica:
         self.transitions = Transitions(lambda scope, to: self.counted.append((scope, to)))
         rules = Rules(failures, open_ms, lease_ms)
         self.circuits = Circuits(link, rules, self.transitions, OpenCircuits(link))
-        self.platform = PlatformCircuit(link, rules, self.transitions)
+        self.platform = PlatformCircuit(link, rules, self.transitions, lasting_ms=0)
 
 
 def states(transitions: tuple[Transition, ...]) -> list[State]:

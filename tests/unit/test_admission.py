@@ -136,30 +136,35 @@ async def test_a_tenant_that_holds_no_slot_is_never_moved() -> None:
     assert world.tries.tried == [noisy, other, quiet]
 
 
-async def test_without_lanes_and_with_a_problem_a_message_waits_for_its_slot() -> None:
-    world, without = World(slots=1), World(slots=1, share=1, lanes=0)
-    for each in (world, without):
-        first = await each.arrive()
-        late = delivery(message(tenantId="noisy"))
-        late.problem = NotCopyable("properties cannot be decoded") if each is world else None
-        await each.take(late)
-        await patience(each)
-        assert (each.tries.moved, each.tries.tried) == ([], [first])
-        await each.end(first)
-        assert each.tries.tried == [first, late]
-
-
-async def test_the_lanes_take_turns_for_the_spare_slots_and_move_no_more() -> None:
-    world = World(slots=1)
-    running = await world.arrive(lane="whatsapp-lane-0")
-    slow = [await world.arrive(lane="whatsapp-lane-0") for _ in range(2)]
-    quick = await world.arrive("other", lane="whatsapp-lane-1")
+async def test_without_lanes_a_message_waits_for_its_slot() -> None:
+    world = World(slots=1, share=1, lanes=0)
+    first, late = await world.arrive(), await world.arrive()
     await patience(world)
-    order = [running]
-    for expected in (slow[0], quick, slow[1]):
-        await world.end(order[-1])
-        order.append(expected)
-        assert world.tries.tried == order
+    assert (world.tries.moved, world.tries.tried) == ([], [first])
+    await world.end(first)
+    assert world.tries.tried == [first, late]
+
+
+async def test_what_has_a_problem_needs_no_slot_and_stands_in_nobodys_way() -> None:
+    world = World(slots=1)
+    first = await world.arrive()
+    spoiled = delivery(message(tenantId="noisy"))
+    spoiled.problem = NotCopyable("properties cannot be decoded")
+    await world.take(spoiled)
+    assert world.tries.tried == [first, spoiled]
+
+
+async def test_a_lane_whose_tries_take_long_leaves_slots_to_other_lanes_and_nothing_moves_twice() -> None:
+    world = World(slots=2)
+    slow = [await world.arrive(lane="whatsapp-lane-0") for _ in range(4)]
+    assert world.tries.tried == slow[:2]  # all spare slots
+    quick = [await world.arrive("other", lane="whatsapp-lane-1") for _ in range(3)]
+    assert world.tries.tried == [*slow[:2], quick[0]]  # an open one, within its share
+    await world.end(slow[0])
+    assert world.tries.tried[-1] is quick[1]  # it has fewer spare ones than the slow lane
+    await world.end(quick[1])
+    assert world.tries.tried[-1] is quick[2]
+    await patience(world)
     assert world.tries.moved == []
 
 
@@ -180,7 +185,7 @@ async def test_a_handler_that_is_cancelled_gives_up_its_place_and_a_slot_that_it
     last = await world.arrive(lane="whatsapp-lane-0")
     world.handlers[lost].cancel()
     await turns(5)
-    world.admission._ended(Slot.LANE, "noisy", postponed=False)
+    world.admission._ended(Slot.LANE, "whatsapp-lane-0", "noisy", postponed=False)
     world.handlers[just_got].cancel()  # before it could run
     await turns(5)
     assert world.tries.tried == [running, last]

@@ -339,7 +339,10 @@ def test_where_messages_are_held_an_error_of_the_tenant_or_its_number_waits_for_
 
 def test_what_is_held_ends_with_its_validity() -> None:
     failed = Failed(Failure.of("AUTH_ERROR", "detail"), sends=1, wait_s=65.0)
-    ended = decide(failed, History(FIRST_SEEN), HOLD, validity=valid_for(60))
+    held = decide(failed, History(FIRST_SEEN), HOLD, validity=valid_for(60))
+    assert isinstance(held, RetryAfter)
+    assert held.delay_s == 60  # a new token may come before
+    ended = decide(failed, History(FIRST_SEEN), HOLD, validity=valid_for(0))
     assert isinstance(ended, DeadLetter)
     assert ended.failure.rule.name == "MESSAGE_EXPIRED"
     assert "AUTH_ERROR: detail" in ended.failure.detail

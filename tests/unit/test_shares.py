@@ -44,12 +44,21 @@ def test_beyond_its_share_a_tenant_gets_half_of_the_spare_slots_and_lanes_all_of
     shares = Shares(4, 0.5)
     got = [shares.take("noisy") for _ in range(5)]
     assert got == [Slot.OPEN, Slot.OPEN, Slot.OVERFLOW, Slot.OVERFLOW, None]
-    assert [shares.take_lane() for _ in range(3)] == [True, True, False]
+    assert [shares.take_lane("noisy") for _ in range(3)] == [True, True, False]
+    assert not shares.take_open_from_lane("noisy")
     assert shares.take("quiet") is Slot.OPEN
     shares.give_back(Slot.OVERFLOW, "noisy")
-    assert shares.take_lane()
+    assert shares.take_lane("noisy")
     shares.give_back(Slot.LANE, "noisy")
     assert shares.take("noisy") is Slot.OVERFLOW
+
+
+def test_a_message_of_a_lane_gets_an_open_slot_while_all_that_its_tenant_holds_is_within_its_share() -> None:
+    shares = Shares(4, 0.5)
+    assert [shares.take_lane("slow") for _ in range(5)] == [True, True, True, True, False]
+    assert not shares.take_open_from_lane("slow")
+    assert [shares.take_open_from_lane("other") for _ in range(3)] == [True, True, False]
+    assert shares.take("newcomer") is Slot.OPEN
 
 
 def test_a_tenant_that_holds_nothing_gets_any_spare_slot_when_the_open_ones_are_taken() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,11 @@ from stream.delivery.alert_interval import AlertInterval
 from stream.redis.link import RedisLink
 from stream.redis.scripts import Script
 from stream.traffic import circuit as specification
+from stream.traffic.by_hand import CircuitsByHand, Place
 from stream.traffic.circuit import LONGEST_OPEN_MS, Circuit, Failure, Rules, State, Wait
 from stream.traffic.circuit_script import FUNCTIONS, KEY_PREFIX, read_circuit
 from stream.traffic.circuits import Circuits, digest
+from stream.traffic.open_circuits import KEYS as OPEN_KEYS
 from stream.traffic.open_circuits import OpenCircuits
 from stream.traffic.platform import KEY as PLATFORM_KEY
 from stream.traffic.platform import PlatformCircuit
@@ -90,12 +93,20 @@ async def test_what_redis_does_to_a_circuit_is_what_the_specification_says(link:
 class Replica:
     """One replica's circuits."""
 
-    def __init__(self, link: RedisLink, *, failures: int = 3, open_ms: int = 60_000, lease_ms: int = 15_000) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        *,
+        failures: int = 3,
+        open_ms: int = 60_000,
+        lease_ms: int = 15_000,
+        lasting_ms: int = 0,
+    ) -> None:
         self.counted: list[tuple[str, str]] = []
         self.transitions = Transitions(lambda scope, to: self.counted.append((scope, to)))
         rules = Rules(failures, open_ms, lease_ms)
         self.circuits = Circuits(link, rules, self.transitions, OpenCircuits(link))
-        self.platform = PlatformCircuit(link, rules, self.transitions, lasting_ms=0)
+        self.platform = PlatformCircuit(link, rules, self.transitions, lasting_ms=lasting_ms)
 
 
 def states(transitions: tuple[Transition, ...]) -> list[State]:
@@ -149,6 +160,35 @@ async def test_another_token_closes_a_circuit_that_a_refused_token_opened_and_th
     assert kept == {}
 
 
+async def test_a_circuit_that_was_open_before_circuits_were_turned_off_still_closes_and_none_opens(
+    link: RedisLink,
+) -> None:
+    tenant, off = TenantId(unique("off")), Replica(link, failures=0)
+    key = f"{KEY_PREFIX}{{{tenant}}}"
+    await off.circuits.tell(tenant, "a", {"tenant": "fail"}, Failure("a", "AUTH_ERROR"), at_once=True)
+    assert not await link.redis.exists(key)
+    probed = Circuit(State.HALF_OPEN, failures=5, since=1, open_ms=60_000, owner="probe")
+    await link.redis.hset(key, "tenant", msgspec.json.encode(probed))
+    await off.circuits.tell(tenant, "probe", {"tenant": "succeed"})
+    assert not await link.redis.exists(key)
+
+
+async def test_a_circuit_that_a_person_opened_stays_listed(link: RedisLink) -> None:
+    by_hand, place = CircuitsByHand(link), Place(Scope.TENANT, TenantId(unique("listed")))
+    await by_hand.open(place, "maintenance")
+    assert await link.redis.zscore(OPEN_KEYS[Scope.TENANT], place.name) == math.inf
+    await by_hand.close(place)
+    assert await link.redis.zscore(OPEN_KEYS[Scope.TENANT], place.name) is None
+
+
+def test_news_of_a_circuit_that_nobody_took_are_its_last_state() -> None:
+    transitions = Transitions(lambda *_: None)
+    tenant = TenantId("acme")
+    for to in (State.HALF_OPEN, State.OPEN, State.HALF_OPEN, State.CLOSED):
+        transitions.note(Transition(Scope.TENANT, tenant, tenant, to, Circuit()))
+    assert states(transitions.take(tenant)) == [State.CLOSED]
+
+
 @pytest.fixture
 async def meta(link: RedisLink) -> None:
     """No replica has told of the platform yet."""
@@ -168,6 +208,18 @@ async def test_failures_of_two_tenants_in_a_row_open_the_platforms_circuit_once(
     assert not await other.platform.fail(TenantId("y"), Failure(unique("try"), "META_SERVER_ERROR"))
     assert (one.counted, other.counted) == ([("platform", "open")], [])
     assert isinstance(await other.platform.ask(TenantId("y"), "z"), Wait)
+
+
+@pytest.mark.usefixtures("meta")
+async def test_failures_of_a_moment_do_not_open_the_platforms_circuit(link: RedisLink) -> None:
+    replica = Replica(link, lasting_ms=200)
+    for tenant in ("x", "y", "x", "y", "x"):
+        await replica.platform.fail(TenantId(tenant), Failure(unique("try"), "META_SERVER_ERROR"))
+    assert not replica.platform.open
+    assert 0 < await link.redis.pttl(PLATFORM_KEY) <= 86_400_000
+    await asyncio.sleep(0.25)
+    await replica.platform.fail(TenantId("y"), Failure(unique("try"), "META_SERVER_ERROR"))
+    assert replica.platform.open
 
 
 @pytest.mark.usefixtures("meta")

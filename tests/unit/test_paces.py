@@ -44,7 +44,8 @@ def test_a_message_without_a_recipient_or_without_that_limit_has_no_pair(rates: 
 
 
 @pytest.mark.parametrize(
-    ("own", "rate"), [(None, 80), (20.0, 20), (0.5, 0.5), (0.0, 80), (-1.0, 80), (math.inf, 80), (math.nan, 80)]
+    ("own", "rate"),
+    [(None, 80), (20.0, 20), (0.5, 0.5), (5e-324, 1 / 3600), (0.0, 80), (-1.0, 80), (math.inf, 80), (math.nan, 80)],
 )
 def test_the_limit_that_the_credentials_name_wins_if_it_is_one(own: float | None, rate: float) -> None:
     assert limits(own=own).limits[0] == Limit(int(SECOND_US / rate), SECOND_US)

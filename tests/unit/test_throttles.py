@@ -47,6 +47,7 @@ def refusal(code: int | None, *, minutes: float = 0, retry_after: str = "") -> F
         (refusal(80007), SlowDown("pause", TENANT, 300)),
         (refusal(80008, minutes=12), SlowDown("pause", TENANT, 720)),
         (refusal(4, minutes=0.5), SlowDown("pause", TENANT, 30)),
+        (refusal(4, minutes=1e300), SlowDown("pause", TENANT, 3600)),
         (refusal(131208), None),
         (refusal(131047), None),
         (refusal(131057), None),

@@ -15,6 +15,7 @@ import aio_pika
 import httpx
 import orjson
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from sandbox.broker import Outside
 from sandbox.graph import GraphSimulator
@@ -268,9 +269,16 @@ class Scene:
     async def settled_to(self, waiting: int, seconds: float = 10.0) -> None:
         """Wait until the intake queue is empty and this many messages wait on the delay levels."""
         deadline = time.monotonic() + seconds
-        while (left := (await self.outside.intake(), await self.outside.waiting())) != (0, waiting):
+        while (left := await self._left()) != (0, waiting):
             assert time.monotonic() < deadline, f"on the queue, waiting: {left}"
             await asyncio.sleep(POLL_S)
+
+    async def _left(self) -> tuple[int, int] | None:
+        """On the intake, and waiting; `None` while our own connection is not back yet."""
+        try:
+            return await self.outside.intake(), await self.outside.waiting()
+        except (AMQPError, ChannelInvalidStateError, OSError):
+            return None
 
 
 @asynccontextmanager

@@ -170,8 +170,8 @@ CATALOG: Final = (
         "messages_paced_total",
         "counter",
         "waits",
-        "Waits on the broker for a message's turn, by the limit that made it wait: phone_number, tenant, pair, or redis "
-        "(which is away).",
+        "Waits on the broker for a message's turn, by the limit that made it wait: phone_number, tenant, pair, or "
+        "redis (which is away).",
         ("limit",),
     ),
     Metric(

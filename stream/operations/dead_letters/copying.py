@@ -47,6 +47,16 @@ def ledger_key(body: bytes, headers: Mapping[str, Any], resend: str | None = Non
     return key_of(message) if message else ""
 
 
+def copy_key(incoming: AbstractIncomingMessage, edits: Mapping[str, str], resend: str | None) -> str:
+    """The place in the ledger of a letter's copy.
+
+    Raises:
+        NotAllowed: An edit does not fit this message.
+    """
+    body, _ = edited(incoming.body, edits)
+    return ledger_key(body, incoming.headers, resend)
+
+
 def copy_for(
     incoming: AbstractIncomingMessage, letter: Letter, job_id: str, edits: Mapping[str, str], resend: str | None
 ) -> Copy:

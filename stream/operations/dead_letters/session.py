@@ -2,8 +2,8 @@
 
 The order of these three is what makes an interruption harmless. Interrupted before the publish: the letter lies there,
 and is replayed at the next run. Between publish and note: it lies there and counts as `publishing`; the next run looks
-for its outcome (the ledger, or a new letter of this job) and publishes again only if there is none, and then the ledger
-lets only one of the two copies be sent. Between note and take-off: the next run only takes it off.
+for its outcome (the ledger, or a new letter of this job) and publishes the same copy again only if there is none, and
+then the ledger lets only one of the two be sent. Between note and take-off: the next run only takes it off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice, starmap
 from typing import Final
 
+from aio_pika.message import IncomingMessage
 from aiormq.abc import AbstractChannel
 from redis.asyncio import Redis
 
@@ -21,8 +22,7 @@ from stream.broker.handover import Handover
 from stream.broker.look import Look
 from stream.contract.queues import INTAKE_EXCHANGE
 from stream.contract.replay import Replay
-from stream.operations.dead_letters.copying import copy_for, ledger_key, replayed_letter, routing_key
-from stream.operations.dead_letters.edits import edited
+from stream.operations.dead_letters.copying import copy_for, copy_key, ledger_key, replayed_letter, routing_key
 from stream.operations.dead_letters.job import OPEN, SENT_ON, Entry, Job, JobStore, Status
 from stream.operations.dead_letters.known import known_of
 from stream.operations.dead_letters.letter import Letter
@@ -51,6 +51,14 @@ class Kept:
 
 class Stopped(Exception):  # noqa: N818 - a state of the job
     """The job stops here; the text says why."""
+
+
+class _Left(Exception):  # noqa: N818 - a decision
+    """A letter is not sent; its status says why."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class Session:
@@ -148,24 +156,38 @@ class Session:
         await self._judge(self._judged, wait=step.waits)
 
     async def _send_on(self, name: str) -> None:
-        kept, options = self._kept[name][0], self._job.options
+        kept, edits = self._kept[name][0], self._job.options.edits
         message = self._spool.take(kept.place, self._channel)
-        (known,) = await known_of(self._redis, [ledger_key(message.body, message.headers)])
-        if known.wamid is not None:
-            await self._note(name, Status.ALREADY_SENT)
+        try:
+            resend = await self._resend(name, message)
+        except _Left as left:
+            await self._note(name, left.status)
             return
-        in_doubt = known.in_doubt or kept.letter.replay is Replay.IN_DOUBT
-        if in_doubt and not options.allowed.in_doubt:
-            await self._note(name, Status.IN_DOUBT)
-            return
-        resend = f"replay-{self._job.id}" if in_doubt else None
-        copy = copy_for(message, kept.letter, self._job.id, options.edits, resend)
-        body, _ = edited(message.body, options.edits)
-        await self._note(name, Status.PUBLISHING, ledger_key(body, message.headers, resend))
+        copy = copy_for(message, kept.letter, self._job.id, edits, resend)
+        await self._note(name, Status.PUBLISHING, copy_key(message, edits, resend))
         key = routing_key(kept.letter, message.headers)
         await self._handover.publish(message, copy, exchange=INTAKE_EXCHANGE, routing_key=key)
         await self._note(name, Status.REPLAYED)
         await self._take_off(name)
+
+    async def _resend(self, name: str, message: IncomingMessage) -> str | None:
+        """The resend that a letter is sent as; `None` if it is sent as itself.
+
+        A letter whose copy may be on the intake keeps what that copy is: the ledger lets one of the two be sent.
+
+        Raises:
+            _Left: It is not sent.
+        """
+        entry, options, resend = self._entries[name], self._job.options, f"replay-{self._job.id}"
+        if entry.status is Status.PUBLISHING:
+            return resend if entry.key == copy_key(message, options.edits, resend) else None
+        (known,) = await known_of(self._redis, [ledger_key(message.body, message.headers)])
+        if known.wamid is not None:
+            raise _Left(Status.ALREADY_SENT)
+        in_doubt = known.in_doubt or self._kept[name][0].letter.replay is Replay.IN_DOUBT
+        if in_doubt and not options.allowed.in_doubt:
+            raise _Left(Status.IN_DOUBT)
+        return resend if in_doubt else None
 
     async def _judge(self, names: list[str], *, wait: bool) -> None:
         """Learn the outcomes of a step, and stop if it has gone badly."""

@@ -1,0 +1,164 @@
+"""One run of a job: what it sends, what it notes, what it takes off, and whether another look must follow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, Self, cast
+
+import pytest
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+from redis.asyncio import Redis
+
+from stream.broker.look import Look
+from stream.broker.wire import ArrivedHeaders, guard_deliveries
+from stream.operations.dead_letters.copying import ledger_key
+from stream.operations.dead_letters.job import Entry, Job, Options, Status
+from stream.operations.dead_letters.looking import Seen, found
+from stream.operations.dead_letters.plan import Permission
+from stream.operations.dead_letters.reading import read_letter
+from stream.operations.dead_letters.session import Session
+from stream.operations.dead_letters.spool import Spool
+from tests.unit.test_letters import BODY, NOW, WRITTEN
+
+RESENDING = Options(allowed=Permission(in_doubt=True), rate=1000)
+
+
+class Ledger:
+    """The few commands of Redis that a session uses: hashes in memory."""
+
+    def __init__(self) -> None:
+        self.hashes: dict[str, dict[str, Any]] = {}
+        self._asked: list[list[Any]] = []
+
+    async def hset(self, key: str, *, mapping: dict[str, Any]) -> None:
+        if mapping:
+            self.hashes.setdefault(key, {}).update(mapping)
+
+    def pipeline(self, *, transaction: bool) -> Ledger:
+        assert not transaction
+        return self
+
+    async def __aenter__(self) -> Self:
+        self._asked = []
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def hmget(self, key: str, *fields: str) -> None:
+        self._asked.append([self.hashes.get(key, {}).get(field) for field in fields])
+
+    async def execute(self) -> list[list[Any]]:
+        return self._asked
+
+
+class Intake:
+    """RabbitMQ's intake and a worker: each copy is sent at once, unless the ledger knows that it was."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.sent: list[str] = []
+        self.resends: list[object] = []
+        self.is_closed, self.connection = False, self
+        self.max_content_size = 131_064
+        self._Channel__close_event = asyncio.Event()
+
+    async def channel(self, **_: bool) -> Intake:
+        return self
+
+    async def ready(self) -> None:
+        pass
+
+    async def basic_publish(self, body: bytes, *, properties: Any, **_: Any) -> None:
+        read, encoded = Basic.Properties(), properties.marshal()
+        read.unmarshal(int.from_bytes(encoded[:2], "big"), encoded[2:])
+        key = ledger_key(body, read.headers or {})
+        self.resends.append((read.headers or {}).get("x-resend"))
+        if self.ledger.hashes.get(key, {}).get("state") != b"sent":
+            self.sent.append(key)
+            self.ledger.hashes[key] = {"state": b"sent", "answer": b'["wamid.A"]'}
+
+
+class Scene:
+    """A dead-letter queue with letters, and jobs that replay them."""
+
+    def __init__(self) -> None:
+        guard_deliveries()
+        self.ledger = Ledger()
+        self.intake = Intake(self.ledger)
+        self.lying: list[DeliveredMessage] = []
+        self.taken_off: list[int] = []
+        self.spool = Spool()
+        self.unseen = 0
+
+    def lay(self, body: bytes = BODY, **headers: Any) -> str:
+        """Lay a letter down; returns its id."""
+        written = WRITTEN | {name.replace("_", "-"): value for name, value in headers.items()}
+        known = Basic.Properties(headers=written)
+        encoded = known.marshal()
+        known.headers = ArrivedHeaders(written, int.from_bytes(encoded[:2], "big"), encoded[2:])
+        deliver = Basic.Deliver("look", len(self.lying) + 1)
+        header = ContentHeader(body_size=len(body), properties=known)
+        self.lying.append(DeliveredMessage(deliver, header, body, cast("AbstractChannel", self.intake)))
+        return seen(self.lying[-1]).letter.id
+
+    async def take_off(self, tag: int) -> None:
+        self.taken_off.append(tag)
+
+    async def run(self, entries: dict[str, Entry], options: Options = RESENDING, job: str = "job-1") -> bool:
+        """One session over all that lies there."""
+        made = Job(job, "me@here", NOW.isoformat(), "a test", {}, options, {})
+        session = Session(made, entries, cast("Redis", self.ledger), self.spool, stop=lambda: "", advanced=lambda: None)
+        for message in self.lying:
+            session.visit(seen(message))
+        count = len(self.lying)
+        look = SimpleNamespace(take_off=self.take_off, seen=count, goal=count + self.unseen)
+        return await session.run(cast("Look", look))
+
+
+def seen(message: DeliveredMessage) -> Seen:
+    return Seen(read_letter(found(message), now=NOW, max_age=timedelta(days=1)), message)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    made = Scene()
+    with made.spool:
+        yield made
+
+
+@pytest.mark.parametrize("options", [RESENDING, Options(rate=1000)], ids=["doubt allowed", "doubt not allowed"])
+async def test_a_letter_whose_first_copy_is_being_sent_is_published_again_as_the_same_message(
+    scene: Scene, options: Options
+) -> None:
+    name, key = scene.lay(), ledger_key(BODY, WRITTEN)
+    scene.ledger.hashes[key] = {"state": b"sending"}
+    entries = {name: Entry(Status.PUBLISHING, key)}
+    await scene.run(entries, options)
+    assert (scene.intake.sent, scene.intake.resends) == ([key], [None])
+    assert entries[name].status is Status.DELIVERED
+
+
+async def test_a_resend_that_was_begun_is_published_again_as_the_same_resend(scene: Scene) -> None:
+    name = scene.lay(x_replay="in-doubt")
+    entries = {name: Entry()}
+    await scene.run(entries)
+    assert entries[name].status is Status.DELIVERED
+    entries = {name: Entry(Status.PUBLISHING, entries[name].key)}
+    scene.ledger.hashes[entries[name].key]["state"] = b"sending"
+    await scene.run(entries)
+    first, again = scene.intake.resends
+    assert first == again is not None
+
+
+async def test_a_look_that_took_letters_off_is_followed_by_another(scene: Scene) -> None:
+    entries = {scene.lay(): Entry()}
+    assert await scene.run(entries)
+    assert scene.taken_off == [1]
+    scene.lying.clear()
+    assert not await scene.run(entries)

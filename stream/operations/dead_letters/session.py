@@ -92,6 +92,7 @@ class Session:
         self._kept: dict[str, list[Kept]] = {}
         self._failed: set[str] = set()
         self._judged: list[str] = []  # the ramp's step, or all after the ramp
+        self._took_off = False
         self._handover = Handover()
         self._spool = spool
         self._look: Look
@@ -111,21 +112,21 @@ class Session:
         """Replay what is left.
 
         Returns:
-            Whether letters were found that had been replayed before.
+            Whether letters were taken off: RabbitMQ does not confirm it, so there must be another look.
 
         Raises:
             Stopped: By the operator, by a signal, or because too many fail again.
         """
         self._look = look
-        found_again = await self._clear_up()
+        await self._clear_up()
         open_ones = list(self._kept)  # in their order on the queue
         at = iter(open_ones)
         for step in steps(len(open_ones), self._job.options.rate):
             await self._take(step, list(islice(at, step.size)))
         await self._learn(self._entries)
-        return found_again
+        return self._took_off
 
-    async def _clear_up(self) -> bool:
+    async def _clear_up(self) -> None:
         """Finish what an earlier run began."""
         begun = [name for name, entry in self._entries.items() if entry.status is Status.PUBLISHING]
         await self._learn(begun)
@@ -135,7 +136,6 @@ class Session:
         done = [name for name in self._kept if self._entries[name].status in SENT_ON]
         for name in done:
             await self._take_off(name)
-        return bool(done)
 
     async def _take(self, step: Step, names: list[str]) -> None:
         """Replay the letters of a step, and wait for their outcomes where the step does."""
@@ -234,6 +234,7 @@ class Session:
             self._advanced()
 
     async def _take_off(self, name: str) -> None:
+        self._took_off = True
         for each in self._kept.pop(name):
             await self._look.take_off(each.tag)
 

@@ -13,7 +13,7 @@ import pytest
 from stream.broker.handover import Handover
 from stream.broker.look import Look
 from stream.operations.dead_letters.filters import Filter
-from stream.operations.dead_letters.job import Entry, Job, JobStore, Options, Status
+from stream.operations.dead_letters.job import Entry, Job, Options, Status
 from stream.operations.dead_letters.planning import plan_for
 from stream.operations.dead_letters.running import run_job
 from stream.operations.redis_link import redis_link
@@ -171,7 +171,7 @@ async def test_a_job_that_dies_at_any_instant_goes_on(
             dies_at(instant, patch)
             with pytest.raises(Died):
                 await run_job(job, {name: Entry() for name in plan.letters}, link.redis, fresh=True)
-        entries = await JobStore(link.redis).letters(job.id)
+        entries: dict[str, Entry] = {}  # it reads what its record says once it holds the lock
         assert await run_job(job, entries, link.redis, fresh=False) == ""
         assert {entry.status for entry in entries.values()} == {Status.DELIVERED}
     await stage.settled()

@@ -74,10 +74,9 @@ async def resume(job_id: str, *, as_json: bool) -> None:
         CommandFailed: There is none of this name.
     """
     async with redis_link() as link:
-        store = JobStore(link.redis)
-        if (found := await store.find(job_id)) is None:
+        if (found := await JobStore(link.redis).find(job_id)) is None:
             raise CommandFailed(f"there is no job {job_id}: see stream jobs list", ExitCode.WRONG_USE)
-        entries = await store.letters(job_id)
+        entries: dict[str, Entry] = {}
         stopped = await run_job(found.job, entries, link.redis, fresh=False)
     finish(found.job, entries, stopped, as_json=as_json)
 

@@ -40,7 +40,7 @@ async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: b
 
     Args:
         job: The job.
-        entries: Its letters, and what became of them.
+        entries: Its letters, and what became of them; filled from its record if it has one.
         redis: The client.
         fresh: It is not written down yet.
 
@@ -55,6 +55,8 @@ async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: b
     async with locked(redis, facts, lambda: brake.pull("the lock was lost")), _stoppable(brake, store, job.id):
         if fresh:
             await store.create(job, entries)
+        else:
+            entries.update(await store.letters(job.id))  # not before: another one may have held the lock, and gone on
         await store.set_state(job.id, State.RUNNING)
         try:
             await _looks(job, entries, redis, brake)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from stream.operations.dead_letters.copying import copy_for, ledger_key, replayed_letter, routing_key
+from stream.operations.dead_letters.copying import copy_for, ledger_key, replayed_letter, resend_of, routing_key
 from stream.operations.dead_letters.edits import NotAllowed, edited, read_edits
 from stream.operations.dead_letters.job import Options
 from stream.operations.dead_letters.letter import Letter
@@ -176,7 +176,7 @@ def test_a_copy_has_no_failure_and_no_history_but_when_it_was_first_seen() -> No
 
 
 def test_a_copy_of_a_letter_in_doubt_is_a_resend() -> None:
-    assert copied(resend="replay-job-1")["x-resend"] == "replay-job-1"
+    assert copied(resend=resend_of("0f3a"))["x-resend"] == "replay-0f3a"
 
 
 def test_a_copy_that_was_changed_says_how() -> None:

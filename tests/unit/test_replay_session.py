@@ -18,8 +18,9 @@ from stream.broker.look import Look
 from stream.broker.wire import ArrivedHeaders, guard_deliveries
 from stream.operations.dead_letters.copying import ledger_key
 from stream.operations.dead_letters.job import Entry, Job, Options, Status
+from stream.operations.dead_letters.known import known_of_either
 from stream.operations.dead_letters.looking import Seen, found
-from stream.operations.dead_letters.plan import Permission
+from stream.operations.dead_letters.plan import Known, Permission
 from stream.operations.dead_letters.reading import read_letter
 from stream.operations.dead_letters.session import Session
 from stream.operations.dead_letters.spool import Spool
@@ -121,6 +122,12 @@ class Scene:
         return await session.run(cast("Look", look))
 
 
+async def status_after(scene: Scene, name: str, job: str) -> str:
+    entries = {name: Entry()}
+    await scene.run(entries, job=job)
+    return entries[name].status.value
+
+
 def seen(message: DeliveredMessage) -> Seen:
     return Seen(read_letter(found(message), now=NOW, max_age=timedelta(days=1)), message)
 
@@ -162,3 +169,16 @@ async def test_a_look_that_took_letters_off_is_followed_by_another(scene: Scene)
     assert scene.taken_off == [1]
     scene.lying.clear()
     assert not await scene.run(entries)
+
+
+async def test_two_jobs_send_a_letter_in_doubt_once(scene: Scene) -> None:
+    name = scene.lay(x_replay="in-doubt")  # its take-off was lost: it lies there for the second job
+    assert [await status_after(scene, name, job) for job in ("job-1", "job-2")] == ["delivered", "already sent"]
+    assert len(scene.intake.sent) == 1
+
+
+async def test_what_the_ledger_knows_of_a_letters_resend_counts() -> None:
+    ledger = Ledger()
+    ledger.hashes = {"a": {"state": b"unknown"}, "A": {"state": b"sent", "answer": b'["wamid.A"]'}}
+    known = await known_of_either(cast("Redis", ledger), ["a", "b", "A"], ["A", "B", "a"])
+    assert known == [Known("wamid.A", in_doubt=True), Known(), Known("wamid.A", in_doubt=True)]

@@ -47,6 +47,11 @@ def ledger_key(body: bytes, headers: Mapping[str, Any], resend: str | None = Non
     return key_of(message) if message else ""
 
 
+def resend_of(letter_id: str) -> str:
+    """The resend that a letter in doubt is sent as: the same in every job, so that two jobs send it once."""
+    return f"replay-{letter_id}"
+
+
 def copy_key(incoming: AbstractIncomingMessage, edits: Mapping[str, str], resend: str | None) -> str:
     """The place in the ledger of a letter's copy.
 

@@ -28,6 +28,12 @@ async def known_of(redis: Redis, keys: Sequence[str]) -> list[Known]:
     return answers
 
 
+async def known_of_either(redis: Redis, own: Sequence[str], resent: Sequence[str]) -> list[Known]:
+    """What is known of letters under their own keys, or under those of the resends that a job makes of them."""
+    pairs = zip(await known_of(redis, own), await known_of(redis, resent), strict=True)
+    return [Known(one.wamid or other.wamid, one.in_doubt or other.in_doubt) for one, other in pairs]
+
+
 def _known(state: bytes | None, answer: bytes | None) -> Known:
     if state == b"sent" and answer:
         return Known(wamid=orjson.loads(answer)[0])

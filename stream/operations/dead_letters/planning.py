@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from stream.operations.dead_letters.copying import ledger_key
+from stream.operations.dead_letters.copying import ledger_key, resend_of
 from stream.operations.dead_letters.edits import edited
 from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.groups import Groups
 from stream.operations.dead_letters.job import Options
-from stream.operations.dead_letters.known import known_of
+from stream.operations.dead_letters.known import known_of_either
 from stream.operations.dead_letters.looking import Seen, look_through
 from stream.operations.dead_letters.plan import Skip, left_by_itself, left_by_ledger
 
@@ -59,6 +59,7 @@ class _Candidate:
 
     id: str
     key: str
+    resent: str  # the key of the resend that a job makes of it
     left: Skip | None
 
 
@@ -74,15 +75,16 @@ async def plan_for(wanted: Filter, options: Options, redis: Redis) -> Plan:
     def visit(seen: Seen) -> None:
         letter, message = seen.letter, seen.message
         plan.groups.add(letter)
-        key = ledger_key(message.body, message.header.properties.headers or {})
+        headers = message.header.properties.headers or {}
+        key = ledger_key(message.body, headers)
         left = left_by_itself(letter, options.allowed, is_message=bool(key))
-        if left is None:
-            edited(message.body, options.edits)  # raises, before anything is sent
-        candidates.append(_Candidate(letter.id, key, left))
+        body, _ = edited(message.body, {} if left else options.edits)  # raises, before anything is sent
+        candidates.append(_Candidate(letter.id, key, ledger_key(body, headers, resend_of(letter.id)), left))
 
     await look_through(wanted, visit)
     plan.matched = len(candidates)
-    for each, known in zip(candidates, await known_of(redis, [each.key for each in candidates]), strict=True):
+    found = await known_of_either(redis, [each.key for each in candidates], [each.resent for each in candidates])
+    for each, known in zip(candidates, found, strict=True):
         by_ledger = left_by_ledger(known, options.allowed)
         left = by_ledger if by_ledger is Skip.ALREADY_SENT else each.left or by_ledger
         if left is None:

@@ -22,9 +22,16 @@ from stream.broker.handover import Handover
 from stream.broker.look import Look
 from stream.contract.queues import INTAKE_EXCHANGE
 from stream.contract.replay import Replay
-from stream.operations.dead_letters.copying import copy_for, copy_key, ledger_key, replayed_letter, routing_key
+from stream.operations.dead_letters.copying import (
+    copy_for,
+    copy_key,
+    ledger_key,
+    replayed_letter,
+    resend_of,
+    routing_key,
+)
 from stream.operations.dead_letters.job import OPEN, SENT_ON, Entry, Job, JobStore, Status
-from stream.operations.dead_letters.known import known_of
+from stream.operations.dead_letters.known import known_of, known_of_either
 from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.looking import Seen
 from stream.operations.dead_letters.ramp import Step, Tally, must_stop, steps
@@ -178,10 +185,11 @@ class Session:
         Raises:
             _Left: It is not sent.
         """
-        entry, options, resend = self._entries[name], self._job.options, f"replay-{self._job.id}"
+        entry, options, resend = self._entries[name], self._job.options, resend_of(name)
+        resent = copy_key(message, options.edits, resend)
         if entry.status is Status.PUBLISHING:
-            return resend if entry.key == copy_key(message, options.edits, resend) else None
-        (known,) = await known_of(self._redis, [ledger_key(message.body, message.headers)])
+            return resend if entry.key == resent else None
+        (known,) = await known_of_either(self._redis, [ledger_key(message.body, message.headers)], [resent])
         if known.wamid is not None:
             raise _Left(Status.ALREADY_SENT)
         in_doubt = known.in_doubt or self._kept[name][0].letter.replay is Replay.IN_DOUBT

@@ -63,6 +63,7 @@ class Look:
         self._held = 0  # by the last consumer
         self._taken_off: set[int] = set()
         self._news = asyncio.Event()
+        self._error: Exception | None = None
 
     async def begin(self) -> None:
         """Take all that lies on the queue, and what comes until the look ends.
@@ -80,23 +81,25 @@ class Look:
 
         Raises:
             ConnectionError: The channel was lost: all that was not taken off is back on the queue.
+            Exception: What the visitor raised.
         """
-        while self.seen < goal:
-            if self._channel.is_closed:
-                raise ConnectionError("RabbitMQ has closed the channel")
-            await self.make_room()
-            self._news.clear()
-            try:
-                await asyncio.wait_for(self._news.wait(), QUIET_S)
-            except TimeoutError:
-                if await self._ready() == 0:
-                    return False
-        return True
+        there = await self._wait_until_shown(goal)
+        self.check()
+        return there
 
     async def make_room(self) -> None:
-        """Let more messages come, if what is held would keep them out."""
-        if self._held >= CHUNK:
-            await self._consume_more()
+        """Let more messages come, if what is held would keep them out.
+
+        Raises:
+            Exception: What the visitor raised.
+        """
+        await self._make_room()
+        self.check()
+
+    def check(self) -> None:
+        """Raise what the visitor raised; it is shown nothing more since then."""
+        if self._error is not None:
+            raise self._error
 
     async def take_off(self, tag: int) -> None:
         """Take a message off the queue. RabbitMQ does not confirm it: if that is lost, the next look finds it."""
@@ -107,13 +110,30 @@ class Look:
         """Give back what is held, in its order, and wait until it lies there."""
         with suppress(*_LOST, TimeoutError):
             if self.goal > CHUNK:
-                await self.catch_up(self.goal)  # what is not taken would come to lie before what is given back
+                await self._wait_until_shown(self.goal)  # what is not taken would come to lie before what is given back
             await self._channel.basic_cancel(self._tag, timeout=ANSWER_S)
             held = [tag for tag in range(1, self.seen + 1) if tag not in self._taken_off]
             for start in range(0, len(held), BATCH):
                 batch = held[start : start + BATCH]
                 await self._channel.basic_nack(batch[-1], multiple=True, requeue=True)
                 await self._wait_for(start + len(batch))
+
+    async def _wait_until_shown(self, goal: int) -> bool:
+        while self.seen < goal:
+            if self._channel.is_closed:
+                raise ConnectionError("RabbitMQ has closed the channel")
+            await self._make_room()
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), QUIET_S)
+            except TimeoutError:
+                if await self._ready() == 0:
+                    return False
+        return True
+
+    async def _make_room(self) -> None:
+        if self._held >= CHUNK:
+            await self._consume_more()
 
     async def _wait_for(self, messages: int) -> None:
         async with asyncio.timeout(GIVEN_BACK_S):
@@ -163,7 +183,11 @@ class Look:
     async def _take(self, message: DeliveredMessage) -> None:
         self.seen += 1
         self._held += 1
-        self._visit(message)
+        try:
+            if self._error is None:
+                self._visit(message)
+        except Exception as error:  # noqa: BLE001 - aiormq would write it to its log, and nobody would know
+            self._error = error
         self._news.set()
 
 
@@ -174,12 +198,14 @@ async def look_at(connection: AbstractConnection, queue: str, visit: Visit) -> A
     Raises:
         QueueInUse: Somebody else reads the queue.
         AMQPError: The queue is not there, or the user may not read it.
+        Exception: What the visitor raised.
     """
     channel = await connection.channel()
     look = Look(channel, queue, visit)
     try:
         await look.begin()
         yield look
+        look.check()
     finally:
         await look.end()
         if not channel.is_closed:

@@ -108,6 +108,10 @@ def test_any_body_can_be_read(body: bytes) -> None:
         ({"x_original_expiration": "+3700000"}, False),
         ({"x_original_expiration": "9" * 30}, False),
         ({"x_original_expiration": "soon"}, False),
+        ({"x_original_expiration": "++5"}, False),
+        ({"x_original_expiration": "5" * 5_000}, False),
+        ({"x_first_seen": "9999-12-31T23:00:00+00:00"}, False),
+        ({"x_first_seen": "9999-12-31T23:00:00-08:00", "x_original_expiration": "5"}, False),
         ({"x_first_seen": "yesterday"}, False),
     ],
 )

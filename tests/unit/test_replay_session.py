@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from stream.operations.dead_letters.plan import Known, Permission
 from stream.operations.dead_letters.reading import read_letter
 from stream.operations.dead_letters.session import Session
 from stream.operations.dead_letters.spool import Spool
+from stream.operations.exits import CommandFailed
 from tests.unit.test_letters import BODY, NOW, WRITTEN
 
 RESENDING = Options(allowed=Permission(in_doubt=True), rate=1000)
@@ -182,3 +184,14 @@ async def test_what_the_ledger_knows_of_a_letters_resend_counts() -> None:
     ledger.hashes = {"a": {"state": b"unknown"}, "A": {"state": b"sent", "answer": b'["wamid.A"]'}}
     known = await known_of_either(cast("Redis", ledger), ["a", "b", "A"], ["A", "B", "a"])
     assert known == [Known("wamid.A", in_doubt=True), Known(), Known("wamid.A", in_doubt=True)]
+
+
+def test_a_full_disk_is_named_as_what_it_is(scene: Scene) -> None:
+    scene.lay(b"x" * 200_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # no file may grow beyond it
+    try:
+        with pytest.raises(CommandFailed, match=r"temporary file in .* cannot be written"), Spool() as spool:
+            spool.keep(scene.lying[0])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

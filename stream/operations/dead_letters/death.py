@@ -75,5 +75,5 @@ def ends_by_expiration(milliseconds: object, sent: datetime | None, first_seen: 
         return None
     try:
         return min(sent or first_seen, first_seen) + timedelta(milliseconds=int(milliseconds))
-    except OverflowError:
+    except (OverflowError, ValueError):  # beyond the year 9999, or no number: "++5", or more than 4,300 digits
         return None

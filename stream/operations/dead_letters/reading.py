@@ -131,7 +131,7 @@ def _replay(headers: Headers, error_type: str, detail: str, *, expired: bool) ->
 def _ends(found: Found, content: _Content, death: Death, max_age: timedelta) -> datetime:
     """When its validity ends, or has ended, as the worker would see it."""
     first_seen = _moment(found.headers.get(names.FIRST_SEEN))
-    too_old = first_seen + max_age if first_seen else NEVER
+    too_old = _too_old(first_seen, max_age)
     if stated := _stated(content.valid_until):
         return min(stated, too_old)
     if death.had_expiration and death.at:  # RabbitMQ took the property off when it was up
@@ -139,6 +139,13 @@ def _ends(found: Found, content: _Content, death: Death, max_age: timedelta) -> 
     since = first_seen or found.sent or NEVER
     by_expiration = ends_by_expiration(found.headers.get(names.ORIGINAL_EXPIRATION), found.sent, since)
     return min(by_expiration or NEVER, too_old)
+
+
+def _too_old(first_seen: datetime | None, max_age: timedelta) -> datetime:
+    try:
+        return first_seen + max_age if first_seen else NEVER
+    except OverflowError:  # a publisher's own header may hold any moment
+        return NEVER
 
 
 def _stated(value: object) -> datetime | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
-from tempfile import TemporaryFile
+from os import SEEK_END
+from tempfile import TemporaryFile, gettempdir
 from typing import Final, Self
 
 from aio_pika.message import IncomingMessage
@@ -13,6 +15,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from stream.broker.wire import ArrivedHeaders
+from stream.operations.exits import CommandFailed, ExitCode
 
 _HEAD: Final = struct.Struct(">HI")  # the flags of the properties, and the length of their bytes
 
@@ -42,17 +45,27 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # what a full disk did not take is not needed any more
+            self._file.close()
 
     def keep(self, message: DeliveredMessage) -> tuple[int, int]:
-        """Write a message down; returns its place."""
+        """Write a message down; returns its place.
+
+        Raises:
+            CommandFailed: The disk is full.
+        """
         headers = message.header.properties.headers
         if not isinstance(headers, ArrivedHeaders):
             raise TypeError("the message came on a connection without the guard of stream.broker.wire")
-        self._file.seek(0, 2)
-        start = self._file.tell()
-        self._file.write(_HEAD.pack(headers.flags, len(headers.data)) + headers.data + message.body)
-        return start, self._file.tell() - start
+        try:
+            start = self._file.seek(0, SEEK_END)
+            self._file.write(_HEAD.pack(headers.flags, len(headers.data)) + headers.data + message.body)
+            self._file.flush()
+            return start, self._file.tell() - start
+        except OSError as error:
+            raise CommandFailed(
+                f"the temporary file in {gettempdir()} cannot be written: {error.strerror}", ExitCode.STOPPED
+            ) from None
 
     def parts(self, place: tuple[int, int]) -> Parts:
         """Read a message back."""

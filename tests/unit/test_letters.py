@@ -65,7 +65,9 @@ def test_what_the_worker_wrote_counts() -> None:
 
 
 def test_a_letters_id_is_its_own_and_stays() -> None:
-    assert letter(x_delivery_count=7).id == letter().id
+    assert letter(x_delivery_count=7, x_acquired_count=8).id == letter().id
+    assert letter(x_death=[{"a": 1, "b": NOW}]).id == letter(x_death=[{"b": NOW, "a": 1}]).id
+    assert letter(x_resend="r1").id != letter(x_resend="r2").id
     assert len({letter().id, letter(b"{}").id, letter(x_failed_at="2026-11-23T11:02:00+00:00").id}) == 3
 
 
@@ -190,7 +192,8 @@ def test_letters_of_one_cause_are_one_group() -> None:
     many, one = (group.to_json() for group in groups.all())
     assert (many["fingerprint"], many["count"], many["tenants"]) == ("many", 5, ["tenant-0", "tenant-1"])
     assert (many["firstFailedAt"], many["lastFailedAt"]) == ("2026-11-23T11:00:00+00:00", "2026-11-23T11:04:00+00:00")
-    assert many["exampleId"] == letter(x_failed_at="2026-11-23T11:00:00+00:00").id
+    first = letter(x_fingerprint="many", x_failed_at="2026-11-23T11:00:00+00:00", x_tenant_id="tenant-0")
+    assert many["exampleId"] == first.id
     assert "then replay" in many["advice"]
     assert (one["count"], one["advice"][:12]) == (1, "This release")
 

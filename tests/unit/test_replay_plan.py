@@ -171,7 +171,7 @@ def test_a_copy_has_no_failure_and_no_history_but_when_it_was_first_seen() -> No
         "x-original-routing-key": "outbound.processed.acme",
         "x-replays": 1,
         "x-replay-job": "job-1",
-        "x-replayed-from": letter().id,
+        "x-replayed-from": letter(**instructions).id,
     }
 
 

@@ -10,13 +10,11 @@ from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import pytest
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 from redis.asyncio import Redis
 
 from stream.broker.look import Look
-from stream.broker.wire import ArrivedHeaders, guard_deliveries
 from stream.operations.dead_letters.copying import ledger_key
 from stream.operations.dead_letters.job import Entry, Job, Options, Status
 from stream.operations.dead_letters.known import known_of_either
@@ -26,6 +24,7 @@ from stream.operations.dead_letters.reading import read_letter
 from stream.operations.dead_letters.session import Session
 from stream.operations.dead_letters.spool import Spool
 from stream.operations.exits import CommandFailed
+from tests.unit.dead_letter_queue import delivered
 from tests.unit.test_letters import BODY, NOW, WRITTEN
 
 RESENDING = Options(allowed=Permission(in_doubt=True), rate=1000)
@@ -91,7 +90,6 @@ class Scene:
     """A dead-letter queue with letters, and jobs that replay them."""
 
     def __init__(self) -> None:
-        guard_deliveries()
         self.ledger = Ledger()
         self.intake = Intake(self.ledger)
         self.lying: list[DeliveredMessage] = []
@@ -102,12 +100,8 @@ class Scene:
     def lay(self, body: bytes = BODY, **headers: Any) -> str:
         """Lay a letter down; returns its id."""
         written = WRITTEN | {name.replace("_", "-"): value for name, value in headers.items()}
-        known = Basic.Properties(headers=written)
-        encoded = known.marshal()
-        known.headers = ArrivedHeaders(written, int.from_bytes(encoded[:2], "big"), encoded[2:])
-        deliver = Basic.Deliver("look", len(self.lying) + 1)
-        header = ContentHeader(body_size=len(body), properties=known)
-        self.lying.append(DeliveredMessage(deliver, header, body, cast("AbstractChannel", self.intake)))
+        self.lying.append(delivered(body, written, channel=self.intake))
+        cast("Any", self.lying[-1].delivery).delivery_tag = len(self.lying)
         return seen(self.lying[-1]).letter.id
 
     async def take_off(self, tag: int) -> None:

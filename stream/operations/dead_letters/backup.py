@@ -59,8 +59,8 @@ class Backup:
 
     def keep(self, letters: Sequence[tuple[Letter, Parts]]) -> None:
         """Write letters; they are on the disk when this returns."""
-        lines = [orjson.dumps(self._line(*each)) for each in letters]
-        self._file.write(gzip.compress(b"\n".join(lines) + b"\n"))
+        lines = [orjson.dumps(self._line(*each)) + b"\n" for each in letters]
+        self._file.write(gzip.compress(b"".join(lines)))
         self._file.flush()
         os.fsync(self._file.fileno())
 

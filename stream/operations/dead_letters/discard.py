@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -67,7 +68,7 @@ async def _discard(wanted: Filter, reason: str, path: Path) -> int:
             async with rabbitmq_connection() as connection:
                 while await discarding.look(connection):
                     pass
-    return len(discarding.kept)
+    return discarding.count
 
 
 def _new(path: Path, reason: str) -> Backup:
@@ -77,15 +78,34 @@ def _new(path: Path, reason: str) -> Backup:
         raise CommandFailed(f"{path} cannot be made: {error.strerror}", ExitCode.WRONG_USE) from None
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A letter that is to be taken off.
+
+    Attributes:
+        letter: What it says.
+        tag: By which it is taken off.
+        place: Where its message is in the spool.
+        kept: It is in the backup since an earlier look.
+    """
+
+    letter: Letter
+    tag: int
+    place: tuple[int, int]
+    kept: bool
+
+
 class _Discarding:
     """Keeps letters and takes them off; what was not taken off for certain, at the next look.
 
     Attributes:
         kept: Ids of the letters that are in the backup.
+        count: Letters that are in the backup; two that are the same have one id.
     """
 
     def __init__(self, wanted: Filter, backup: Backup, lost: list[str]) -> None:
         self.kept: set[str] = set()
+        self.count = 0
         self._wanted = wanted
         self._backup = backup
         self._lost = lost
@@ -93,12 +113,13 @@ class _Discarding:
 
     async def look(self, connection: AbstractConnection) -> bool:
         """One look; returns whether letters were taken off: then there must be another one."""
-        now, found = datetime.now(UTC), list[tuple[Letter, int, tuple[int, int]]]()
+        now, before, found = datetime.now(UTC), frozenset(self.kept), list[_Found]()
         with Spool() as spool:
 
             def pick(seen: Seen) -> None:
-                if seen.letter.id in self.kept or (self._first and self._wanted.takes(seen.letter, now)):
-                    found.append((seen.letter, seen.message.delivery_tag or 0, spool.keep(seen.message)))
+                letter, kept = seen.letter, seen.letter.id in before
+                if kept or (self._first and self._wanted.takes(letter, now)):
+                    found.append(_Found(letter, seen.message.delivery_tag or 0, spool.keep(seen.message), kept))
 
             async with letters(connection, pick, now=now) as look:
                 await look.catch_up(look.goal)
@@ -107,19 +128,20 @@ class _Discarding:
         self._first = False
         return bool(found)
 
-    async def _batch(self, found: list[tuple[Letter, int, tuple[int, int]]], look: Look, spool: Spool) -> None:
+    async def _batch(self, found: list[_Found], look: Look, spool: Spool) -> None:
         if self._lost:
             raise CommandFailed(
                 "the lock was lost; what is in the backup is safe, the rest still lies there", ExitCode.STOPPED
             )
-        new = [(letter, spool.parts(place)) for letter, _, place in found if letter.id not in self.kept]
+        new = [(each.letter, spool.parts(each.place)) for each in found if not each.kept]
         try:
             self._backup.keep(new)
         except OSError as error:
             raise CommandFailed(f"the backup cannot be written: {error.strerror}", ExitCode.STOPPED) from None
-        self.kept.update(letter.id for letter, _, _ in found)
-        for _, tag, _ in found:
-            await look.take_off(tag)
+        self.kept.update(each.letter.id for each in found)
+        self.count += len(new)
+        for each in found:
+            await look.take_off(each.tag)
 
 
 async def _import(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class Letter:
     """One dead letter, without its body.
 
     Attributes:
-        id: Names it as long as it lies there: a hash of its body and of when it failed.
+        id: Names it as long as it lies there: a hash of its body and its headers.
         fingerprint: Names its cause.
         error_type: A row of the error table, or one of another release.
         code: Meta's `error.code`.

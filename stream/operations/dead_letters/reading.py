@@ -6,6 +6,7 @@ That is a letter of an earlier release, or one that RabbitMQ itself moved. Pure.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,11 @@ from stream.operations.dead_letters.letter import Letter
 
 ID_LENGTH: Final = 16  # hexadecimal digits
 NO_ANSWER: Final = "no answer came"  # so begins the detail of a send without an answer
+
+# RabbitMQ's counts, and what `import` adds to a letter that it brings back.
+_NOT_ITS_OWN: Final = frozenset(
+    {"x-delivery-count", "x-acquired-count", names.ORIGINAL_USER_ID, names.ORIGINAL_EXPIRATION}
+)
 
 Headers = Mapping[str, Any]
 
@@ -62,7 +68,7 @@ def read_letter(found: Found, *, now: datetime, max_age: timedelta) -> Letter:
     code, subcode = _number(headers.get(names.ERROR_CODE)), _number(headers.get(names.ERROR_SUBCODE))
     expired = _ends(found, content, death, max_age) <= now
     return Letter(
-        id=_id(found, death),
+        id=_id(found),
         fingerprint=_text(headers.get(names.FINGERPRINT))
         or fingerprint(
             ERROR_TABLE.get(error_type, error_type),
@@ -155,9 +161,11 @@ def _stated(value: object) -> datetime | None:
         return None
 
 
-def _id(found: Found, death: Death) -> str:
-    failed = found.headers.get(names.FAILED_AT) or death.at
-    return hashlib.sha256(f"{failed}\0".encode(errors="surrogateescape") + found.body).hexdigest()[:ID_LENGTH]
+def _id(found: Found) -> str:
+    """A hash of the body and of all headers, whose order RabbitMQ may change: two letters differ in one of them."""
+    own = {name: value for name, value in found.headers.items() if name not in _NOT_ITS_OWN}
+    headers = json.dumps(own, sort_keys=True, default=repr)
+    return hashlib.sha256(headers.encode() + b"\0" + found.body).hexdigest()[:ID_LENGTH]
 
 
 def _json(body: bytes) -> Mapping[str, Any]:

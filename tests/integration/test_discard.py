@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from stream.operations.dead_letters.backup import read_backup
+from stream.operations.dead_letters.lock import locked
+from stream.operations.redis_link import redis_link
 from tests.integration.test_dead_letter_looks import asked, command, start
 from tests.integration.test_queue_look import KINDS, Content, connected, content
 from tests.letters import lay, mixed
@@ -80,3 +82,14 @@ async def test_a_file_that_is_no_backup_brings_nothing(stage: Scene, tmp_path: P
         code, _, err = await command(stage, "dead-letters", "import", str(path))
         assert (code, err.count("\n")) in {(0, 0), (2, 1)}
     assert await lying(stage) == []
+
+
+async def test_nothing_is_imported_while_somebody_works_on_the_letters(
+    stage: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.declare()
+    monkeypatch.setenv("REDIS_URL", stage.settings["REDIS_URL"])
+    facts = {"who": "ann@host", "since": "12:00", "what": "replays, job 1"}
+    async with redis_link() as link, locked(link.redis, facts, lambda: None):
+        code, _, err = await command(stage, "dead-letters", "import", str(tmp_path / "letters.gz"))
+    assert (code, err) == (4, "ann@host works on the dead letters since 12:00: replays, job 1\n")

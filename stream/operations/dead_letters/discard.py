@@ -145,12 +145,23 @@ class _Discarding:
 
 
 async def _import(path: Path) -> dict[str, Any]:
+    facts = {"who": me(), "since": datetime.now(UTC).isoformat(), "what": f"imports {path}"}
+    lost: list[str] = []
+    async with redis_link() as link, locked(link.redis, facts, lambda: lost.append("lock")):
+        return await _bring_back(path, lost)
+
+
+async def _bring_back(path: Path, lost: list[str]) -> dict[str, Any]:
     there: set[str] = set()
     counts: Counter[str] = Counter()
     await look_through(Filter(), lambda seen: there.add(seen.letter.id))
     async with rabbitmq_connection() as connection:
         channel = await connection.channel()
         for kept in _read(path):
+            if lost:
+                raise CommandFailed(
+                    "the lock was lost: import the file again, it leaves out what is there", ExitCode.STOPPED
+                )
             if kept.id in there:
                 counts["there"] += 1
                 continue

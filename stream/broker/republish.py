@@ -100,21 +100,26 @@ def replayed_copy(
     return replace(_copy(incoming, values, table, extra_headers), body=body)
 
 
+def keep_aside(values: dict[str, bytes], table: Table) -> None:
+    """Move `user_id` (which the broker compares with the publisher's own) and `expiration` to headers of a copy."""
+    if (user_id := values.pop("user_id", None)) is not None:
+        table.setdefault(names.ORIGINAL_USER_ID.encode(), _text(wire.short_text(user_id)))
+    if (expiration := values.pop("expiration", None)) is not None:
+        table[names.ORIGINAL_EXPIRATION.encode()] = _text(wire.short_text(expiration))
+
+
 def _kept(incoming: AbstractIncomingMessage) -> tuple[dict[str, bytes], Table]:
     """What a copy keeps.
 
-    `user_id` (which the broker compares with the publisher's own), `expiration` (which would end a wait early, or
-    remove a dead letter) and the routing headers are kept under `x-original-…`.
+    `user_id`, `expiration` (which would end a wait early, or remove a dead letter) and the routing headers are kept
+    under `x-original-…`.
     """
     try:
         values = _arrived(incoming)
         table = _kept_headers(values.pop("headers", None))
     except Malformed as error:
         raise NotRepublishable(str(error)) from None
-    if (user_id := values.pop("user_id", None)) is not None:
-        table.setdefault(names.ORIGINAL_USER_ID.encode(), _text(wire.short_text(user_id)))
-    if (expiration := values.pop("expiration", None)) is not None:
-        table[names.ORIGINAL_EXPIRATION.encode()] = _text(wire.short_text(expiration))
+    keep_aside(values, table)
     # A message back from a wait carries the delay's routing key; the first one was kept.
     table.setdefault(names.ORIGINAL_ROUTING_KEY.encode(), _text((incoming.routing_key or "").encode(errors=NO_TEXT)))
     return values, table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,8 +12,10 @@ from aiormq.abc import AbstractConnection, DeliveredMessage
 from stream.operations.dead_letters import discard
 from stream.operations.dead_letters.backup import Backup, read_backup
 from stream.operations.dead_letters.filters import Filter
+from stream.operations.exits import CommandFailed
 from tests.unit.dead_letter_queue import Broker, delivered
-from tests.unit.test_letters import BODY, WRITTEN
+from tests.unit.doubles import properties_of
+from tests.unit.test_letters import BODY, WRITTEN, letter
 
 
 def letters(*headers: dict[str, Any]) -> list[DeliveredMessage]:
@@ -46,3 +49,22 @@ async def test_a_letter_whose_take_off_was_lost_is_kept_once(tmp_path: Path) -> 
     assert await discarded(broker, tmp_path / "a.gz") == 2
     assert len(list(read_backup(tmp_path / "a.gz"))) == 2
     assert broker.lying == []
+
+
+async def test_a_letter_of_another_user_and_with_an_expiration_can_be_brought_back(tmp_path: Path) -> None:
+    broker = Broker([delivered(BODY, WRITTEN, user_id="somebody", expiration="60000", priority=3)])
+    await discarded(broker, tmp_path / "a.gz")
+    (kept,) = read_backup(tmp_path / "a.gz")
+    properties = properties_of(kept.copy)
+    assert (properties.user_id, properties.expiration, properties.priority) == (None, None, 3)
+    headers: dict[str, Any] = dict(properties.headers or {})
+    assert headers == {**WRITTEN, "x-original-user-id": "somebody", "x-original-expiration": "60000"}
+    assert letter(**headers).id == kept.id  # a second import finds it
+
+
+@pytest.mark.parametrize("damage", [gzip.compress(b"[1]\n"), gzip.compress(b"text\n")[:10] + b"\xff" * 20, b"text"], ids=["another file", "cut", "no gzip"])
+def test_a_damaged_backup_is_named_in_one_sentence(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "a.gz"
+    path.write_bytes(damage)
+    with pytest.raises(CommandFailed, match="is no backup that can be read"):
+        list(discard._read(path))

@@ -17,7 +17,7 @@ from typing import IO, Any, Final, Self
 import orjson
 
 from stream.broker import properties as wire
-from stream.broker.republish import Copy
+from stream.broker.republish import Copy, keep_aside
 from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.spool import Parts
 
@@ -31,7 +31,7 @@ class Kept:
     Attributes:
         id: The letter's.
         reason: Why it was discarded.
-        copy: The same body and properties.
+        copy: The same body and properties; `user_id` and `expiration` are headers.
     """
 
     id: str
@@ -87,6 +87,8 @@ def read_backup(path: Path) -> Iterator[Kept]:
 def _kept(fields: dict[str, Any]) -> Kept:
     values = wire.split(fields["flags"], base64.b64decode(fields["properties"]))
     table = wire.split_table(values["headers"]) if "headers" in values else {}
-    counts = {b"x-delivery-count", b"x-acquired-count"}  # RabbitMQ's own, of its earlier time on the queue
-    values["headers"] = wire.join_table({name: value for name, value in table.items() if name not in counts})
+    for count in (b"x-delivery-count", b"x-acquired-count"):  # RabbitMQ's own, of its earlier time on the queue
+        table.pop(count, None)
+    keep_aside(values, table)
+    values["headers"] = wire.join_table(table)
     return Kept(fields["letter"]["id"], fields["reason"], Copy(base64.b64decode(fields["body"]), values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import orjson
 import typer
 from aiormq.abc import AbstractConnection
 
@@ -173,5 +173,5 @@ async def _bring_back(path: Path, lost: list[str]) -> dict[str, Any]:
 def _read(path: Path) -> Iterator[Kept]:
     try:
         yield from read_backup(path)
-    except (OSError, ValueError, KeyError, orjson.JSONDecodeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, zlib.error) as error:
         raise CommandFailed(f"{path} is no backup that can be read: {error}", ExitCode.WRONG_USE) from None

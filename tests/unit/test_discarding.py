@@ -62,7 +62,11 @@ async def test_a_letter_of_another_user_and_with_an_expiration_can_be_brought_ba
     assert letter(**headers).id == kept.id  # a second import finds it
 
 
-@pytest.mark.parametrize("damage", [gzip.compress(b"[1]\n"), gzip.compress(b"text\n")[:10] + b"\xff" * 20, b"text"], ids=["another file", "cut", "no gzip"])
+@pytest.mark.parametrize(
+    "damage",
+    [gzip.compress(b"[1]\n"), gzip.compress(b"text\n")[:10] + b"\xff" * 20, b"text"],
+    ids=["another file", "cut", "no gzip"],
+)
 def test_a_damaged_backup_is_named_in_one_sentence(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "a.gz"
     path.write_bytes(damage)

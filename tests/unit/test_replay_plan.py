@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import orjson
 import pytest
 
+from stream.broker.wire import UNREADABLE, Unreadable
 from stream.operations.dead_letters.copying import copy_for, ledger_key, replayed_letter, resend_of, routing_key
 from stream.operations.dead_letters.edits import NotAllowed, edited, read_edits
-from stream.operations.dead_letters.job import Options
+from stream.operations.dead_letters.job import Job, Options, Status
 from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.plan import Known, Permission, Skip, left_by_itself, left_by_ledger
 from stream.operations.dead_letters.ramp import Tally, must_stop, steps
+from stream.operations.dead_letters.replay import outcome
 from tests.scene import text_message
 from tests.unit.doubles import incoming, properties_of
 from tests.unit.test_letters import BODY, WRITTEN, letter
@@ -211,3 +214,14 @@ def test_a_resend_and_a_change_have_a_place_of_their_own_in_the_ledger() -> None
 def test_the_options_of_a_job_survive_its_record() -> None:
     options = Options(allowed=Permission(in_doubt=True), edits={"to": "1"}, rate=7)
     assert Options.read(orjson.loads(orjson.dumps(asdict(options)))) == options
+
+
+def test_a_letter_whose_properties_cannot_be_decoded_is_no_message() -> None:
+    assert ledger_key(BODY, {UNREADABLE: Unreadable("ValueError: year 60000 is out of range")}) == ""
+    assert ledger_key(BODY, {UNREADABLE: "a publisher's own"}) != ""
+
+
+def test_the_last_line_says_what_no_job_can_copy() -> None:
+    job = Job.new("a test", {}, Options(), {"in doubt": 1})
+    facts = outcome(job, Counter({Status.IN_DOUBT: 1, Status.NO_COPY: 2}), "")
+    assert facts["skipped"] == {"in doubt": 2, "cannot be copied": 2}

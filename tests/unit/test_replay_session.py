@@ -189,3 +189,11 @@ def test_a_full_disk_is_named_as_what_it_is(scene: Scene) -> None:
             spool.keep(scene.lying[0])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_letter_that_cannot_be_copied_is_left_and_the_others_are_sent(scene: Scene) -> None:
+    large, other = scene.lay(x_upstream="x" * 120_000), scene.lay()
+    entries = {large: Entry(), other: Entry()}
+    await scene.run(entries)
+    assert [entry.status.value for entry in entries.values()] == ["cannot be copied", "delivered"]
+    assert scene.taken_off == [2]

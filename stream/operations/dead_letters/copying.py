@@ -9,6 +9,7 @@ import orjson
 from aio_pika.abc import AbstractIncomingMessage
 
 from stream.broker.republish import Copy, replayed_copy
+from stream.broker.wire import UNREADABLE, Unreadable
 from stream.contract import headers as names
 from stream.contract.decoding import decode
 from stream.contract.identifiers import TenantId, routing_word
@@ -28,13 +29,15 @@ PROCESSED: Final = "outbound.processed."
 
 
 def message_of(body: bytes, headers: Mapping[str, Any], resend: str | None = None) -> Message | None:
-    """The message in a letter; `None` if there is none.
+    """The message in a letter; `None` if there is none, or if its properties cannot be decoded.
 
     Args:
         body: Its body.
         headers: Its headers.
         resend: The resend that it is to belong to.
     """
+    if isinstance(headers.get(UNREADABLE), Unreadable):
+        return None
     try:
         return decode(body, {**headers, names.RESEND: resend} if resend else headers, max_bytes=len(body))
     except InvalidMessage:

@@ -34,6 +34,7 @@ class Status(StrEnum):
     FAILED = "failed again"
     ALREADY_SENT = "already sent"
     IN_DOUBT = "in doubt"  # it became so after the plan was made
+    NO_COPY = "cannot be copied"  # its properties are too large, or no AMQP
     GONE = "gone"  # somebody has taken it off the queue
 
 

@@ -105,8 +105,9 @@ def outcome(job: Job, counts: Counter[Status], stopped: str) -> dict[str, Any]:
     """The object that scripts get in the end."""
     skipped = dict(job.skipped)
     sent_before = skipped.pop(Skip.ALREADY_SENT.value, 0) + counts[Status.ALREADY_SENT]
-    if counts[Status.IN_DOUBT]:
-        skipped[Skip.IN_DOUBT.value] = skipped.get(Skip.IN_DOUBT.value, 0) + counts[Status.IN_DOUBT]
+    for status in (Status.IN_DOUBT, Status.NO_COPY):
+        if counts[status]:
+            skipped[status.value] = skipped.get(status.value, 0) + counts[status]
     return {
         "job": job.id,
         "replayed": counts[Status.REPLAYED] + counts[Status.DELIVERED] + counts[Status.FAILED],

@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from stream.broker.handover import Handover
 from stream.broker.look import Look
+from stream.broker.republish import NotRepublishable
 from stream.contract.queues import INTAKE_EXCHANGE
 from stream.contract.replay import Replay
 from stream.operations.dead_letters.copying import (
@@ -167,10 +168,13 @@ class Session:
         message = self._spool.take(kept.place, self._channel)
         try:
             resend = await self._resend(name, message)
+            copy = copy_for(message, kept.letter, self._job.id, edits, resend)
         except _Left as left:
             await self._note(name, left.status)
             return
-        copy = copy_for(message, kept.letter, self._job.id, edits, resend)
+        except NotRepublishable:
+            await self._note(name, Status.NO_COPY)
+            return
         await self._note(name, Status.PUBLISHING, copy_key(message, edits, resend))
         key = routing_key(kept.letter, message.headers)
         await self._handover.publish(message, copy, exchange=INTAKE_EXCHANGE, routing_key=key)

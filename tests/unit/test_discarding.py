@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from aiormq.abc import AbstractConnection, DeliveredMessage
 
+from stream.broker import look as mechanics
 from stream.operations.dead_letters import discard
 from stream.operations.dead_letters.backup import Backup, read_backup
 from stream.operations.dead_letters.filters import Filter
@@ -29,7 +30,7 @@ async def discarded(broker: Broker, path: Path, looks: int = 3) -> int:
         for _ in range(looks):
             if not await discarding.look(cast("AbstractConnection", broker)):
                 break
-            broker.loses_acks = False
+            broker.loses_acks, broker.silent = False, 0
     return discarding.count
 
 
@@ -48,6 +49,17 @@ async def test_a_letter_whose_take_off_was_lost_is_kept_once(tmp_path: Path) -> 
     broker.loses_acks = True
     assert await discarded(broker, tmp_path / "a.gz") == 2
     assert len(list(read_backup(tmp_path / "a.gz"))) == 2
+    assert broker.lying == []
+
+
+async def test_letters_that_rabbitmq_does_not_show_at_once_are_discarded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mechanics, "QUIET_S", 0.001)
+    broker = Broker(letters({"n": 1}, {"n": 2}, {"n": 3}))
+    broker.silent = 2
+    assert await discarded(broker, tmp_path / "a.gz") == 3
+    assert len(list(read_backup(tmp_path / "a.gz"))) == 3
     assert broker.lying == []
 
 

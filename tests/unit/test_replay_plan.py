@@ -221,7 +221,7 @@ def test_a_letter_whose_properties_cannot_be_decoded_is_no_message() -> None:
     assert ledger_key(BODY, {UNREADABLE: "a publisher's own"}) != ""
 
 
-def test_the_last_line_says_what_no_job_can_copy() -> None:
+def test_the_last_line_says_what_cannot_be_copied_and_what_is_gone() -> None:
     job = Job.new("a test", {}, Options(), {"in doubt": 1})
-    facts = outcome(job, Counter({Status.IN_DOUBT: 1, Status.NO_COPY: 2}), "")
-    assert facts["skipped"] == {"in doubt": 2, "cannot be copied": 2}
+    facts = outcome(job, Counter({Status.IN_DOUBT: 1, Status.NO_COPY: 2, Status.GONE: 3}), "")
+    assert (facts["skipped"], facts["gone"]) == ({"in doubt": 2, "cannot be copied": 2}, 3)

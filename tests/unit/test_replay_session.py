@@ -197,3 +197,25 @@ async def test_a_letter_that_cannot_be_copied_is_left_and_the_others_are_sent(sc
     await scene.run(entries)
     assert [entry.status.value for entry in entries.values()] == ["cannot be copied", "delivered"]
     assert scene.taken_off == [2]
+
+
+async def test_a_letter_is_gone_only_if_rabbitmq_has_shown_all(scene: Scene) -> None:
+    (name,) = entries = {scene.lay(): Entry()}
+    (letter,) = scene.lying
+    scene.lying, scene.unseen = [], 1
+    assert await scene.run(entries)  # there must be another look
+    assert entries[name].status is Status.PENDING
+    scene.unseen = 0
+    assert not await scene.run(entries)
+    assert entries[name].status is Status.GONE
+    scene.lying = [letter]
+    await scene.run(entries)
+    assert entries[name].status is Status.DELIVERED
+
+
+async def test_a_letter_that_was_gone_after_its_publish_is_looked_up_first(scene: Scene) -> None:
+    entries = {scene.lay(): Entry(Status.GONE, ledger_key(BODY, WRITTEN))}
+    scene.ledger.hashes[ledger_key(BODY, WRITTEN)] = {"state": b"sent", "answer": b'["wamid.A"]'}
+    await scene.run(entries)
+    assert [entry.status for entry in entries.values()] == [Status.DELIVERED]
+    assert (scene.intake.sent, scene.taken_off) == ([], [1])

@@ -109,24 +109,24 @@ class _Discarding:
         self._wanted = wanted
         self._backup = backup
         self._lost = lost
-        self._first = True
+        self._choosing = True  # until a look has shown all: what comes later stays
 
     async def look(self, connection: AbstractConnection) -> bool:
-        """One look; returns whether letters were taken off: then there must be another one."""
+        """One look; returns whether there must be another: letters were taken off, or RabbitMQ did not show all."""
         now, before, found = datetime.now(UTC), frozenset(self.kept), list[_Found]()
         with Spool() as spool:
 
             def pick(seen: Seen) -> None:
                 letter, kept = seen.letter, seen.letter.id in before
-                if kept or (self._first and self._wanted.takes(letter, now)):
+                if kept or (self._choosing and self._wanted.takes(letter, now)):
                     found.append(_Found(letter, seen.message.delivery_tag or 0, spool.keep(seen.message), kept))
 
             async with letters(connection, pick, now=now) as look:
-                await look.catch_up(look.goal)
+                shown_all = await look.catch_up(look.goal)
                 for start in range(0, len(found), BATCH):
                     await self._batch(found[start : start + BATCH], look, spool)
-        self._first = False
-        return bool(found)
+        self._choosing = self._choosing and not shown_all
+        return bool(found) or not shown_all
 
     async def _batch(self, found: list[_Found], look: Look, spool: Spool) -> None:
         if self._lost:

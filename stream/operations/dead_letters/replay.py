@@ -93,7 +93,8 @@ def finish(job: Job, entries: dict[str, Entry], stopped: str, *, as_json: bool) 
     else:
         typer.echo(
             f"job {job.id}: {facts['replayed']} replayed, {facts['delivered']} delivered, {facts['waiting']} waiting, "
-            f"{facts['failedAgain']} failed again, {facts['alreadySent']} sent before, {facts['left']} left"
+            f"{facts['failedAgain']} failed again, {facts['alreadySent']} sent before, {facts['gone']} gone, "
+            f"{facts['left']} left"
         )
         if stopped:
             typer.echo(f"stopped: {stopped}; go on with: stream jobs resume {job.id}")
@@ -116,6 +117,7 @@ def outcome(job: Job, counts: Counter[Status], stopped: str) -> dict[str, Any]:
         "failedAgain": counts[Status.FAILED],
         "alreadySent": sent_before,
         "skipped": skipped,
+        "gone": counts[Status.GONE],
         "left": counts[Status.PENDING] + counts[Status.PUBLISHING],
         "stopped": bool(stopped),
         "stoppedBecause": stopped or None,

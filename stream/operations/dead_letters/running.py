@@ -20,7 +20,7 @@ from stream.operations.exits import CommandFailed
 from stream.operations.progress import progress
 from stream.operations.rabbitmq_link import rabbitmq_connection
 
-MOST_LOOKS: Final = 5  # the last one finds nothing to take off
+MOST_LOOKS: Final = 5  # the last one shows all, and nothing to take off
 ASK_S: Final = 1.0
 
 
@@ -85,9 +85,10 @@ async def _looks(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake
                     session = Session(job, entries, redis, spool, stop=lambda: brake.reason, advanced=advanced)
                     async with letters(connection, session.visit, now=datetime.now(UTC)) as look:
                         await look.catch_up(look.goal)
-                        took_off = await session.run(look)
-                if not took_off:
+                        again = await session.run(look)
+                if not again:
                     return
+    raise Stopped("RabbitMQ does not show all letters, or does not take them off")
 
 
 @asynccontextmanager

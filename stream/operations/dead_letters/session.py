@@ -112,6 +112,8 @@ class Session:
         self._channel = seen.message.channel
         if letter.job == self._job.id and (origin := replayed_letter(letter.replayed_from)):
             self._failed.add(origin)
+        if entry is not None and entry.status is Status.GONE:
+            entry.status = Status.PUBLISHING if entry.key else Status.PENDING  # it is here after all
         if entry is not None and entry.status in OPEN | SENT_ON:
             place = self._spool.keep(seen.message) if entry.status in OPEN else (0, 0)
             self._kept.setdefault(letter.id, []).append(Kept(letter, seen.message.delivery_tag or 0, place))
@@ -120,26 +122,27 @@ class Session:
         """Replay what is left.
 
         Returns:
-            Whether letters were taken off: RabbitMQ does not confirm it, so there must be another look.
+            Whether there must be another look: letters were taken off, which RabbitMQ does not confirm, or it did not
+            show all.
 
         Raises:
             Stopped: By the operator, by a signal, or because too many fail again.
         """
-        self._look = look
-        await self._clear_up()
+        self._look, shown_all = look, look.seen >= look.goal
+        await self._clear_up(shown_all=shown_all)
         open_ones = list(self._kept)  # in their order on the queue
         at = iter(open_ones)
         for step in steps(len(open_ones), self._job.options.rate):
             await self._take(step, list(islice(at, step.size)))
         await self._learn(self._entries)
-        return self._took_off
+        return self._took_off or not shown_all
 
-    async def _clear_up(self) -> None:
+    async def _clear_up(self, *, shown_all: bool) -> None:
         """Finish what an earlier run began."""
         begun = [name for name, entry in self._entries.items() if entry.status is Status.PUBLISHING]
         await self._learn(begun)
         for name, entry in self._entries.items():
-            if entry.status in OPEN and name not in self._kept:
+            if shown_all and entry.status in OPEN and name not in self._kept:
                 await self._note(name, Status.GONE)
         done = [name for name in self._kept if self._entries[name].status in SENT_ON]
         for name in done:

@@ -23,14 +23,7 @@ from stream.broker.look import Look
 from stream.broker.republish import NotRepublishable
 from stream.contract.queues import INTAKE_EXCHANGE
 from stream.contract.replay import Replay
-from stream.operations.dead_letters.copying import (
-    copy_for,
-    copy_key,
-    ledger_key,
-    replayed_letter,
-    resend_of,
-    routing_key,
-)
+from stream.operations.dead_letters import copying
 from stream.operations.dead_letters.job import OPEN, SENT_ON, Entry, Job, JobStore, Status
 from stream.operations.dead_letters.known import known_of, known_of_either
 from stream.operations.dead_letters.letter import Letter
@@ -110,7 +103,7 @@ class Session:
         """Keep a letter of the job; note one that has failed again."""
         letter, entry = seen.letter, self._entries.get(seen.letter.id)
         self._channel = seen.message.channel
-        if letter.job == self._job.id and (origin := replayed_letter(letter.replayed_from)):
+        if letter.job == self._job.id and (origin := copying.replayed_letter(letter.replayed_from)):
             self._failed.add(origin)
         if entry is not None and entry.status is Status.GONE:
             entry.status = Status.PUBLISHING if entry.key else Status.PENDING  # it is here after all
@@ -122,8 +115,7 @@ class Session:
         """Replay what is left.
 
         Returns:
-            Whether there must be another look: letters were taken off, which RabbitMQ does not confirm, or it did not
-            show all.
+            Whether to look again: letters were taken off, which RabbitMQ does not confirm, or it did not show all.
 
         Raises:
             Stopped: By the operator, by a signal, or because too many fail again.
@@ -171,15 +163,15 @@ class Session:
         message = self._spool.take(kept.place, self._channel)
         try:
             resend = await self._resend(name, message)
-            copy = copy_for(message, kept.letter, self._job.id, edits, resend)
+            copy = copying.copy_for(message, kept.letter, self._job.id, edits, resend)
         except _Left as left:
             await self._note(name, left.status)
             return
         except NotRepublishable:
             await self._note(name, Status.NO_COPY)
             return
-        await self._note(name, Status.PUBLISHING, copy_key(message, edits, resend))
-        key = routing_key(kept.letter, message.headers)
+        await self._note(name, Status.PUBLISHING, copying.copy_key(message, edits, resend))
+        key = copying.routing_key(kept.letter, message.headers)
         await self._handover.publish(message, copy, exchange=INTAKE_EXCHANGE, routing_key=key)
         await self._note(name, Status.REPLAYED)
         await self._take_off(name)
@@ -192,11 +184,11 @@ class Session:
         Raises:
             _Left: It is not sent.
         """
-        entry, options, resend = self._entries[name], self._job.options, resend_of(name)
-        resent = copy_key(message, options.edits, resend)
+        entry, options, resend = self._entries[name], self._job.options, copying.resend_of(name)
+        resent = copying.copy_key(message, options.edits, resend)
         if entry.status is Status.PUBLISHING:
             return resend if entry.key == resent else None
-        (known,) = await known_of_either(self._redis, [ledger_key(message.body, message.headers)], [resent])
+        (known,) = await known_of_either(self._redis, [copying.ledger_key(message.body, message.headers)], [resent])
         if known.wamid is not None:
             raise _Left(Status.ALREADY_SENT)
         in_doubt = known.in_doubt or self._kept[name][0].letter.replay is Replay.IN_DOUBT

@@ -21,7 +21,7 @@ from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.looking import Seen, look_through
 from stream.operations.dead_letters.plan import Known
 from stream.operations.exits import CommandFailed, ExitCode, run
-from stream.operations.output import Json
+from stream.operations.output import Json, printable
 from stream.operations.redis_link import redis_link
 
 NOTHING: str = (
@@ -83,7 +83,7 @@ def message(
     """Show what is known of one message: its dead letters, and whether the ledger knows it as sent."""
     traces = run(_traces(internal_id, tenant, body.read_bytes() if body else b""))
     for trace in traces:
-        typer.echo(orjson.dumps(trace.to_json()).decode() if as_json else trace.to_text())
+        typer.echo(orjson.dumps(trace.to_json()).decode() if as_json else printable(trace.to_text()))
     if not traces:
         typer.echo(NOTHING, err=True)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
+
+REPLACED: Final = "\N{REPLACEMENT CHARACTER}"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for scripts.")]
 
@@ -13,3 +15,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line
 def say(text: str, facts: dict[str, Any], *, as_json: bool) -> None:
     """Print one line: the text, or the facts."""
     typer.echo(orjson.dumps(facts).decode() if as_json else text)
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which a terminal would obey; line breaks stay."""
+    return "".join(each if each.isprintable() or each == "\n" else REPLACED for each in text)

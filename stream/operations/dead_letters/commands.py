@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated, Final
@@ -21,7 +22,7 @@ from stream.operations.dead_letters.printing import print_groups
 from stream.operations.dead_letters.replay import replay
 from stream.operations.dead_letters.story import Story, story
 from stream.operations.exits import ExitCode, run
-from stream.operations.output import Json
+from stream.operations.output import Json, printable
 
 IN_MEMORY: Final = 16 * 1024 * 1024  # bytes of output; more goes to a temporary file until the look has ended
 
@@ -53,7 +54,7 @@ def groups(wanted: Filter, *, as_json: Json = False) -> None:
 def list_(wanted: Filter, *, as_json: Json = False) -> None:
     """Show letters, one a line."""
     with SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8") as lines:
-        run(look_through(wanted, lambda seen: _write_line(lines, seen, as_json=as_json)))
+        run(look_through(wanted, lambda seen: write_line(lines, seen, as_json=as_json)))
         _copy_out(lines)
 
 
@@ -71,7 +72,7 @@ def show(
         typer.echo(f"no letter {letter_id} lies there", err=True)
         raise typer.Exit(ExitCode.WRONG_USE)
     for each in kept[:1]:
-        typer.echo(orjson.dumps(each.to_json(), default=str).decode() if as_json else each.to_text())
+        typer.echo(orjson.dumps(each.to_json(), default=str).decode() if as_json else printable(each.to_text()))
 
 
 @app.command(epilog="Example: stream dead-letters export --tenant acme --format csv > letters.csv")
@@ -85,13 +86,14 @@ def export(
     """Write letters to stdout, without their bodies. --json is --format jsonl."""
     with SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8", newline="") as lines:
         if as_json or form is Format.JSONL:
-            run(look_through(wanted, lambda seen: _write_line(lines, seen, as_json=True)))
+            run(look_through(wanted, lambda seen: write_line(lines, seen, as_json=True)))
         else:
             run(look_through(wanted, _csv_writer(lines)))
         _copy_out(lines)
 
 
-def _write_line(lines: IO[str], seen: Seen, *, as_json: bool) -> None:
+def write_line(lines: IO[str], seen: Seen, *, as_json: bool) -> None:
+    """Write a letter as one line."""
     letter = seen.letter
     if as_json:
         lines.write(orjson.dumps(letter.to_json()).decode() + "\n")
@@ -105,7 +107,11 @@ def _write_line(lines: IO[str], seen: Seen, *, as_json: bool) -> None:
         letter.tenant_id or "-",
         letter.internal_id or "-",
     )
-    lines.write("  ".join(map(str, (*words, letter.replay, letter.detail[:80]))) + "\n")
+    lines.write(_one_line((*words, letter.replay, letter.detail[:80])) + "\n")
+
+
+def _one_line(words: Iterable[object]) -> str:
+    return printable("  ".join(map(str, words)).replace("\n", " "))
 
 
 class _csv_writer:  # noqa: N801 - it is used as a function

@@ -14,7 +14,9 @@ from stream.operations.dead_letters.commands import write_line
 from stream.operations.dead_letters.groups import Groups
 from stream.operations.dead_letters.looking import Seen
 from stream.operations.dead_letters.printing import print_groups
+from stream.operations.exits import ExitCode
 from stream.operations.output import REPLACED
+from tests.commands import stream
 from tests.unit.doubles import Channel
 from tests.unit.test_letters import BODY, WRITTEN, letter
 
@@ -57,3 +59,17 @@ def test_a_letter_of_a_list_is_one_line_whatever_it_says() -> None:
     write_line(lines, seen(x_error_detail="first\nsecond\x1b[2J"), as_json=False)
     assert lines.getvalue().count("\n") == 1
     assert lines.getvalue().endswith(f"first second{REPLACED}[2J\n")
+
+
+@pytest.mark.parametrize("value", ["", " "])
+@pytest.mark.parametrize(
+    "option", ["--type", "--tenant", "--fingerprint", "--phone-number-id", "--recipient-ending", "--id"]
+)
+def test_an_empty_filter_is_refused(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stream("dead-letters", "groups", option, value) == ExitCode.WRONG_USE
+    assert "is empty" in capsys.readouterr().err
+
+
+def test_a_whole_number_is_no_ending(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stream("dead-letters", "groups", "--recipient-ending", "5551234") == ExitCode.WRONG_USE
+    assert "6 digits" in capsys.readouterr().err

@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from stream.contract.replay import Replay
 from stream.operations.dead_letters.filters import Filter, age
+
+LONGEST_ENDING: Final = 6  # digits of a recipient's number
 
 Command = Callable[..., None]
 
@@ -21,6 +23,12 @@ def _age(text: str) -> timedelta:
         return age(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _ending(text: str) -> str:
+    if len(text) > LONGEST_ENDING:  # it is written into a job's record
+        raise typer.BadParameter(f"give the last {LONGEST_ENDING} digits at most")
+    return text
 
 
 def filter_of(  # noqa: PLR0913 - an argument is an option
@@ -38,7 +46,10 @@ def filter_of(  # noqa: PLR0913 - an argument is an option
         timedelta | None, typer.Option(parser=_age, metavar="AGE", help="Failed at most so long ago.")
     ] = None,
     phone_number_id: Annotated[str | None, typer.Option(help="Meta's id of the sending number.")] = None,
-    recipient_ending: Annotated[str | None, typer.Option(help="Last digits of the recipient's number.")] = None,
+    recipient_ending: Annotated[
+        str | None,
+        typer.Option(parser=_ending, metavar="DIGITS", help="Last digits of the recipient's number, 6 at most."),
+    ] = None,
     letter_id: Annotated[str | None, typer.Option("--id", help="One letter, as `list` names it.")] = None,
 ) -> Filter:
     """The filter that the options ask for."""
@@ -64,7 +75,11 @@ def filtered(command: Command) -> Command:
 
     @wraps(command)
     def run(**values: Any) -> None:
-        wanted = filter_of(**{name: values.pop(name) for name in options})
+        given = {name: values.pop(name) for name in options}
+        if any(isinstance(value, str) and not value.strip() for value in given.values()):
+            # A script's variable that is not set: nobody means every letter, or none, by it.
+            raise typer.BadParameter("a filter is empty: leave the option out, or name a value")
+        wanted = filter_of(**given)
         command(wanted, **values)
 
     signed: Any = run

@@ -79,20 +79,20 @@ def _any_is_secret(fields: tuple[str, ...]) -> bool:
     return any(map(_is_secret, fields))
 
 
-def redact(value: Any, field: str = "") -> Any:
-    """A copy of `value` that may be shown."""
+def redact(value: Any, field: str = "", *, keep_numbers: bool = False) -> Any:
+    """A copy of `value` that may be shown; with `keep_numbers`, to one who may see phone numbers."""
     if value is not None and _is_secret(field):
         return MASK
     if isinstance(value, str):
         plain = without_secrets(value)
-        return plain if field in _PLAIN_FIELDS else without_numbers(plain)
+        return plain if keep_numbers or field in _PLAIN_FIELDS else without_numbers(plain)
     if isinstance(value, Mapping):
-        return {key: redact(item, str(key)) for key, item in value.items()}
+        return {key: redact(item, str(key), keep_numbers=keep_numbers) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [redact(item, field) for item in value]
+        return [redact(item, field, keep_numbers=keep_numbers) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return redact(str(value), field)
+    return redact(str(value), field, keep_numbers=keep_numbers)
 
 
 def redact_event(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

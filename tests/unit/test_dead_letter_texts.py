@@ -5,20 +5,23 @@ from __future__ import annotations
 from io import StringIO
 from typing import Any, cast
 
+import orjson
 import pytest
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from stream.operations.dead_letters.commands import write_line
+from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.groups import Groups
 from stream.operations.dead_letters.looking import Seen
 from stream.operations.dead_letters.printing import print_groups
+from stream.operations.dead_letters.story import story
 from stream.operations.exits import ExitCode
 from stream.operations.output import REPLACED
 from tests.commands import stream
 from tests.unit.doubles import Channel
-from tests.unit.test_letters import BODY, WRITTEN, letter
+from tests.unit.test_letters import BODY, NOW, WRITTEN, letter
 
 
 def seen(body: bytes = BODY, **headers: Any) -> Seen:
@@ -59,6 +62,42 @@ def test_a_letter_of_a_list_is_one_line_whatever_it_says() -> None:
     write_line(lines, seen(x_error_detail="first\nsecond\x1b[2J"), as_json=False)
     assert lines.getvalue().count("\n") == 1
     assert lines.getvalue().endswith(f"first second{REPLACED}[2J\n")
+
+
+NUMBER = "4915112345678"
+FULL_OF_NUMBERS: list[dict[str, Any]] = [
+    {"to": int(NUMBER), "type": "text"},
+    {"to": "DE.1234567", "recipient": NUMBER, "type": "text"},
+    {"contacts": [{"phones": [{"phone": f"+{NUMBER}", "wa_id": NUMBER}, {"phone": int(NUMBER)}]}]},
+    {"text": {"body": f"call {NUMBER} now"}},
+]
+
+
+def with_payload(payload: dict[str, Any]) -> bytes:
+    return orjson.dumps({**orjson.loads(BODY), "wabaPayload": payload})
+
+
+@pytest.mark.parametrize("payload", FULL_OF_NUMBERS)
+def test_a_story_shows_no_number_until_it_is_asked_to(payload: dict[str, Any]) -> None:
+    told = story(seen(with_payload(payload)), reveal=False)
+    assert NUMBER not in told.to_text()
+    assert NUMBER not in str(told.to_json())
+    assert NUMBER in story(seen(with_payload(payload)), reveal=True).to_text()
+
+
+@pytest.mark.parametrize("reveal", [True, False])
+def test_a_story_never_shows_a_secret_of_a_header(*, reveal: bool) -> None:
+    told = story(seen(x_upstream_token="opensesame", x_note="Bearer opensesame"), reveal=reveal)
+    assert "opensesame" not in told.to_text()
+
+
+def test_who_may_see_numbers_sees_those_of_headers() -> None:
+    assert NUMBER not in story(seen(x_note=NUMBER), reveal=False).to_text()
+    assert NUMBER in story(seen(x_note=NUMBER), reveal=True).to_text()
+
+
+def test_a_recipient_that_is_a_json_number_can_be_filtered() -> None:
+    assert Filter(recipient_ending=NUMBER[-4:]).takes(letter(with_payload({"to": int(NUMBER)})), NOW)
 
 
 @pytest.mark.parametrize("value", ["", " "])

@@ -62,7 +62,7 @@ def list_(wanted: Filter, *, as_json: Json = False) -> None:
 def show(
     letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` names it.")],
     *,
-    reveal: Annotated[bool, typer.Option(help="Show the recipient.")] = False,
+    reveal: Annotated[bool, typer.Option(help="Show phone numbers.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show all that is known of one letter, and a curl command that repeats its request."""

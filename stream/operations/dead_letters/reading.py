@@ -111,12 +111,11 @@ class _Content:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> _Content:
         metadata, payload = _table(content.get("metadata")), _table(content.get("wabaPayload"))
-        number = metadata.get("phoneNumberId")
         return cls(
             owner=whose(content),
-            phone_number_id=str(number) if isinstance(number, str | int) else None,
+            phone_number_id=_name(metadata.get("phoneNumberId")),
             template_name=_text(_table(payload.get("template")).get("name")),
-            recipient=_text(payload.get("to")) or _text(payload.get("recipient")),
+            recipient=_name(payload.get("to")) or _name(payload.get("recipient")),
             valid_until=metadata.get("validUntil"),
         )
 
@@ -183,6 +182,11 @@ def _table(value: object) -> Mapping[str, Any]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _name(value: object) -> str | None:
+    """An id or a phone number; an earlier publisher's may be a JSON number."""
+    return str(value) if isinstance(value, str | int) and value else None
 
 
 def _number(value: object) -> int | None:

@@ -11,12 +11,13 @@ import orjson
 from stream.contract import headers as names
 from stream.meta.errors import ERROR_TABLE
 from stream.meta.versions import NEWEST
-from stream.observe.redaction import masked_number, redact
+from stream.observe.redaction import masked_number, redact, without_numbers
 from stream.operations.dead_letters.death import POISON
 from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.looking import Seen
 
 TOKEN: Final = "$ACCESS_TOKEN"  # noqa: S105 - the name of a variable
+PEOPLE: Final = frozenset({"to", "recipient", "phone", "wa_id"})  # fields of a payload that name a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,14 @@ def story(seen: Seen, *, reveal: bool) -> Story:
 
     Args:
         seen: The letter and its message.
-        reveal: Show the recipient.
+        reveal: Show phone numbers, the recipient's and others; secrets are never shown.
     """
-    letter, recipient = seen.letter, seen.letter.recipient
+    letter = seen.letter
     payload = None if letter.error_type == POISON else _payload(seen.message.body)
-    if recipient and payload and not reveal:
-        payload = _masked(payload, recipient)
-    headers = dict(seen.message.header.properties.headers or {})
-    return Story(letter, headers if reveal else redact(headers), payload, _curl(letter, payload))
+    if not reveal:
+        payload = _masked(payload)
+    headers = redact(dict(seen.message.header.properties.headers or {}), keep_numbers=reveal)
+    return Story(letter, headers, payload, _curl(letter, payload))
 
 
 def _payload(body: bytes) -> dict[str, Any] | None:
@@ -80,12 +81,14 @@ def _payload(body: bytes) -> dict[str, Any] | None:
     return payload if isinstance(payload, dict) else None
 
 
-def _masked(value: Any, recipient: str) -> Any:
+def _masked(value: Any, field: str = "") -> Any:
     if isinstance(value, dict):
-        return {key: _masked(each, recipient) for key, each in value.items()}
+        return {key: _masked(each, key) for key, each in value.items()}
     if isinstance(value, list):
-        return [_masked(each, recipient) for each in value]
-    return masked_number(recipient) if value == recipient else value
+        return [_masked(each, field) for each in value]
+    if field in PEOPLE and isinstance(value, str | int):
+        return masked_number(str(value))
+    return without_numbers(value) if isinstance(value, str) else value
 
 
 def _curl(letter: Letter, payload: dict[str, Any] | None) -> str | None:

@@ -147,6 +147,11 @@ def test_an_edit_changes_what_it_names_and_tells_the_difference() -> None:
     }
 
 
+def test_a_difference_tells_no_number_of_a_template_either() -> None:
+    _, changed = edited(template("call +4915112345678"), {"template.components.0.parameters.0.text": "+4930123456789"})
+    assert changed == {"template.components.0.parameters.0.text": ["call ***5678", "***6789"]}
+
+
 @pytest.mark.parametrize("path", ["template.name", "template.components.7.parameters.0.text"])
 def test_a_field_that_is_not_there_cannot_be_changed(path: str) -> None:
     with pytest.raises(NotAllowed, match="no such field"):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from stream.observe.redaction import masked_number
+from stream.observe.redaction import masked_number, without_numbers
 
 # Paths inside wabaPayload.
 _ALLOWED: Final = re.compile(
@@ -41,7 +41,7 @@ def read_edits(texts: Sequence[str]) -> dict[str, str]:
 
 
 def edited(body: bytes, edits: Mapping[str, str]) -> tuple[bytes, dict[str, list[str]]]:
-    """The body with the changes, and the difference: path → before and after, the recipient masked.
+    """The body with the changes, and the difference: path → before and after, with phone numbers masked.
 
     Raises:
         NotAllowed: A field is not there: the message is of another kind.
@@ -65,4 +65,4 @@ def edited(body: bytes, edits: Mapping[str, str]) -> tuple[bytes, dict[str, list
 
 
 def _shown(path: str, value: str) -> str:
-    return masked_number(value) if path == _RECIPIENT else value
+    return masked_number(value) if path == _RECIPIENT else without_numbers(value)

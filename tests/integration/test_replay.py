@@ -120,11 +120,18 @@ async def test_a_field_can_be_changed_and_the_difference_is_kept(stage: Scene) -
     await stage.start_worker()
     code, _, err = await command(stage, "dead-letters", "replay", "--set", "text.body=x", *REASON)
     assert (code, err.startswith("--set text.body: only to")) == (2, True)
+    change = {"to": [f"***{wrong[-4:]}", f"***{right[-4:]}"]}
+    (plan,) = await asked(stage, "replay", "--set", f"to={right}", *REASON)
+    assert (plan["wouldReplay"], plan["changes"]) == (1, change)
+    _, out, _ = await command(stage, "dead-letters", "replay", "--set", f"to={right}", *REASON)
+    assert f"to: ***{wrong[-4:]} -> ***{right[-4:]}" in out
     done = await replayed(stage, "--set", f"to={right}", code=1)  # the new one is refused, which shows its letter
     assert done["failedAgain"] == 1
+    code, out, _ = await command(stage, "jobs", "show", done["job"], "--json")
+    assert (code, json.loads(out)["changes"]) == (0, change)
     ((body, headers),) = await lying(stage)
     assert json.loads(body)["wabaPayload"]["to"] == right
-    assert json.loads(headers["x-replayed-from"])["changed"] == {"to": [f"***{wrong[-4:]}", f"***{right[-4:]}"]}
+    assert json.loads(headers["x-replayed-from"])["changed"] == change
 
 
 @pytest.mark.parametrize("kind", KINDS)

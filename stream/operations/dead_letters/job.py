@@ -86,6 +86,7 @@ class Job:
         wanted: The filter, in words.
         options: How it replays.
         skipped: Reason → letters that the plan left out.
+        changes: What its edits change in the first letter: path → before and after, with phone numbers masked.
     """
 
     id: str
@@ -95,12 +96,21 @@ class Job:
     wanted: Mapping[str, str]
     options: Options
     skipped: Mapping[str, int]
+    changes: Mapping[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def new(cls, why: str, wanted: Mapping[str, str], options: Options, skipped: Mapping[str, int]) -> Job:
+    def new(
+        cls,
+        why: str,
+        wanted: Mapping[str, str],
+        options: Options,
+        skipped: Mapping[str, int],
+        changes: Mapping[str, list[str]] | None = None,
+    ) -> Job:
         """A job of this user's."""
         now = datetime.now(UTC)
-        return cls(f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", me(), now.isoformat(), why, wanted, options, skipped)
+        name = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        return cls(name, me(), now.isoformat(), why, wanted, options, skipped, changes or {})
 
 
 def me() -> str:
@@ -148,6 +158,7 @@ class Recorded:
             "why": job.why,
             "filter": job.wanted,
             "edits": sorted(job.options.edits),
+            "changes": job.changes,
             "counts": self.counts,
             "skipped": job.skipped,
             "stoppedBecause": self.because or None,

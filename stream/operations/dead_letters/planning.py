@@ -30,6 +30,7 @@ class Plan:
         skipped: Why the others would not.
         sent_before: Id → WAMID of letters that Meta has.
         groups: The causes of all that matched.
+        changes: What the edits change in the first of them: path → before and after, with phone numbers masked.
     """
 
     matched: int = 0
@@ -37,6 +38,7 @@ class Plan:
     skipped: Counter[str] = field(default_factory=Counter)
     sent_before: dict[str, str] = field(default_factory=dict)
     groups: Groups = field(default_factory=Groups)
+    changes: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The object that scripts get."""
@@ -45,6 +47,7 @@ class Plan:
             "wouldReplay": len(self.letters),
             "skipped": dict(self.skipped),
             "sentBefore": self.sent_before,
+            "changes": self.changes,
             "causes": [
                 {"fingerprint": each.example.fingerprint, "errorType": each.example.error_type}
                 | {"replay": each.replay, "count": each.count}
@@ -78,7 +81,8 @@ async def plan_for(wanted: Filter, options: Options, redis: Redis) -> Plan:
         headers = message.header.properties.headers or {}
         key = ledger_key(message.body, headers)
         left = left_by_itself(letter, options.allowed, is_message=bool(key))
-        body, _ = edited(message.body, {} if left else options.edits)  # raises, before anything is sent
+        body, changes = edited(message.body, {} if left else options.edits)  # raises, before anything is sent
+        plan.changes = plan.changes or changes
         candidates.append(_Candidate(letter.id, key, ledger_key(body, headers, resend_of(letter.id)), left))
 
     await look_through(wanted, visit)

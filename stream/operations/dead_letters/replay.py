@@ -17,7 +17,7 @@ from stream.operations.dead_letters.planning import Plan, plan_for
 from stream.operations.dead_letters.printing import print_groups
 from stream.operations.dead_letters.running import run_job
 from stream.operations.exits import CommandFailed, ExitCode, run
-from stream.operations.output import Json
+from stream.operations.output import Json, printable
 from stream.operations.redis_link import redis_link
 
 
@@ -61,7 +61,7 @@ async def _replay(wanted: Filter, options: Options, reason: str, *, yes: bool, a
         _show(plan, as_json=as_json)
         if not yes:
             return
-        job = Job.new(reason, wanted.words(), options, dict(plan.skipped))
+        job = Job.new(reason, wanted.words(), options, dict(plan.skipped), plan.changes)
         entries = {name: Entry() for name in plan.letters}
         stopped = await run_job(job, entries, link.redis, fresh=True)
     finish(job, entries, stopped, as_json=as_json)
@@ -132,5 +132,7 @@ def _show(plan: Plan, *, as_json: bool) -> None:
     typer.echo(f"{plan.matched} letters match, {len(plan.letters)} would be replayed")
     for why, count in plan.skipped.items():
         typer.echo(f"  {count} left: {why}")
+    for path, (before, after) in plan.changes.items():
+        typer.echo(printable(f"  {path}: {before} -> {after}"))
     for name, wamid in plan.sent_before.items():
         typer.echo(f"  {name} was sent before: {wamid}")

@@ -49,6 +49,20 @@ def test_each_permission_is_for_one_class() -> None:
     assert left_by_itself(wrong, Permission(in_doubt=True), is_message=True) is Skip.FIX_FIRST
 
 
+def test_an_edit_allows_what_must_be_fixed_first_and_no_more() -> None:
+    edited_only = Permission(fixed=True)
+    assert left_by_itself(letter(x_replay="fix-first"), edited_only, is_message=True) is None
+    assert left_by_itself(letter(x_replay="pointless"), edited_only, is_message=True) is Skip.POINTLESS
+    assert left_by_itself(letter(x_replay="in-doubt"), edited_only, is_message=True) is Skip.IN_DOUBT
+
+
+def test_doubt_does_not_hide_that_a_replay_is_pointless() -> None:
+    both = letter(x_replay="in-doubt", x_error_type="RECIPIENT_NOT_ON_WHATSAPP")
+    assert left_by_itself(both, Permission(in_doubt=True), is_message=True) is Skip.POINTLESS
+    assert left_by_itself(both, Permission(anyway=True), is_message=True) is Skip.IN_DOUBT
+    assert left_by_itself(both, ALL, is_message=True) is None
+
+
 def test_what_is_no_message_is_always_left() -> None:
     assert left_by_itself(letter(), ALL, is_message=False) is Skip.NO_MESSAGE
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stream.contract.replay import Replay
+from stream.meta.errors import ERROR_TABLE
 from stream.operations.dead_letters.letter import Letter
 
 
@@ -42,11 +43,13 @@ class Permission:
 
     Attributes:
         in_doubt: `--resend-in-doubt`.
-        anyway: `--anyway`; an edit is a fix too.
+        anyway: `--anyway`.
+        fixed: `--set`: an edit cures what must be fixed first, and nothing else.
     """
 
     in_doubt: bool = False
     anyway: bool = False
+    fixed: bool = False
 
 
 def left_by_itself(letter: Letter, allowed: Permission, *, is_message: bool) -> Skip | None:
@@ -57,11 +60,18 @@ def left_by_itself(letter: Letter, allowed: Permission, *, is_message: bool) -> 
     reasons = (
         (not is_message, Skip.NO_MESSAGE),
         (letter.expired, Skip.EXPIRED),
+        (_is_pointless(letter) and not allowed.anyway, Skip.POINTLESS),
         (letter.replay is Replay.IN_DOUBT and not allowed.in_doubt, Skip.IN_DOUBT),
-        (letter.replay is Replay.FIX_FIRST and not allowed.anyway, Skip.FIX_FIRST),
-        (letter.replay is Replay.POINTLESS and not allowed.anyway, Skip.POINTLESS),
+        (letter.replay is Replay.FIX_FIRST and not (allowed.anyway or allowed.fixed), Skip.FIX_FIRST),
     )
     return next((reason for holds, reason in reasons if holds), None)
+
+
+def _is_pointless(letter: Letter) -> bool:
+    """Whether it would be refused again. One that is in doubt too says so only by its row of the error table."""
+    row = ERROR_TABLE.get(letter.error_type)
+    by_row = letter.replay is Replay.IN_DOUBT and row is not None and row.replay is Replay.POINTLESS
+    return by_row or letter.replay is Replay.POINTLESS
 
 
 def left_by_ledger(known: Known, allowed: Permission) -> Skip | None:

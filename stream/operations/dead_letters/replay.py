@@ -43,7 +43,7 @@ def replay(  # noqa: PLR0913 - an argument is an option
     try:
         changes = read_edits(edits or [])
         options = Options(
-            allowed=Permission(in_doubt=resend_in_doubt, anyway=anyway or bool(changes)),
+            allowed=Permission(in_doubt=resend_in_doubt, anyway=anyway, fixed=bool(changes)),
             edits=changes,
             rate=rate,
             stop_at=stop_at / 100,

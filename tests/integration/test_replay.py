@@ -220,12 +220,32 @@ async def test_a_second_operator_is_told_who_is_at_it(stage: Scene) -> None:
     (job,) = await jobs(stage)
     code, _, err = await command(stage, "jobs", "resume", job["job"])
     assert (code, job["who"] in err, job["job"] in err) == (4, True, True)
+    code, _, err = await command(stage, "dead-letters", "replay", *REASON)
+    assert (code, job["who"] in err, job["job"] in err) == (4, True, True)
     code, _, _ = await command(stage, "jobs", "stop", job["job"])
     out, _ = await asyncio.wait_for(first.communicate(), 20)
     assert (code, first.returncode) == (0, 1)
     done = json.loads(out.splitlines()[-1])
     assert (done["stopped"], done["replayed"], done["left"]) == (True, 1, 49)
     assert await stage.outside.count("outbound-failed") == 49
+
+
+async def test_the_lock_names_who_resumed_a_job_not_who_made_it(stage: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await stage.declare()
+    await lay(stage.url, letters_to([number(), number()]))
+    monkeypatch.setenv("LOGNAME", "ann")
+    first = await start(stage, "dead-letters", "replay", *REASON, "--yes")
+    await until_job(stage)
+    first.terminate()
+    await first.communicate()
+    (job,) = await jobs(stage)
+    monkeypatch.setenv("LOGNAME", "bob")
+    second = await start(stage, "jobs", "resume", job["job"])
+    await stage.until_async(stage.outside.intake, 2, 20)
+    _, _, err = await command(stage, "dead-letters", "replay", *REASON)
+    assert (job["who"][:4], err[:4]) == ("ann@", "bob@")
+    second.terminate()
+    await second.communicate()
 
 
 async def test_a_signal_stops_a_job_between_two_letters(stage: Scene) -> None:

@@ -47,6 +47,29 @@ async def locked(redis: Redis, facts: dict[str, str], on_lost: Callable[[], None
         await client.eval(_RELEASE, 1, KEY, value)
 
 
+@asynccontextmanager
+async def naming_the_holder(redis: Redis) -> AsyncIterator[None]:
+    """Say who holds the lock where a look fails because somebody else reads the queue.
+
+    Raises:
+        CommandFailed: The look's own failure, or the one that names the holder.
+    """
+    try:
+        yield
+    except CommandFailed as failed:
+        client: Any = redis
+        if failed.code is ExitCode.LOCKED and (holder := await client.get(KEY)):
+            raise _held_by(holder) from None
+        raise
+
+
+def _held_by(holder: bytes) -> CommandFailed:
+    held = orjson.loads(holder)
+    return CommandFailed(
+        f"{held['who']} works on the dead letters since {held['since']}: {held['what']}", ExitCode.LOCKED
+    )
+
+
 async def _acquire(client: Any, value: bytes) -> None:
     """Take the lock; wait for the end of one that nobody renews, as its holder has died."""
     while not await client.set(KEY, value, nx=True, px=LEASE_MS):
@@ -55,10 +78,7 @@ async def _acquire(client: Any, value: bytes) -> None:
         if await client.get(KEY) == holder and await client.pttl(KEY) < left_ms - 1000 * RENEW_S:
             continue  # not renewed meanwhile
         if holder and await client.exists(KEY):
-            held = orjson.loads(holder)
-            raise CommandFailed(
-                f"{held['who']} works on the dead letters since {held['since']}: {held['what']}", ExitCode.LOCKED
-            )
+            raise _held_by(holder)
 
 
 async def _renew(client: Any, value: bytes, on_lost: Callable[[], None]) -> None:

@@ -11,6 +11,7 @@ import typer
 from stream.operations.dead_letters.edits import NotAllowed, read_edits
 from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.job import Entry, Job, JobStore, Options, Status
+from stream.operations.dead_letters.lock import naming_the_holder
 from stream.operations.dead_letters.options import filtered
 from stream.operations.dead_letters.plan import Permission, Skip
 from stream.operations.dead_letters.planning import Plan, plan_for
@@ -57,7 +58,8 @@ def replay(  # noqa: PLR0913 - an argument is an option
 
 async def _replay(wanted: Filter, options: Options, reason: str, *, yes: bool, as_json: bool) -> None:
     async with redis_link() as link:
-        plan = await plan_for(wanted, options, link.redis)
+        async with naming_the_holder(link.redis):
+            plan = await plan_for(wanted, options, link.redis)
         _show(plan, as_json=as_json)
         if not yes:
             return

@@ -11,7 +11,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from stream.operations.dead_letters.job import OPEN, Entry, Job, JobStore, State
+from stream.operations.dead_letters.job import OPEN, Entry, Job, JobStore, State, me
 from stream.operations.dead_letters.lock import locked
 from stream.operations.dead_letters.looking import letters
 from stream.operations.dead_letters.session import Session, Stopped
@@ -51,7 +51,7 @@ async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: b
         CommandFailed: Somebody else holds the lock, or a server was lost; the job can be resumed.
     """
     store, brake = JobStore(redis), Brake()
-    facts = {"who": job.who, "since": datetime.now(UTC).isoformat(), "what": f"replays, job {job.id}"}
+    facts = {"who": me(), "since": datetime.now(UTC).isoformat(), "what": f"replays, job {job.id}"}
     async with locked(redis, facts, lambda: brake.pull("the lock was lost")), _stoppable(brake, store, job.id):
         if fresh:
             await store.create(job, entries)

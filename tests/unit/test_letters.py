@@ -86,7 +86,7 @@ def test_a_letter_that_rabbitmq_moved_is_classified_when_it_is_read() -> None:
     assert (expired.error_type, expired.replay, expired.tenant_id) == ("MESSAGE_EXPIRED", Replay.POINTLESS, "acme")
     assert expired.failed_at == datetime(2026, 11, 23, 11, tzinfo=UTC)
     assert (moved("delivery_limit").error_type, moved("delivery_limit").replay) == ("POISON", Replay.IN_DOUBT)
-    assert (moved("rejected").error_type, moved("rejected").replay) == ("INVALID_MESSAGE", Replay.FIX_FIRST)
+    assert (moved("rejected").error_type, moved("rejected").replay) == ("INVALID_MESSAGE", Replay.IN_DOUBT)
     assert read_letter(Found(b"\x00", {}), now=NOW, max_age=timedelta(days=1)).error_type == "INVALID_MESSAGE"
 
 
@@ -132,6 +132,13 @@ def test_the_messages_own_validity_counts() -> None:
     message["metadata"]["validUntil"] = "2026-11-23T11:59:00Z"
     assert letter(orjson.dumps(message)).expired
     assert moved("expired", **{"original-expiration": "1000"}).expired
+
+
+def test_a_letter_that_rabbitmq_moved_keeps_the_rest_of_its_validity() -> None:
+    left, over = {"original-expiration": "7200000"}, {"original-expiration": "3600000"}  # it was moved an hour ago
+    assert (moved("rejected", **left).expired, moved("rejected", **over).expired) == (False, True)
+    assert (moved("delivery_limit", **left).expired, moved("delivery_limit", **over).expired) == (False, True)
+    assert moved("expired", **left).expired
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from stream.contract.decoding import decode
 from stream.contract.identifiers import TenantId, routing_word
 from stream.contract.messages import InvalidMessage, Message
 from stream.delivery.ledger import key_of
+from stream.operations.dead_letters.death import Death
 from stream.operations.dead_letters.edits import edited
 from stream.operations.dead_letters.letter import Letter
 
@@ -88,6 +89,9 @@ def copy_for(
         names.REPLAY_JOB: job_id,
         names.REPLAYED_FROM: origin,
     }
+    expiration = Death.of(incoming.headers).expiration
+    if expiration is not None and names.ORIGINAL_EXPIRATION not in incoming.headers:
+        extra[names.ORIGINAL_EXPIRATION] = expiration  # a copy has no x-death, which keeps it else
     if resend:
         extra[names.RESEND] = resend
     return replayed_copy(incoming, extra, without=LEFT_OUT, body=body)

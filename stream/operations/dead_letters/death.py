@@ -15,7 +15,7 @@ _TYPES: Final = {"expired": EXPIRED, "delivery_limit": POISON}
 _WORDS: Final = {
     "expired": "it lay on the queue until its time was up, and no worker took it",
     "delivery_limit": "RabbitMQ delivered it again and again, and no worker settled it",
-    "rejected": "the worker could make no copy of it, and left it to RabbitMQ",
+    "rejected": "the worker could make no copy of it, or failed unexpectedly, perhaps after Meta had taken it",
 }
 _UNKNOWN: Final = "neither a worker nor RabbitMQ says why it is here"
 
@@ -27,12 +27,13 @@ class Death:
     Attributes:
         reason: Its word; `""` if it did not.
         at: When.
-        had_expiration: The message had a time to live of its own.
+        expiration: The message's own time to live in milliseconds. RabbitMQ takes the property off every message that
+            it moves, whatever the reason; `None` if there was none.
     """
 
     reason: str = ""
     at: datetime | None = None
-    had_expiration: bool = False
+    expiration: str | None = None
 
     @classmethod
     def of(cls, headers: Mapping[str, Any]) -> Death:
@@ -41,12 +42,22 @@ class Death:
         latest = record[0] if isinstance(record, list) and record else None
         if not isinstance(latest, dict):
             return cls()
-        reason, at = latest.get("reason"), latest.get("time")
+        reason, at, expiration = latest.get("reason"), latest.get("time"), latest.get("original-expiration")
         return cls(
             reason=reason if isinstance(reason, str) else "",
             at=_aware(at) if isinstance(at, datetime) else None,
-            had_expiration="original-expiration" in latest,
+            expiration=expiration if isinstance(expiration, str) else None,
         )
+
+    @property
+    def ended_its_validity(self) -> bool:
+        """Whether the message's own time to live was up."""
+        return self.reason == "expired" and self.expiration is not None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether Meta may have the message: a worker rejects one also after an error that it did not expect."""
+        return self.reason == "rejected"
 
     @property
     def error_type(self) -> str:

@@ -90,7 +90,7 @@ def read_letter(found: Found, *, now: datetime, max_age: timedelta) -> Letter:
         recipient=content.recipient,
         failed_at=_moment(headers.get(names.FAILED_AT)) or death.at,
         attempts=_number(headers.get(names.ATTEMPTS)) or _number(headers.get(names.ATTEMPT)) or 0,
-        replay=_replay(headers, error_type, detail, expired=expired),
+        replay=_replay(headers, error_type, in_doubt=death.in_doubt or _is_in_doubt(headers, detail), expired=expired),
         expired=expired,
         replays=_number(headers.get(names.REPLAYS)) or 0,
         job=_text(headers.get(names.REPLAY_JOB)),
@@ -120,9 +120,12 @@ class _Content:
         )
 
 
-def _replay(headers: Headers, error_type: str, detail: str, *, expired: bool) -> Replay:
+def _is_in_doubt(headers: Headers, detail: str) -> bool:
+    return (_number(headers.get(names.UNKNOWN_OUTCOMES)) or 0) > 0 or detail.startswith(NO_ANSWER)
+
+
+def _replay(headers: Headers, error_type: str, *, in_doubt: bool, expired: bool) -> Replay:
     """The worker's word, unless the letter's time has passed since; or the row's of the error table."""
-    in_doubt = (_number(headers.get(names.UNKNOWN_OUTCOMES)) or 0) > 0 or detail.startswith(NO_ANSWER)
     written, row = headers.get(names.REPLAY), ERROR_TABLE.get(error_type)
     if isinstance(written, str) and written in set(Replay):
         replay = Replay(written)
@@ -139,10 +142,11 @@ def _ends(found: Found, content: _Content, death: Death, max_age: timedelta) -> 
     too_old = _too_old(first_seen, max_age)
     if stated := _stated(content.valid_until):
         return min(stated, too_old)
-    if death.had_expiration and death.at:  # RabbitMQ took the property off when it was up
+    if death.ended_its_validity and death.at:
         return death.at
-    since = first_seen or found.sent or NEVER
-    by_expiration = ends_by_expiration(found.headers.get(names.ORIGINAL_EXPIRATION), found.sent, since)
+    since = first_seen or found.sent or death.at or NEVER
+    expiration = found.headers.get(names.ORIGINAL_EXPIRATION, death.expiration)
+    by_expiration = ends_by_expiration(expiration, found.sent, since)
     return min(by_expiration or NEVER, too_old)
 
 

@@ -270,7 +270,7 @@ ROWS: Final[tuple[ErrorRule, ...]] = (
         Scope.RECIPIENT,
         Replay.FIX_FIRST,
         "Meta held the marketing message back for this person; trying within 24 hours only adds penalties.",
-        "Wait at least 24 hours, then replay.",
+        "Publish it anew after 24 hours, if it still matters; a replay so late needs a longer MESSAGE_MAX_AGE_MS.",
         codes=(131049,),
         notify=True,
     ),

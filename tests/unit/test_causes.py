@@ -101,3 +101,9 @@ def test_rows_that_the_worker_retries_are_worth_replaying_but_for_media_that_sta
 )
 def test_what_must_not_be_replayed_by_itself_was_agreed(replay: Replay, names: set[str]) -> None:
     assert {row.name for row in ROWS if row.replay is replay} == names
+
+
+def test_advice_to_wait_a_day_before_a_replay_says_what_ends_the_validity_by_then() -> None:
+    waits = [row.advice for row in ERROR_TABLE.values() if "24 hours" in row.advice and "replay" in row.advice]
+    assert waits
+    assert all("MESSAGE_MAX_AGE_MS" in advice for advice in waits)

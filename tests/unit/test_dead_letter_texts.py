@@ -112,3 +112,8 @@ def test_an_empty_filter_is_refused(option: str, value: str, capsys: pytest.Capt
 def test_a_whole_number_is_no_ending(capsys: pytest.CaptureFixture[str]) -> None:
     assert stream("dead-letters", "groups", "--recipient-ending", "5551234") == ExitCode.WRONG_USE
     assert "6 digits" in capsys.readouterr().err
+
+
+def test_who_replays_is_told_to_set_what_ends_a_validity(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stream("dead-letters", "replay", "--help") == ExitCode.DONE
+    assert "MESSAGE_MAX_AGE_MS" in capsys.readouterr().out

@@ -39,7 +39,7 @@ def replay(  # noqa: PLR0913 - an argument is an option
     """Send letters to the intake again: a dry run, and with --yes a job that can be stopped and resumed.
 
     What Meta has accepted is left out. The letters are those that lie there now; one that fails again comes back as a
-    new letter, and is not taken into the same job.
+    new letter, and is not taken into the same job. Set MESSAGE_MAX_AGE_MS as the worker has it: it ends a validity.
     """
     try:
         changes = read_edits(edits or [])

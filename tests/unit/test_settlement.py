@@ -229,6 +229,13 @@ async def test_a_message_of_a_lane_comes_back_to_it_from_a_wait() -> None:
     assert (properties_of(copy).headers or {})["x-moved-at"] == (NOW + timedelta(seconds=1)).isoformat()
 
 
+async def test_a_message_whose_turn_is_reserved_comes_back_past_the_intake_from_a_lane_too() -> None:
+    for lane in ("", "whatsapp-lane-6"):
+        world = World()
+        await world.settle(Postpone(1.0, HISTORY, "pace"), lane=lane)
+        assert world.only("waits")[1] == "0.0.0.0.0.0.0.0.0.0.0.1.0.0.whatsapp-due"
+
+
 async def test_a_dead_letter_has_the_agreed_key_and_the_reason() -> None:
     world = World()
     await world.settle(QUIET)

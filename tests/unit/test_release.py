@@ -115,7 +115,8 @@ def test_a_place_without_the_number_is_found() -> None:
 
 def test_no_place_with_the_number_is_forgotten() -> None:
     folders = [*ROOT.glob("*"), *(ROOT / "stream").rglob("*.py"), *(ROOT / "deploy").rglob("*"), *ROOT.glob("docs/*")]
-    texts = [path for path in folders if path.is_file() and path.suffix in {"", ".md", ".py", ".toml", ".yaml", ".yml"}]
+    kinds = {"", ".md", ".py", ".toml", ".yaml", ".yml"}
+    texts = [path for path in folders if path.is_file() and path.suffix in kinds and path.name[0] != "."]
     whole = re.compile(rf"(?<![\d.]){re.escape(__version__)}(?!\d|\.\d)")
     found = {str(path.relative_to(ROOT)) for path in texts if whole.search(path.read_text())}
     assert found - {RELEASE.CHANGELOG} == set(RELEASE.PLACES)

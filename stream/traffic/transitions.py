@@ -48,7 +48,8 @@ class Transitions:
 
     def __init__(self, count: Callable[[str, str], Any]) -> None:
         self._count = count
-        self._news: dict[TenantId, dict[tuple[Scope, str], Transition]] = {}  # the last one of each circuit
+        # The last one to each state of each circuit: a probe that is given back again and again is told once.
+        self._news: dict[TenantId, dict[tuple[Scope, str, State], Transition]] = {}
 
     def note(self, transition: Transition) -> None:
         """A circuit has changed its state."""
@@ -63,7 +64,10 @@ class Transitions:
             since=circuit.began.isoformat(),
         )
         self._count(transition.scope, transition.to)
-        self._news.setdefault(transition.tenant_id, {})[transition.scope, transition.id] = transition
+        news = self._news.setdefault(transition.tenant_id, {})
+        key = (transition.scope, transition.id, transition.to)
+        news.pop(key, None)  # so that the last one comes last
+        news[key] = transition
 
     def take(self, tenant_id: TenantId) -> tuple[Transition, ...]:
         """What happened since it was last asked for this tenant."""

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo test soak bench-quick bench bench-scale bench-isolation unit check format readme asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit \
+.PHONY: help demo test soak bench-quick bench bench-scale bench-isolation unit check format tables asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit \
 	deploy-check image image-steps base-image alerts dist release hooks
 
 help: ## Show the targets
@@ -140,8 +140,8 @@ format: $(VENV)/.installed ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-readme: $(VENV)/.installed ## Write the README's tables from the code
-	$(BIN)/python -m stream.specification.tables README.md
+tables: $(VENV)/.installed ## Write the tables of settings, metrics and errors in docs/ from the code
+	$(BIN)/python -m stream.specification.tables
 
 asyncapi: $(VENV)/.installed ## Write asyncapi/asyncapi.yaml and .json from the code
 	$(BIN)/python -m asyncapi document
@@ -149,7 +149,7 @@ asyncapi: $(VENV)/.installed ## Write asyncapi/asyncapi.yaml and .json from the 
 alerts: $(VENV)/.installed ## Write the alerts for Prometheus Operator from deploy/prometheus/rules.yml
 	$(BIN)/python .ci/prometheus_rule.py
 
-docs: asyncapi ## Build the contract's site in asyncapi/site
+docs: tables asyncapi ## Write all that readers see from the code: the tables, the contract, and its site in asyncapi/site
 	$(BIN)/python -m asyncapi site
 
 # The parser, what a sample of the contract publishes with, and what they need, at the versions and hashes of its lock.

@@ -1,7 +1,7 @@
 """The retry rules in words and numbers, computed from the error table and the default settings.
 
-The README, the document and its site all have them from here: the README by the names of the settings that decide, the
-other two by what the settings' defaults make of them.
+`docs/errors.md`, the document and its site all have them from here: the first by the names of the settings that decide,
+the other two by what the settings' defaults make of them.
 """
 
 from __future__ import annotations

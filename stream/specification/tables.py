@@ -1,9 +1,8 @@
-"""The README's tables, made from the code: `python -m stream.specification.tables README.md` rewrites them in place."""
+"""The tables of `docs/`, made from the code: `python -m stream.specification.tables` writes each into its page."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from stream.observe.instruments import CATALOG
 from stream.settings import Settings
 from stream.specification.retries import action_of
 
+DOCS: Final = Path("docs")  # of the folder that the command runs in
 NONE: Final = "-"
 
 
@@ -97,9 +97,10 @@ def _default(name: str, field: FieldInfo) -> str:
 
 
 def main() -> None:
-    """Rewrite the file named on the command line."""
-    path = Path(sys.argv[1])
-    path.write_text(rewritten(path.read_text()))
+    """Rewrite the pages of this checkout: `docs/errors.md` and so on."""
+    for name in TABLES:
+        page = DOCS / f"{name}.md"
+        page.write_text(rewritten(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's pictures of the site: `python -m tests.browser.screenshots`, then look at them."""
+"""The contract's pictures in docs/: `python -m tests.browser.screenshots`, then look at them."""
 
 from __future__ import annotations
 

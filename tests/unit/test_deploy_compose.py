@@ -1,4 +1,4 @@
-"""The README's tables are the code's own."""
+"""The Compose file: settings that exist, ports on this machine alone, and the versions that are tested."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from stream.meta.errors import ROWS
 from stream.settings import Settings
-from stream.specification.tables import rewritten
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-def test_the_readmes_tables_are_made_from_the_code() -> None:
-    text = (ROOT / "README.md").read_text()
-    assert rewritten(text) == text, "run: make readme"
-
-
-def test_the_readme_shows_every_error_type_and_every_setting() -> None:
-    text = (ROOT / "README.md").read_text()
-    for name in [*(row.name for row in ROWS), *(field.upper() for field in Settings.model_fields)]:
-        assert f"| `{name}` |" in text
 
 
 def test_the_compose_file_sets_only_settings_that_exist() -> None:

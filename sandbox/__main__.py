@@ -7,17 +7,18 @@ import asyncio
 import logging
 import signal
 import sys
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from sandbox import numbers, tenants
 from sandbox.demo import run_demo
 from sandbox.graph import GraphSimulator
+from sandbox.ports import GRAPH_PORT, TENANTS_PORT
 from sandbox.processes import ServerError
 from sandbox.soak import run_soak
 from sandbox.tenants import TenantService
+from sandbox.up import KEPT_REQUESTS, serve_world, until_signal
 from sandbox.worker import WorkerError
-from sandbox.world import World, WorldError, open_world
+from sandbox.world import WorldError, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from sandbox.server import SimulatedServer
 
     Commands = argparse._SubParsersAction[Any]  # noqa: SLF001, argparse has no public name for it
-
-KEPT_REQUESTS = 100_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,19 +71,19 @@ def _soak(options: argparse.Namespace) -> int:
 
 
 def _add_graph(commands: Commands) -> None:
-    parser = _add_simulator(commands, "graph", "the Graph API simulator", numbers.__doc__, port=8090)
+    parser = _add_simulator(commands, "graph", "the Graph API simulator", numbers.__doc__, port=GRAPH_PORT)
     parser.add_argument("--keep", type=int, default=KEPT_REQUESTS, help="how many requests to remember in full")
     parser.set_defaults(run=lambda options: _serve(GraphSimulator(options.keep), options))
 
 
 def _add_tenants(commands: Commands) -> None:
-    parser = _add_simulator(commands, "tenants", "the Tenant Service simulator", tenants.__doc__, port=8091)
+    parser = _add_simulator(commands, "tenants", "the Tenant Service simulator", tenants.__doc__, port=TENANTS_PORT)
     parser.add_argument("--required-token", help="answer 401 to any other bearer token")
     parser.set_defaults(run=lambda options: _serve(TenantService(options.required_token), options))
 
 
 def _add_up(commands: Commands) -> None:
-    parser = commands.add_parser("up", help="everything that the worker needs, until Ctrl-C")
+    parser = commands.add_parser("up", help="everything that the worker needs, until Ctrl-C, and how to use it")
     parser.add_argument("--keep", action="store_true", help="leave the servers' files in .sandbox")
     parser.set_defaults(run=_up)
 
@@ -108,35 +107,15 @@ def _serve(server: SimulatedServer, options: argparse.Namespace) -> None:
     async def serve() -> None:
         await server.start(options.host, options.port)
         print(f"listening on {server.url}", flush=True)
-        await _until_signal()
+        await until_signal()
         await server.stop()
 
     asyncio.run(serve())
 
 
 def _up(options: argparse.Namespace) -> None:
-    with open_world(keep=options.keep) as world:
-        asyncio.run(_serve_world(world))
-
-
-async def _serve_world(world: World) -> None:
-    async with AsyncExitStack() as stack:
-        graph = await stack.enter_async_context(GraphSimulator(KEPT_REQUESTS))
-        tenant_service = await stack.enter_async_context(TenantService())
-        print(f"RabbitMQ management: {world.rabbitmq.management_url}")
-        print("Ready until Ctrl-C. For `faststream run stream.app:app`, in another shell:\n")
-        print(f"export RABBITMQ_URL={world.rabbitmq.url}")
-        print(f"export REDIS_URL={world.redis.url}")
-        print(f"export TENANT_SERVICE_URL={tenant_service.url}")
-        print(f"export META_API_BASE_URL={graph.url}", flush=True)
-        await _until_signal()
-
-
-async def _until_signal() -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+    with open_world(keep=options.keep, fixed_ports=True) as world:
+        asyncio.run(serve_world(world))
 
 
 if __name__ == "__main__":

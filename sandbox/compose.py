@@ -8,6 +8,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from sandbox.ports import MANAGEMENT_PORT, PASSWORD, RABBITMQ_PORT, REDIS_PORT, USERNAME, port_or_free
 from sandbox.processes import free_ports
 
 COMPOSE_FILE = Path(__file__).parent.parent / "docker-compose.yml"
@@ -15,8 +16,6 @@ COMPOSE_FILE = Path(__file__).parent.parent / "docker-compose.yml"
 ASK_SECONDS = 5
 UP_SECONDS = 300  # images may have to be pulled
 DOWN_SECONDS = 60
-
-USERNAME = PASSWORD = "whatsapp"
 
 
 def engine_answers() -> bool:
@@ -30,12 +29,15 @@ def engine_answers() -> bool:
 
 
 class ComposedServices:
-    """Some services of the Compose file, under their own project name and ports."""
+    """Some services of the Compose file, under their own project name and ports, or the usual ports that are free."""
 
-    def __init__(self, services: list[str]) -> None:
+    def __init__(self, services: list[str], *, fixed_ports: bool = False) -> None:
         self._services = services
         self._project = f"sandbox-{os.getpid()}"
-        self.rabbitmq_port, self.management_port, self.redis_port = free_ports(3)
+        usual = (RABBITMQ_PORT, MANAGEMENT_PORT, REDIS_PORT)
+        self.rabbitmq_port, self.management_port, self.redis_port = (
+            map(port_or_free, usual) if fixed_ports else free_ports(3)
+        )
 
     @property
     def rabbitmq_url(self) -> str:

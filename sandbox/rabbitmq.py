@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from sandbox.certificates import ServerCertificate
+from sandbox.ports import MANAGEMENT_PORT, PASSWORD, RABBITMQ_PORT, USERNAME, port_or_free
 from sandbox.processes import PrivateServer, ServerError, ServerProcess, answers, free_ports
 
 START_SECONDS = 90  # a busy machine with two cores needs about ten
@@ -32,14 +33,20 @@ class PrivateRabbitMQ(PrivateServer):
     Args:
         base_dir: Where all its files go.
         certificate: With one it listens on a port with TLS too.
+        fixed_ports: Listen where RabbitMQ usually does, if those ports are free, with the Compose file's password, so
+            that a command that was printed once works the next time too.
     """
 
-    def __init__(self, base_dir: Path, *, certificate: ServerCertificate | None = None) -> None:
+    def __init__(
+        self, base_dir: Path, *, certificate: ServerCertificate | None = None, fixed_ports: bool = False
+    ) -> None:
         super().__init__("RabbitMQ", base_dir)
         self.port, self.management_port, self._distribution_port, self._epmd_port, self._tls_port = free_ports(5)
+        if fixed_ports:
+            self.port, self.management_port = port_or_free(RABBITMQ_PORT), port_or_free(MANAGEMENT_PORT)
         self._certificate = certificate
-        self.username = "sandbox"
-        self.password = secrets.token_urlsafe(12)
+        self.username = USERNAME
+        self.password = PASSWORD if fixed_ports else secrets.token_urlsafe(12)
         self._script = find_script("rabbitmq-server")
         self._epmd = ServerProcess("epmd", self._dir / "epmd.log")
         self._write_configuration()

@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from sandbox.ports import REDIS_PORT, port_or_free
 from sandbox.processes import PrivateServer, answers, free_ports
 
 if TYPE_CHECKING:
@@ -23,13 +24,21 @@ class PrivateRedis(PrivateServer):
         base_dir: Where all its files go.
         appendonly: Keep data on disk.
         certificate: With one it listens on a port with TLS too.
+        fixed_ports: Listen where Redis usually does, if that port is free.
     """
 
     def __init__(
-        self, base_dir: Path, *, appendonly: bool = False, certificate: ServerCertificate | None = None
+        self,
+        base_dir: Path,
+        *,
+        appendonly: bool = False,
+        certificate: ServerCertificate | None = None,
+        fixed_ports: bool = False,
     ) -> None:
         super().__init__("Redis", base_dir)
         self.port, self._tls_port = free_ports(2)
+        if fixed_ports:
+            self.port = port_or_free(REDIS_PORT)
         self._certificate = certificate
         self._appendonly = appendonly
 

@@ -73,15 +73,19 @@ def open_world(
     *,
     keep: bool = False,
     redis_appendonly: bool = False,
+    fixed_ports: bool = False,
     say: Callable[[str], object] = print,
 ) -> Iterator[World]:
-    """Find or start RabbitMQ and Redis, and leave nothing behind, except the files when `keep` is set."""
+    """Find or start RabbitMQ and Redis, and leave nothing behind, except the files when `keep` is set.
+
+    With `fixed_ports` those that are started listen where they usually do, if nobody else does.
+    """
     with ExitStack() as stack:
         here = stack.enter_context(_run_directory(base_dir, keep=keep))
         rabbitmq: RunningRabbitMQ | PrivateRabbitMQ | None = _named_rabbitmq()
         redis: RunningRedis | PrivateRedis | None = _named_redis()
         missing = [name for name, found in (("rabbitmq", rabbitmq), ("redis", redis)) if found is None]
-        composed = _composed(stack, missing, say)
+        composed = _composed(stack, missing, say, fixed_ports=fixed_ports)
         if composed is None:
             _install_programs(missing, say)
         for name, variable in VARIABLES.items():
@@ -90,8 +94,10 @@ def open_world(
         if composed is not None:
             rabbitmq = rabbitmq or RunningRabbitMQ(composed.rabbitmq_url, composed.management_url)
             redis = redis or RunningRedis(composed.redis_url)
-        rabbitmq = rabbitmq or stack.enter_context(PrivateRabbitMQ(here / "rabbitmq"))
-        redis = redis or stack.enter_context(PrivateRedis(here / "redis", appendonly=redis_appendonly))
+        rabbitmq = rabbitmq or stack.enter_context(PrivateRabbitMQ(here / "rabbitmq", fixed_ports=fixed_ports))
+        redis = redis or stack.enter_context(
+            PrivateRedis(here / "redis", appendonly=redis_appendonly, fixed_ports=fixed_ports)
+        )
         world = World(rabbitmq, redis, here)
         say(versions(world))
         yield world
@@ -122,10 +128,12 @@ def _named_redis() -> RunningRedis | None:
     return RunningRedis(url) if url else None
 
 
-def _composed(stack: ExitStack, services: list[str], say: Callable[[str], object]) -> compose.ComposedServices | None:
+def _composed(
+    stack: ExitStack, services: list[str], say: Callable[[str], object], *, fixed_ports: bool
+) -> compose.ComposedServices | None:
     if not services or not compose.engine_answers():
         return None
-    composed = compose.ComposedServices(services)
+    composed = compose.ComposedServices(services, fixed_ports=fixed_ports)
     stack.callback(composed.down)
     try:
         composed.up()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,21 +43,26 @@ class Records:
     """The newest requests in full, and exact counts of all of them."""
 
     def __init__(self, keep: int | None = None) -> None:
-        self.requests: deque[Recorded] = deque(maxlen=keep)
+        self.requests: deque[Recorded] = deque()
+        self._keep = keep
+        self._by_recipient: defaultdict[str, deque[Recorded]] = defaultdict(deque)
         self._outcomes: Counter[str] = Counter()
         # One short digest of each accepted message is kept for the whole run: without it, "twice" would not be exact.
         self._accepted: Counter[tuple[str, str]] = Counter()
 
     def add(self, request: Recorded) -> None:
-        """Note a request."""
+        """Note a request, and forget the oldest one if there are more than are kept."""
         self.requests.append(request)
+        self._by_recipient[request.recipient].append(request)
+        if self._keep is not None and len(self.requests) > self._keep:
+            self._forget_oldest()
         self._outcomes[request.outcome] += 1
         if request.wamid is not None:
             self._accepted[request.phone_number_id, request.digest] += 1
 
     def by_recipient(self, to: str) -> list[Recorded]:
-        """The requests for one recipient, oldest first."""
-        return [request for request in self.requests if request.recipient == digits(to)]
+        """The requests for one recipient, oldest first. Asked often, so it looks at no others."""
+        return list(self._by_recipient.get(digits(to), ()))
 
     def twice(self) -> dict[tuple[str, str], int]:
         """The messages (phone number id, digest of the body) that were accepted more than once, and how often."""
@@ -78,5 +83,13 @@ class Records:
     def clear(self) -> None:
         """Forget everything."""
         self.requests.clear()
+        self._by_recipient.clear()
         self._outcomes.clear()
         self._accepted.clear()
+
+    def _forget_oldest(self) -> None:
+        recipient = self.requests.popleft().recipient
+        of_recipient = self._by_recipient[recipient]
+        of_recipient.popleft()
+        if not of_recipient:
+            del self._by_recipient[recipient]

@@ -73,10 +73,7 @@ def final_copy(incoming: AbstractIncomingMessage, extra_headers: Mapping[str, An
         NotRepublishable: The properties are too large, or no AMQP.
     """
     values, table = _kept(incoming)
-    original = table.get(names.ORIGINAL_PRIORITY.encode(), b"")
-    if original[:1] == _UNSIGNED_BYTE and "priority" not in values:  # without it, no worker wrote the header
-        values["priority"] = original[1:]
-        del table[names.ORIGINAL_PRIORITY.encode()]
+    _give_priority_back(values, table)
     return _copy(incoming, values, table, extra_headers)
 
 
@@ -84,6 +81,8 @@ def replayed_copy(
     incoming: AbstractIncomingMessage, extra_headers: Mapping[str, Any], *, without: Iterable[str], body: bytes
 ) -> Copy:
     """A copy of a dead letter that starts anew.
+
+    It has the priority that the publisher gave, also where RabbitMQ itself moved the letter after a wait.
 
     Args:
         incoming: The letter.
@@ -95,9 +94,18 @@ def replayed_copy(
         NotRepublishable: The properties are too large, or no AMQP.
     """
     values, table = _kept(incoming)
+    _give_priority_back(values, table)
     for name in without:
         table.pop(name.encode(), None)
     return replace(_copy(incoming, values, table, extra_headers), body=body)
+
+
+def _give_priority_back(values: dict[str, bytes], table: Table) -> None:
+    """Undo what `waiting_copy` does with the priority."""
+    original = table.get(names.ORIGINAL_PRIORITY.encode(), b"")
+    if original[:1] == _UNSIGNED_BYTE and "priority" not in values:  # without it, no worker wrote the header
+        values["priority"] = original[1:]
+        del table[names.ORIGINAL_PRIORITY.encode()]
 
 
 def keep_aside(values: dict[str, bytes], table: Table) -> None:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import typer
 
+from stream.operations.signals import on_signal
+
 T = TypeVar("T")
 
 
@@ -41,9 +43,29 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         typer.Exit: With the code.
     """
     try:
-        return asyncio.run(work)
+        return asyncio.run(_until_told(work))
     except CommandFailed as failed:
         typer.echo(str(failed), err=True)
         raise typer.Exit(failed.code) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(ExitCode.STOPPED) from None
+
+
+async def _until_told(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work until its end, or a signal: then it gives back what it holds.
+
+    Raises:
+        CommandFailed: It was stopped, or failed itself.
+    """
+    task, told = asyncio.current_task(), list[str]()
+
+    def stop(name: str) -> None:
+        told.append(name)
+        if task:
+            task.cancel()
+
+    with on_signal(stop):
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not told:
+                raise
+            raise CommandFailed(f"stopped by {told[0]}", ExitCode.STOPPED) from None

@@ -55,6 +55,10 @@ async def rabbitmq_connection() -> AsyncIterator[AbstractConnection]:
             connection = await aiormq.connect(url.update_query(heartbeat=HEARTBEAT_S))
         try:
             yield connection
+        except BaseException as error:
+            if _tells_a_loss(error, connection):
+                raise ConnectionError("the connection was lost") from None
+            raise
         finally:
             await connection.close()
     except QueueInUse:
@@ -64,6 +68,15 @@ async def rabbitmq_connection() -> AsyncIterator[AbstractConnection]:
         ) from None
     except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
         raise CommandFailed(_sentence(error, url), ExitCode.UNREACHABLE) from None
+
+
+def _tells_a_loss(error: BaseException, connection: AbstractConnection) -> bool:
+    """Whether aiormq raised this over a connection that died: some of what it raises has no class of its own."""
+    if not connection.is_closed:
+        return False
+    if isinstance(error, asyncio.CancelledError):  # it cancels what waits for an answer
+        return (task := asyncio.current_task()) is not None and not task.cancelling()
+    return type(error) in {Exception, RuntimeError, EOFError}
 
 
 def _sentence(error: Exception, url: URL) -> str:

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from stream.operations.environment import redis_address
 from stream.operations.exits import CommandFailed, ExitCode
 from stream.redis.availability import RedisAway
-from stream.redis.client import connect
+from stream.redis.client import connect_patiently
 from stream.redis.link import RedisLink
 
 
@@ -22,14 +22,19 @@ async def redis_link() -> AsyncIterator[RedisLink]:
     Raises:
         CommandFailed: The variable is wrong, or Redis does not answer, now or later.
     """
-    link = RedisLink(connect(redis_address()))
+    link = RedisLink(connect_patiently(redis_address()))
     try:
         await _ping(link.redis)
         yield link
     except (RedisError, RedisAway) as error:
-        raise CommandFailed(f"Redis cannot be reached: {error}; check REDIS_URL", ExitCode.UNREACHABLE) from None
+        raise CommandFailed(redis_is_away(error), ExitCode.UNREACHABLE) from None
     finally:
         await link.aclose()
+
+
+def redis_is_away(error: Exception) -> str:
+    """One sentence for people."""
+    return f"Redis cannot be reached: {error}; check REDIS_URL"
 
 
 async def _ping(redis: Redis) -> None:

@@ -9,11 +9,13 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 TIMEOUT_S: Final = 1.0
+TRIES: Final = 4
 
 
 def connect(url: str) -> Redis:
@@ -28,6 +30,21 @@ def connect(url: str) -> Redis:
         socket_connect_timeout=TIMEOUT_S,
         retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         retry_on_error=[RedisConnectionError],  # redis-py before 6 retries only the errors named here
+    )
+
+
+def connect_patiently(url: str) -> Redis:
+    """A client for whoever can wait: it tries `TRIES` times within five seconds.
+
+    A command that timed out may have run: this is for those that may run twice.
+    """
+    lost = (RedisConnectionError, RedisTimeoutError)
+    return Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(ExponentialBackoff(cap=TIMEOUT_S, base=0.1), TRIES - 1, supported_errors=lost),
+        retry_on_error=list(lost),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.operations.dead_letters.backup import read_backup
+from stream.operations.dead_letters.backup import StoredLetters
 from stream.operations.dead_letters.lock import locked
 from stream.operations.redis_link import redis_link
 from tests.integration.test_dead_letter_looks import asked, command, start
@@ -37,8 +37,8 @@ async def test_discarded_letters_come_back_as_they_were(stage: Scene, kind: str,
     assert await lying(stage) == rest
     code, _, err = await command(stage, "dead-letters", *words, "--yes")
     assert (code, err) == (2, f"{backup} cannot be made: File exists\n")
-    assert await asked(stage, "import", backup) == [{"imported": 200, "there": 0}]
-    assert await asked(stage, "import", backup) == [{"imported": 0, "there": 200}]
+    assert await asked(stage, "import", backup) == [{"imported": 200, "there": 0, "cut": False}]
+    assert await asked(stage, "import", backup) == [{"imported": 0, "there": 200, "cut": False}]
     assert await lying(stage) == rest + [each for each in before if each[1]["x-error-type"] == "AUTH_ERROR"]
 
 
@@ -59,7 +59,7 @@ async def test_a_discard_that_is_killed_loses_nothing(stage: Scene, kind: str, t
         await process.communicate()
         await asyncio.sleep(0.5)  # RabbitMQ puts back what the dead process held
         left = await lying(stage)
-        kept = [each.copy.body for backup in backups for each in read_backup(backup)]
+        kept = [each.copy.body for backup in backups for each in StoredLetters(backup)]
         assert {body for body, _ in before} == {body for body, _ in left} | set(kept)
     for backup in backups:
         await asked(stage, "import", str(backup))

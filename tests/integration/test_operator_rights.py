@@ -68,7 +68,7 @@ async def test_the_user_who_replays_can_look_and_replay(filled: Scene, tmp_path:
     assert done["delivered"] == 1
     backup = str(tmp_path / "letters.gz")
     assert (await asked(filled, "discard", *REASON, "--backup", backup, "--yes"))[0]["discarded"] == 4
-    assert await asked(filled, "import", backup) == [{"imported": 4, "there": 0}]
+    assert await asked(filled, "import", backup) == [{"imported": 4, "there": 0, "cut": False}]
 
 
 async def test_a_user_who_may_not_read_is_told_so(filled: Scene) -> None:

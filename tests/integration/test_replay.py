@@ -15,7 +15,7 @@ from stream.broker.look import Look
 from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.job import Entry, Job, Options, Status
 from stream.operations.dead_letters.planning import plan_for
-from stream.operations.dead_letters.running import run_job
+from stream.operations.dead_letters.running import Ended, run_job
 from stream.operations.redis_link import redis_link
 from tests.integration.test_dead_letter_looks import asked, command, start
 from tests.integration.test_queue_look import KINDS, Content, connected, content
@@ -179,7 +179,7 @@ async def test_a_job_that_dies_at_any_instant_goes_on(
             with pytest.raises(Died):
                 await run_job(job, {name: Entry() for name in plan.letters}, link.redis, fresh=True)
         entries: dict[str, Entry] = {}  # it reads what its record says once it holds the lock
-        assert await run_job(job, entries, link.redis, fresh=False) == ""
+        assert await run_job(job, entries, link.redis, fresh=False) == Ended()
         assert {entry.status for entry in entries.values()} == {Status.DELIVERED}
     await stage.settled()
     assert stage.accepted_of(recipients) == [1] * 8

@@ -46,7 +46,7 @@ class Redis(FakeRedis):
 @pytest.fixture
 def redis(monkeypatch: pytest.MonkeyPatch) -> Redis:
     redis = Redis()
-    monkeypatch.setattr(redis_link, "connect", redis.connect)
+    monkeypatch.setattr(redis_link, "connect_patiently", redis.connect)
     monkeypatch.setenv("REDIS_URL", "redis://cache:6379/3")
     return redis
 

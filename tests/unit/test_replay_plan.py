@@ -205,6 +205,22 @@ def test_a_copy_keeps_the_expiration_that_rabbitmq_took_off() -> None:
     assert "x-original-expiration" not in copied()
 
 
+DIED: dict[str, Any] = {
+    "x-death": [{"queue": "q", "reason": "expired", "routing-keys": ["outbound.processed.acme.eu"]}]
+}
+
+
+def test_a_letter_that_rabbitmq_moved_goes_where_it_was_published() -> None:
+    assert routing_key(letter(), DIED) == "outbound.processed.acme.eu"
+    assert routing_key(letter(), {"x-original-routing-key": "outbound.processed.a", **DIED}) == "outbound.processed.a"
+    copy = copy_for(incoming(BODY, headers=DIED, routing_key=""), letter(), "job-1", {}, None)
+    assert (properties_of(copy).headers or {})["x-original-routing-key"] == "outbound.processed.acme.eu"
+
+
+def test_a_copy_was_never_moved_to_a_lane() -> None:
+    assert "x-moved-at" not in copied(None, None, **{"x-moved-at": "2026-11-23T11:00:00+00:00"})
+
+
 def test_a_copy_of_a_letter_in_doubt_is_a_resend() -> None:
     assert copied(resend=resend_of("0f3a"))["x-resend"] == "replay-0f3a"
 

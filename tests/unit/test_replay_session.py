@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, Self, cast
@@ -13,18 +14,24 @@ import pytest
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.broker.look import Look
+from stream.operations.dead_letters import running
+from stream.operations.dead_letters.brake import Brake, Stopped
 from stream.operations.dead_letters.copying import ledger_key
-from stream.operations.dead_letters.job import Entry, Job, Options, Status
+from stream.operations.dead_letters.job import Entry, Job, JobStore, Options, Status
 from stream.operations.dead_letters.known import known_of_either
 from stream.operations.dead_letters.looking import Seen, found
 from stream.operations.dead_letters.plan import Known, Permission
 from stream.operations.dead_letters.reading import read_letter
+from stream.operations.dead_letters.replay import finish
+from stream.operations.dead_letters.running import Ended
 from stream.operations.dead_letters.session import Session
 from stream.operations.dead_letters.spool import Spool
-from stream.operations.exits import CommandFailed
+from stream.operations.exits import CommandFailed, ExitCode
 from tests.unit.dead_letter_queue import delivered
+from tests.unit.doubles import turns
 from tests.unit.test_letters import BODY, NOW, WRITTEN
 
 RESENDING = Options(allowed=Permission(in_doubt=True), rate=1000)
@@ -96,6 +103,8 @@ class Scene:
         self.taken_off: list[int] = []
         self.spool = Spool()
         self.unseen = 0
+        self.brake = Brake()
+        self.now = NOW
 
     def lay(self, body: bytes = BODY, **headers: Any) -> str:
         """Lay a letter down; returns its id."""
@@ -109,8 +118,10 @@ class Scene:
 
     async def run(self, entries: dict[str, Entry], options: Options = RESENDING, job: str = "job-1") -> bool:
         """One session over all that lies there."""
-        made = Job(job, "me@here", NOW.isoformat(), "a test", {}, options, {})
-        session = Session(made, entries, cast("Redis", self.ledger), self.spool, stop=lambda: "", advanced=lambda: None)
+        made, redis = Job(job, "me@here", NOW.isoformat(), "a test", {}, options, {}), cast("Redis", self.ledger)
+        session = Session(
+            made, entries, redis, self.spool, brake=self.brake, advanced=lambda: None, clock=lambda: self.now
+        )
         for message in self.lying:
             session.visit(seen(message))
         count = len(self.lying)
@@ -219,3 +230,62 @@ async def test_a_letter_that_was_gone_after_its_publish_is_looked_up_first(scene
     await scene.run(entries)
     assert [entry.status for entry in entries.values()] == [Status.DELIVERED]
     assert (scene.intake.sent, scene.taken_off) == ([], [1])
+
+
+async def test_a_letter_whose_validity_has_passed_since_the_plan_is_left(scene: Scene) -> None:
+    entries = {scene.lay(): Entry()}
+    scene.now = NOW + timedelta(days=1)
+    await scene.run(entries)
+    assert [entry.status.value for entry in entries.values()] == ["validity passed"]
+    assert (scene.intake.sent, scene.taken_off) == ([], [])
+
+
+async def test_a_slow_job_stops_at_once(scene: Scene) -> None:
+    entries = {scene.lay(x_resend=str(number)): Entry() for number in range(3)}  # the second would go in 10 seconds
+    job = asyncio.create_task(scene.run(entries, Options(rate=0.1)))
+    await turns()  # the ramp's first step, and the first letter of its second
+    assert len(scene.taken_off) == 2
+    scene.brake.pull("signal SIGTERM")
+    with pytest.raises(Stopped, match="signal SIGTERM"):
+        await asyncio.wait_for(job, 5)
+    assert [entry.status.value for entry in entries.values()] == ["delivered", "replayed", "pending"]
+
+
+class Records:
+    """A record of jobs that Redis gives in pages, and of which it may give a letter twice."""
+
+    def __init__(self, fields: dict[bytes, bytes]) -> None:
+        self.fields = list(fields.items())
+
+    async def hscan_iter(self, key: str, *, count: int) -> AsyncIterator[tuple[bytes, bytes]]:
+        assert (key, count) == ("whatsapp-stream:job:job-1:letters", 1_000)
+        for field in [*self.fields, self.fields[0]]:
+            yield field
+
+
+async def test_the_letters_of_a_large_job_are_read_in_pages() -> None:
+    store = JobStore(cast("Redis", Records({b"a": b"pending\n", b"b": b"delivered\nkey"})))
+    assert await store.letters("job-1") == {"a": Entry(), "b": Entry(Status.DELIVERED, "key")}
+
+
+class Deaf:
+    """A record of jobs in a Redis that does not answer."""
+
+    async def asked_to_stop(self, _: str) -> str:
+        raise RedisTimeoutError("Timeout reading from redis:6379")
+
+
+async def test_a_job_that_cannot_be_told_to_stop_any_more_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "ASK_S", 0)
+    brake = Brake()
+    await running.ask(brake, cast("JobStore", Deaf()), "job-1")
+    assert brake.reason == "Redis cannot be reached: Timeout reading from redis:6379; check REDIS_URL"
+
+
+def test_the_last_line_is_printed_also_where_a_server_was_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    job, entries = Job.new("a test", {}, Options(), {}), {"a": Entry(Status.REPLAYED), "b": Entry()}
+    with pytest.raises(CommandFailed, match=f"RabbitMQ .* lost; go on with: stream jobs resume {job.id}") as failed:
+        finish(job, entries, Ended("RabbitMQ was lost", ExitCode.UNREACHABLE), as_json=True)
+    facts = json.loads(capsys.readouterr().out)
+    assert failed.value.code is ExitCode.UNREACHABLE
+    assert (facts["job"], facts["replayed"], facts["left"], facts["stopped"]) == (job.id, 1, 1, True)

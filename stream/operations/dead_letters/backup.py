@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.spool import Parts
 
 OWNER_ONLY: Final = 0o600  # it has recipients and texts in it
+READ_BYTES: Final = 1024 * 1024
+_GZIP: Final = 16 + zlib.MAX_WBITS  # zlib's word for a gzip member
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Backup:
 
     def __init__(self, path: Path, reason: str) -> None:
         self._file: IO[bytes] = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "wb")
+        _sync_folder(path.parent)  # or a machine that stops would forget the file's name
         self._reason = reason
 
     def __enter__(self) -> Self:
@@ -74,14 +78,49 @@ class Backup:
         }
 
 
-def read_backup(path: Path) -> Iterator[Kept]:
-    """The letters of a backup, in their order; a last batch that was cut off was not taken off its queue."""
-    with gzip.open(path, "rb") as lines:
-        try:
-            for line in lines:
-                yield _kept(orjson.loads(line))
-        except EOFError:
-            return
+class StoredLetters:
+    """The letters of a backup, in their order.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        cut: Once they have been read: the last batch is not whole. Its letters were not taken off their queue; those
+            of them that are whole are read too.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.cut = False
+        self._path = path
+
+    def __iter__(self) -> Iterator[Kept]:
+        with self._path.open("rb") as file:
+            for lines in self._batches(file):
+                for line in lines:
+                    yield _kept(orjson.loads(line))
+
+    def _batches(self, file: IO[bytes]) -> Iterator[list[bytes]]:
+        """The whole lines of each batch.
+
+        Raises:
+            zlib.error: It is not gzip.
+        """
+        batch, content = zlib.decompressobj(_GZIP), b""
+        while piece := batch.unused_data or file.read(READ_BYTES):
+            if batch.eof:
+                batch, content = zlib.decompressobj(_GZIP), b""
+            content += batch.decompress(piece)
+            *lines, content = content.split(b"\n")
+            yield lines
+        self.cut = not batch.eof and file.tell() > 0
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _kept(fields: dict[str, Any]) -> Kept:

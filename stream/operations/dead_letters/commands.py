@@ -13,7 +13,8 @@ from typing import IO, Annotated, Final
 import orjson
 import typer
 
-from stream.operations.dead_letters.discard import discard, import_
+from stream.operations.dead_letters.bring_back import import_
+from stream.operations.dead_letters.discard import discard
 from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.groups import Groups
 from stream.operations.dead_letters.looking import Seen, look_through

@@ -25,6 +25,7 @@ LEFT_OUT: Final = (
     *(names.ERROR_TYPE, names.ERROR_CODE, names.ERROR_SUBCODE, names.HTTP_STATUS, names.ERROR_DETAIL),
     *(names.FBTRACE_ID, names.ATTEMPTS, names.FAILED_AT, names.TENANT_ID, names.INTERNAL_ID, names.RETRYABLE),
     *(names.FINGERPRINT, names.REPLAY, names.ATTEMPT, names.RETRIES, names.LAST_ERROR, names.REDELIVERED),
+    names.MOVED_AT,
 )
 PROCESSED: Final = "outbound.processed."
 
@@ -92,6 +93,8 @@ def copy_for(
     expiration = Death.of(incoming.headers).expiration
     if expiration is not None and names.ORIGINAL_EXPIRATION not in incoming.headers:
         extra[names.ORIGINAL_EXPIRATION] = expiration  # a copy has no x-death, which keeps it else
+    if not incoming.headers.get(names.ORIGINAL_ROUTING_KEY):
+        extra[names.ORIGINAL_ROUTING_KEY] = routing_key(letter, incoming.headers)
     if resend:
         extra[names.RESEND] = resend
     return replayed_copy(incoming, extra, without=LEFT_OUT, body=body)
@@ -99,9 +102,9 @@ def copy_for(
 
 def routing_key(letter: Letter, headers: Mapping[str, Any]) -> str:
     """The key that the message was published with, or one that the intake takes too."""
-    original = headers.get(names.ORIGINAL_ROUTING_KEY)
-    if isinstance(original, str) and original.startswith(PROCESSED):
-        return original
+    for original in (headers.get(names.ORIGINAL_ROUTING_KEY), Death.of(headers).routing_key):
+        if isinstance(original, str) and original.startswith(PROCESSED):
+            return original
     return PROCESSED + (routing_word(TenantId(letter.tenant_id)) if letter.tenant_id else "replay")
 
 

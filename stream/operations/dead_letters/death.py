@@ -29,11 +29,13 @@ class Death:
         at: When.
         expiration: The message's own time to live in milliseconds. RabbitMQ takes the property off every message that
             it moves, whatever the reason; `None` if there was none.
+        routing_key: What it was published with to the queue that it was moved from; `None` if the record has none.
     """
 
     reason: str = ""
     at: datetime | None = None
     expiration: str | None = None
+    routing_key: str | None = None
 
     @classmethod
     def of(cls, headers: Mapping[str, Any]) -> Death:
@@ -43,10 +45,12 @@ class Death:
         if not isinstance(latest, dict):
             return cls()
         reason, at, expiration = latest.get("reason"), latest.get("time"), latest.get("original-expiration")
+        keys = latest.get("routing-keys")
         return cls(
             reason=reason if isinstance(reason, str) else "",
             at=_aware(at) if isinstance(at, datetime) else None,
             expiration=expiration if isinstance(expiration, str) else None,
+            routing_key=keys[0] if isinstance(keys, list) and keys and isinstance(keys[0], str) else None,
         )
 
     @property

@@ -1,22 +1,18 @@
-"""`stream dead-letters discard` and `import`: letters out of the queue into a file, and back."""
+"""`stream dead-letters discard`: letters out of the queue, into a file."""
 
 from __future__ import annotations
 
-import zlib
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from aiormq.abc import AbstractConnection
 
-from stream.broker.handover import publish_copy
 from stream.broker.look import Look
-from stream.contract.publications import DEAD_LETTER
-from stream.operations.dead_letters.backup import Backup, Kept, read_backup
+from stream.operations.dead_letters.backup import Backup
 from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.job import me
 from stream.operations.dead_letters.letter import Letter
@@ -29,9 +25,9 @@ from stream.operations.output import Json, say
 from stream.operations.rabbitmq_link import rabbitmq_connection
 from stream.operations.redis_link import redis_link
 
-BATCH: Final = 500  # letters in one write to the disk
-
-File = Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False)]
+# One write to the disk: so many letters and bytes at most. It is in memory three times, as JSON and compressed too.
+BATCH: Final = 500
+BATCH_BYTES: Final = 8 * 1024 * 1024
 
 
 @filtered
@@ -49,26 +45,25 @@ def discard(
         run(look_through(wanted, lambda seen: counted.append(seen.letter.id)))
         say(f"{len(counted)} letters would be discarded", {"wouldDiscard": len(counted)}, as_json=as_json)
         return
-    count = run(_discard(wanted, reason, backup))
-    say(f"discarded {count} letters into {backup}", {"discarded": count, "backup": str(backup)}, as_json=as_json)
+    begun: list[_Discarding] = []
+    try:
+        run(_discard(wanted, reason, backup, begun))
+    finally:  # also after a signal, or without a server
+        for each in begun:
+            facts = {"discarded": each.count, "backup": str(backup)}
+            say(f"discarded {each.count} letters into {backup}", facts, as_json=as_json)
 
 
-def import_(backup: File, *, as_json: Json = False) -> None:
-    """Bring discarded letters back. Those that lie on the queue already are left out."""
-    facts = run(_import(backup))
-    say(f"brought {facts['imported']} letters back, {facts['there']} were there", facts, as_json=as_json)
-
-
-async def _discard(wanted: Filter, reason: str, path: Path) -> int:
+async def _discard(wanted: Filter, reason: str, path: Path, begun: list[_Discarding]) -> None:
     facts = {"who": me(), "since": datetime.now(UTC).isoformat(), "what": f"discards into {path}"}
     lost: list[str] = []
     async with redis_link() as link, locked(link.redis, facts, lambda: lost.append("lock")):
         with _new(path, reason) as backup:
             discarding = _Discarding(wanted, backup, lost)
+            begun.append(discarding)
             async with rabbitmq_connection() as connection:
                 while await discarding.look(connection):
                     pass
-    return discarding.count
 
 
 def _new(path: Path, reason: str) -> Backup:
@@ -79,7 +74,7 @@ def _new(path: Path, reason: str) -> Backup:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
     """A letter that is to be taken off.
 
     Attributes:
@@ -113,22 +108,22 @@ class _Discarding:
 
     async def look(self, connection: AbstractConnection) -> bool:
         """One look; returns whether there must be another: letters were taken off, or RabbitMQ did not show all."""
-        now, before, found = datetime.now(UTC), frozenset(self.kept), list[_Found]()
+        now, before, found = datetime.now(UTC), frozenset(self.kept), list[Found]()
         with Spool() as spool:
 
             def pick(seen: Seen) -> None:
                 letter, kept = seen.letter, seen.letter.id in before
                 if kept or (self._choosing and self._wanted.takes(letter, now)):
-                    found.append(_Found(letter, seen.message.delivery_tag or 0, spool.keep(seen.message), kept))
+                    found.append(Found(letter, seen.message.delivery_tag or 0, spool.keep(seen.message), kept))
 
             async with letters(connection, pick, now=now) as look:
                 shown_all = await look.catch_up(look.goal)
-                for start in range(0, len(found), BATCH):
-                    await self._batch(found[start : start + BATCH], look, spool)
+                for batch in batches(found):
+                    await self._batch(batch, look, spool)
         self._choosing = self._choosing and not shown_all
         return bool(found) or not shown_all
 
-    async def _batch(self, found: list[_Found], look: Look, spool: Spool) -> None:
+    async def _batch(self, found: list[Found], look: Look, spool: Spool) -> None:
         if self._lost:
             raise CommandFailed(
                 "the lock was lost; what is in the backup is safe, the rest still lies there", ExitCode.STOPPED
@@ -144,34 +139,15 @@ class _Discarding:
             await look.take_off(each.tag)
 
 
-async def _import(path: Path) -> dict[str, Any]:
-    facts = {"who": me(), "since": datetime.now(UTC).isoformat(), "what": f"imports {path}"}
-    lost: list[str] = []
-    async with redis_link() as link, locked(link.redis, facts, lambda: lost.append("lock")):
-        return await _bring_back(path, lost)
-
-
-async def _bring_back(path: Path, lost: list[str]) -> dict[str, Any]:
-    there: set[str] = set()
-    counts: Counter[str] = Counter()
-    await look_through(Filter(), lambda seen: there.add(seen.letter.id))
-    async with rabbitmq_connection() as connection:
-        channel = await connection.channel()
-        for kept in _read(path):
-            if lost:
-                raise CommandFailed(
-                    "the lock was lost: import the file again, it leaves out what is there", ExitCode.STOPPED
-                )
-            if kept.id in there:
-                counts["there"] += 1
-                continue
-            await publish_copy(channel, kept.copy, DEAD_LETTER.exchange, DEAD_LETTER.key)
-            counts["imported"] += 1
-    return {"imported": counts["imported"], "there": counts["there"]}
-
-
-def _read(path: Path) -> Iterator[Kept]:
-    try:
-        yield from read_backup(path)
-    except (OSError, ValueError, TypeError, KeyError, zlib.error) as error:
-        raise CommandFailed(f"{path} is no backup that can be read: {error}", ExitCode.WRONG_USE) from None
+def batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    """Letters that are written together, and taken off together then."""
+    batch, size = list[Found](), 0
+    for each in found:
+        _, length = each.place
+        if batch and (len(batch) >= BATCH or size + length > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(each)
+        size += length
+    if batch:
+        yield batch

@@ -21,7 +21,7 @@ KEY_PREFIX: Final = "whatsapp-stream:job:"
 INDEX: Final = "whatsapp-stream:jobs"
 KEPT_S: Final = 30 * 86_400
 MOST_LISTED: Final = 1_000
-AT_ONCE: Final = 1_000  # fields in one write
+AT_ONCE: Final = 1_000  # fields in one write, and about so many in one read: Redis does nothing else meanwhile
 
 
 class Status(StrEnum):
@@ -34,6 +34,7 @@ class Status(StrEnum):
     FAILED = "failed again"
     ALREADY_SENT = "already sent"
     IN_DOUBT = "in doubt"  # it became so after the plan was made
+    EXPIRED = "validity passed"  # since the plan was made
     NO_COPY = "cannot be copied"  # its properties are too large, or no AMQP
     GONE = "gone"  # somebody has taken it off the queue
 
@@ -194,7 +195,7 @@ class JobStore:
     async def letters(self, job_id: str) -> dict[str, Entry]:
         """What became of each letter."""
         found = {}
-        for name, value in (await self._redis.hgetall(_letters(job_id))).items():
+        async for name, value in self._redis.hscan_iter(_letters(job_id), count=AT_ONCE):
             status, key = value.decode().split("\n")
             found[name.decode()] = Entry(Status(status), key)
         return found

@@ -28,7 +28,8 @@ class Letter:
         failed_at: When it was given up.
         attempts: Tries it took.
         replay: Whether a replay makes sense, now.
-        expired: Its validity has ended.
+        ends: When its validity ends.
+        expired: It has ended.
         replays: How often it has been replayed.
         job: The last job that did.
         replayed_from: The id of the letter that was replayed then.
@@ -48,6 +49,7 @@ class Letter:
     failed_at: datetime | None
     attempts: int
     replay: Replay
+    ends: datetime
     expired: bool
     replays: int
     job: str | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import orjson
@@ -44,7 +44,8 @@ async def locked(redis: Redis, facts: dict[str, str], on_lost: Callable[[], None
         yield
     finally:
         renewing.cancel()
-        await client.eval(_RELEASE, 1, KEY, value)
+        with suppress(RedisError):  # it ends by itself, and how the work ended must be told
+            await client.eval(_RELEASE, 1, KEY, value)
 
 
 @asynccontextmanager

@@ -66,7 +66,8 @@ def read_letter(found: Found, *, now: datetime, max_age: timedelta) -> Letter:
     tenant_id = _text(headers.get(names.TENANT_ID)) or content.owner.tenant_id
     internal_id = _text(headers.get(names.INTERNAL_ID)) or content.owner.internal_id
     code, subcode = _number(headers.get(names.ERROR_CODE)), _number(headers.get(names.ERROR_SUBCODE))
-    expired = _ends(found, content, death, max_age) <= now
+    ends = _ends(found, content, death, max_age)
+    expired = ends <= now
     return Letter(
         id=_id(found),
         fingerprint=_text(headers.get(names.FINGERPRINT))
@@ -91,6 +92,7 @@ def read_letter(found: Found, *, now: datetime, max_age: timedelta) -> Letter:
         failed_at=_moment(headers.get(names.FAILED_AT)) or death.at,
         attempts=_number(headers.get(names.ATTEMPTS)) or _number(headers.get(names.ATTEMPT)) or 0,
         replay=_replay(headers, error_type, in_doubt=death.in_doubt or _is_in_doubt(headers, detail), expired=expired),
+        ends=ends,
         expired=expired,
         replays=_number(headers.get(names.REPLAYS)) or 0,
         job=_text(headers.get(names.REPLAY_JOB)),

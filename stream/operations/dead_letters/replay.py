@@ -16,9 +16,9 @@ from stream.operations.dead_letters.options import filtered
 from stream.operations.dead_letters.plan import Permission, Skip
 from stream.operations.dead_letters.planning import Plan, plan_for
 from stream.operations.dead_letters.printing import print_groups
-from stream.operations.dead_letters.running import run_job
+from stream.operations.dead_letters.running import Ended, run_job
 from stream.operations.exits import CommandFailed, ExitCode, run
-from stream.operations.output import Json, printable
+from stream.operations.output import Json, printable, say
 from stream.operations.redis_link import redis_link
 
 
@@ -65,8 +65,8 @@ async def _replay(wanted: Filter, options: Options, reason: str, *, yes: bool, a
             return
         job = Job.new(reason, wanted.words(), options, dict(plan.skipped), plan.changes)
         entries = {name: Entry() for name in plan.letters}
-        stopped = await run_job(job, entries, link.redis, fresh=True)
-    finish(job, entries, stopped, as_json=as_json)
+        ended = await run_job(job, entries, link.redis, fresh=True)
+    finish(job, entries, ended, as_json=as_json)
 
 
 async def resume(job_id: str, *, as_json: bool) -> None:
@@ -79,36 +79,32 @@ async def resume(job_id: str, *, as_json: bool) -> None:
         if (found := await JobStore(link.redis).find(job_id)) is None:
             raise CommandFailed(f"there is no job {job_id}: see stream jobs list", ExitCode.WRONG_USE)
         entries: dict[str, Entry] = {}
-        stopped = await run_job(found.job, entries, link.redis, fresh=False)
-    finish(found.job, entries, stopped, as_json=as_json)
+        ended = await run_job(found.job, entries, link.redis, fresh=False)
+    finish(found.job, entries, ended, as_json=as_json)
 
 
-def finish(job: Job, entries: dict[str, Entry], stopped: str, *, as_json: bool) -> None:
+def finish(job: Job, entries: dict[str, Entry], ended: Ended, *, as_json: bool) -> None:
     """Print what became of a job's letters.
 
     Raises:
-        typer.Exit: It stopped before its end.
+        CommandFailed: It stopped before its end.
     """
-    facts = outcome(job, Counter(entry.status for entry in entries.values()), stopped)
-    if as_json:
-        typer.echo(orjson.dumps(facts).decode())
-    else:
-        typer.echo(
-            f"job {job.id}: {facts['replayed']} replayed, {facts['delivered']} delivered, {facts['waiting']} waiting, "
-            f"{facts['failedAgain']} failed again, {facts['alreadySent']} sent before, {facts['gone']} gone, "
-            f"{facts['left']} left"
-        )
-        if stopped:
-            typer.echo(f"stopped: {stopped}; go on with: stream jobs resume {job.id}")
-    if stopped:
-        raise typer.Exit(ExitCode.STOPPED)
+    facts = outcome(job, Counter(entry.status for entry in entries.values()), ended.because)
+    text = (
+        f"job {job.id}: {facts['replayed']} replayed, {facts['delivered']} delivered, {facts['waiting']} waiting, "
+        f"{facts['failedAgain']} failed again, {facts['alreadySent']} sent before, {facts['gone']} gone, "
+        f"{facts['left']} left"
+    )
+    say(text, facts, as_json=as_json)
+    if ended.because:
+        raise CommandFailed(f"{ended.because}; go on with: stream jobs resume {job.id}", ended.code)
 
 
 def outcome(job: Job, counts: Counter[Status], stopped: str) -> dict[str, Any]:
     """The object that scripts get in the end."""
     skipped = dict(job.skipped)
     sent_before = skipped.pop(Skip.ALREADY_SENT.value, 0) + counts[Status.ALREADY_SENT]
-    for status in (Status.IN_DOUBT, Status.NO_COPY):
+    for status in (Status.IN_DOUBT, Status.EXPIRED, Status.NO_COPY):
         if counts[status]:
             skipped[status.value] = skipped.get(status.value, 0) + counts[status]
     return {

@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from stream.operations.dead_letters.brake import Brake, Stopped
 from stream.operations.dead_letters.job import OPEN, Entry, Job, JobStore, State, me
 from stream.operations.dead_letters.lock import locked
 from stream.operations.dead_letters.looking import letters
-from stream.operations.dead_letters.session import Session, Stopped
+from stream.operations.dead_letters.session import Session
 from stream.operations.dead_letters.spool import Spool
-from stream.operations.exits import CommandFailed
+from stream.operations.exits import CommandFailed, ExitCode
 from stream.operations.progress import progress
 from stream.operations.rabbitmq_link import rabbitmq_connection
+from stream.operations.redis_link import redis_is_away
+from stream.operations.signals import on_signal
 
 MOST_LOOKS: Final = 5  # the last one shows all, and nothing to take off
-ASK_S: Final = 1.0
+ASK_S: Final = 0.5
 
 
-class Brake:
-    """Why the job is to stop, once somebody wants it to."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run of a job ended.
 
-    def __init__(self) -> None:
-        self.reason = ""
+    Attributes:
+        because: Why it stopped; empty if the job is done.
+        code: What the command ends with.
+    """
 
-    def pull(self, reason: str) -> None:
-        """Have the job stop after the letters that are on their way."""
-        self.reason = self.reason or reason
+    because: str = ""
+    code: ExitCode = ExitCode.DONE
 
 
-async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: bool) -> str:
+async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: bool) -> Ended:
     """Replay what is left of a job.
 
     Args:
@@ -45,10 +51,10 @@ async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: b
         fresh: It is not written down yet.
 
     Returns:
-        Why it stopped; empty if it is done.
+        How it ended: a job that was stopped, or that lost a server, can be resumed.
 
     Raises:
-        CommandFailed: Somebody else holds the lock, or a server was lost; the job can be resumed.
+        CommandFailed: It did not begin, as somebody else holds the lock.
     """
     store, brake = JobStore(redis), Brake()
     facts = {"who": me(), "since": datetime.now(UTC).isoformat(), "what": f"replays, job {job.id}"}
@@ -58,16 +64,25 @@ async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: b
         else:
             entries.update(await store.letters(job.id))  # not before: another one may have held the lock, and gone on
         await store.set_state(job.id, State.RUNNING)
-        try:
-            await _looks(job, entries, redis, brake)
-        except Stopped as stopped:
-            await store.set_state(job.id, State.STOPPED, str(stopped))
-            return str(stopped)
-        except CommandFailed as failed:
-            await store.set_state(job.id, State.STOPPED, str(failed))
-            raise CommandFailed(f"{failed}; go on with: stream jobs resume {job.id}", failed.code) from None
+        return await _run(job, entries, redis, brake)
+
+
+async def _run(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake) -> Ended:
+    """Replay, and write down how it ended."""
+    store, ended = JobStore(redis), Ended()
+    try:
+        await _looks(job, entries, redis, brake)
         await store.set_state(job.id, State.DONE)
-    return ""
+    except Stopped as stopped:
+        ended = Ended(str(stopped), ExitCode.STOPPED)
+    except CommandFailed as failed:
+        ended = Ended(str(failed), failed.code)
+    except RedisError as error:
+        ended = Ended(redis_is_away(error), ExitCode.UNREACHABLE)
+    if ended.because:
+        with suppress(RedisError):
+            await store.set_state(job.id, State.STOPPED, ended.because)
+    return ended
 
 
 async def _looks(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake) -> None:
@@ -82,7 +97,7 @@ async def _looks(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake
         async with rabbitmq_connection() as connection:
             for _ in range(MOST_LOOKS):
                 with Spool() as spool:
-                    session = Session(job, entries, redis, spool, stop=lambda: brake.reason, advanced=advanced)
+                    session = Session(job, entries, redis, spool, brake=brake, advanced=advanced)
                     async with letters(connection, session.visit, now=datetime.now(UTC)) as look:
                         await look.catch_up(look.goal)
                         again = await session.run(look)
@@ -94,20 +109,22 @@ async def _looks(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake
 @asynccontextmanager
 async def _stoppable(brake: Brake, store: JobStore, job_id: str) -> AsyncIterator[None]:
     """Let a signal, and `stream jobs stop`, pull the brake."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, brake.pull, f"signal {signal.Signals(number).name}")
-    asking = asyncio.create_task(_ask(brake, store, job_id))
+    asking = asyncio.create_task(ask(brake, store, job_id))
     try:
-        yield
+        with on_signal(lambda name: brake.pull(f"signal {name}")):
+            yield
     finally:
         asking.cancel()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
-async def _ask(brake: Brake, store: JobStore, job_id: str) -> None:
+async def ask(brake: Brake, store: JobStore, job_id: str) -> None:
+    """Pull the brake once `stream jobs stop` has left word, or Redis cannot be asked any more."""
     while not brake.reason:
         await asyncio.sleep(ASK_S)
-        if who := await store.asked_to_stop(job_id):
-            brake.pull(f"{who} asked for it")
+        try:
+            who = await store.asked_to_stop(job_id)
+        except RedisError as error:  # after all tries of the client's
+            brake.pull(redis_is_away(error))
+        else:
+            if who:
+                brake.pull(f"{who} asked for it")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice, starmap
 from typing import Final
 
@@ -24,6 +25,7 @@ from stream.broker.republish import NotRepublishable
 from stream.contract.queues import INTAKE_EXCHANGE
 from stream.contract.replay import Replay
 from stream.operations.dead_letters import copying
+from stream.operations.dead_letters.brake import Brake, Stopped
 from stream.operations.dead_letters.job import OPEN, SENT_ON, Entry, Job, JobStore, Status
 from stream.operations.dead_letters.known import known_of, known_of_either
 from stream.operations.dead_letters.letter import Letter
@@ -50,10 +52,6 @@ class Kept:
     place: tuple[int, int]
 
 
-class Stopped(Exception):  # noqa: N818 - a state of the job
-    """The job stops here; the text says why."""
-
-
 class _Left(Exception):  # noqa: N818 - a decision
     """A letter is not sent; its status says why."""
 
@@ -70,8 +68,9 @@ class Session:
         entries: Its letters.
         redis: For the ledger, and for the record.
         spool: Holds the messages of its letters.
-        stop: Why the job is to stop; empty while it is not.
+        brake: Stops it.
         advanced: Called for each letter that is dealt with.
+        clock: The moment, in UTC.
     """
 
     def __init__(
@@ -81,15 +80,17 @@ class Session:
         redis: Redis,
         spool: Spool,
         *,
-        stop: Callable[[], str],
+        brake: Brake,
         advanced: Callable[[], None],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._job = job
         self._entries = entries
         self._redis = redis
         self._store = JobStore(redis)
-        self._stop = stop
+        self._brake = brake
         self._advanced = advanced
+        self._clock = clock
         self._kept: dict[str, list[Kept]] = {}
         self._failed: set[str] = set()
         self._judged: list[str] = []  # the ramp's step, or all after the ramp
@@ -146,15 +147,15 @@ class Session:
         started = clock()
 
         async def one(number: int, name: str) -> None:
-            await asyncio.sleep(max(0.0, started + number / self._job.options.rate - clock()))
+            await self._brake.pause(started + number / self._job.options.rate - clock())
             async with places:
-                if not self._stop():
+                if not self._brake.reason:
                     await self._send_on(name)
 
         ends = await asyncio.gather(*starmap(one, enumerate(names)), return_exceptions=True)  # no one is cut short
         for error in filter(None, ends):
             raise error
-        self._check()
+        self._brake.check()
         self._judged = names if step.in_ramp else self._judged + names
         await self._judge(self._judged, wait=step.waits)
 
@@ -185,13 +186,16 @@ class Session:
             _Left: It is not sent.
         """
         entry, options, resend = self._entries[name], self._job.options, copying.resend_of(name)
+        letter = self._kept[name][0].letter
         resent = copying.copy_key(message, options.edits, resend)
         if entry.status is Status.PUBLISHING:
             return resend if entry.key == resent else None
         (known,) = await known_of_either(self._redis, [copying.ledger_key(message.body, message.headers)], [resent])
         if known.wamid is not None:
             raise _Left(Status.ALREADY_SENT)
-        in_doubt = known.in_doubt or self._kept[name][0].letter.replay is Replay.IN_DOUBT
+        if letter.ends <= self._clock():
+            raise _Left(Status.EXPIRED)
+        in_doubt = known.in_doubt or letter.replay is Replay.IN_DOUBT
         if in_doubt and not options.allowed.in_doubt:
             raise _Left(Status.IN_DOUBT)
         return resend if in_doubt else None
@@ -210,9 +214,9 @@ class Session:
                 )
             if not patient:
                 return
-            self._check()
+            self._brake.check()
             await self._look.make_room()
-            await asyncio.sleep(POLL_S)
+            await self._brake.pause(POLL_S)
 
     async def _learn(self, names: Iterable[str]) -> None:
         """Find out what became of letters whose copies are on their way."""
@@ -244,7 +248,3 @@ class Session:
         self._took_off = True
         for each in self._kept.pop(name):
             await self._look.take_off(each.tag)
-
-    def _check(self) -> None:
-        if why := self._stop():
-            raise Stopped(why)

@@ -1,0 +1,41 @@
+"""What stops a job: the operator, a signal, a lock that was lost, or letters that fail again."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+
+class Stopped(Exception):  # noqa: N818 - a state of the job
+    """The job stops here; the text says why."""
+
+
+class Brake:
+    """Why the job is to stop, once somebody wants it to.
+
+    Attributes:
+        reason: The first one; empty while nobody does.
+    """
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._pulled = asyncio.Event()
+
+    def pull(self, reason: str) -> None:
+        """Have the job stop after the letters that are on their way."""
+        self.reason = self.reason or reason
+        self._pulled.set()
+
+    def check(self) -> None:
+        """Stop here if somebody wants it.
+
+        Raises:
+            Stopped: With the reason.
+        """
+        if self.reason:
+            raise Stopped(self.reason)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait so long, or until somebody wants the job to stop."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._pulled.wait(), max(0.0, seconds))

@@ -33,10 +33,10 @@ async def test_messages_that_wait_survive_three_crashes_of_rabbitmq(broken: Scen
     await broken.declare()
     draw = random.Random()  # another instant each time: no instant may lose anything
     names = [str(each) for each in range(WAITING)]
-    await _let_wait(broken, {name: draw.uniform(1, 20) for name in names})
+    await _let_wait(broken, {name: draw.uniform(1, 14) for name in names})
     started = time.monotonic()
     for kill in range(KILLS):
-        await asyncio.sleep(max(0.0, started + draw.uniform(kill * 6 + 1, kill * 6 + 6) - time.monotonic()))
+        await asyncio.sleep(max(0.0, started + draw.uniform(kill * 4 + 1, kill * 4 + 4) - time.monotonic()))
         await asyncio.to_thread(rabbitmq_of(broken).kill)
         await asyncio.to_thread(rabbitmq_of(broken).start)
     arrived: set[str] = set()

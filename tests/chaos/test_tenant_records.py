@@ -11,7 +11,7 @@ import pytest
 
 from tests.scene import Scene, number, unique
 
-HEALTHY_PER_S = 10.0
+HEALTHY_PER_S = 20.0
 P95_S = 3.0
 IMPATIENT = {"RATE_LIMIT_MAX_RETRIES": "4", "META_API_RETRY_DELAY_MS": "250"}  # a refused message ends in seconds
 
@@ -71,7 +71,7 @@ async def messages_of(stage: Scene, *tenants: str, every_s: float) -> AsyncItera
 
 @pytest.mark.parametrize(
     ("records", "every_s", "healthy"),
-    [(["broken"], 0.2, 120), (["hanging"], 2.0, 180), (["hanging", "broken"] * 30, 0.5, 180)],
+    [(["broken"], 0.1, 120), (["hanging"], 1.0, 180), (["hanging", "broken"] * 30, 0.25, 180)],
     ids=["one answers 500", "one hangs", "sixty do"],
 )
 async def test_broken_records_neither_dead_letter_nor_delay_other_tenants(

@@ -67,7 +67,7 @@ async def test_ten_deaths_of_replicas_and_one_of_rabbitmq_lose_nothing_and_leave
     ]
     await broken.watch()
     troubles = Troubles(broken)
-    await troubles.publish(400)
+    await troubles.publish(250)
     await troubles.are_full()
     for death in range(DEATHS):
         before = troubles.accepted()

@@ -28,8 +28,8 @@ endif
 demo: $(VENV)/.installed ## Start RabbitMQ and Redis, run the worker on real message files, show how each message ended
 	$(BIN)/python -m sandbox demo
 
-test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they start
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they start (ARGS='tests/chaos')
+	$(BIN)/python -m pytest $(ARGS)
 
 soak: $(VENV)/.installed ## Publish for two minutes while replicas and servers die and come back (ARGS='--seconds 60 --rate 50')
 	$(BIN)/python -m sandbox soak $(ARGS)

@@ -104,7 +104,7 @@ async def test_a_body_that_kills_replica_after_replica_is_dead_lettered_and_its_
     assert len(stage.letters) == 1
 
 
-ODD_PROPERTIES = (
+ODD_PROPERTIES: tuple[dict[str, Any], ...] = (
     {"timestamp": 253_402_300_800},
     {"timestamp": 1_700_000_000_000},
     {"timestamp": 2**63 - 1},

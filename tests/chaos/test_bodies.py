@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ def outcome_of(body: bytes) -> Message | InvalidMessage:
         return error
 
 
+@pytest.mark.any_servers
 @settings(max_examples=10_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(body=bodies)
 def test_any_body_is_a_message_or_names_the_field_that_is_wrong(body: bytes) -> None:

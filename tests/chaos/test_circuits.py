@@ -14,6 +14,8 @@ from sandbox.worker import WorkerProcess
 from stream.traffic.platform import KEY as PLATFORM_KEY
 from tests.scene import Scene, number, unique
 
+pytestmark = pytest.mark.any_servers  # what Redis does for circuits: tests/integration/test_circuits.py
+
 BACKLOG = 500
 SECOND = "1000"  # CIRCUIT_OPEN_MS, at its least: a test need not wait a minute
 

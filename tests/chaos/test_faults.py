@@ -26,6 +26,7 @@ def saying(body: str, to: str) -> dict[str, Any]:
     return {"messaging_product": "whatsapp", "to": to, "type": "text", "text": {"body": body}}
 
 
+@pytest.mark.any_servers
 async def test_a_handler_that_raises_is_tried_a_bounded_number_of_times(stage: Scene) -> None:
     await stage.start_worker(PYTHONPATH=FAULTS, META_API_MAX_RETRIES="1", RABBITMQ_PREFETCH="1")
     await stage.watch()
@@ -39,6 +40,7 @@ async def test_a_handler_that_raises_is_tried_a_bounded_number_of_times(stage: S
     assert "nobody foresaw this" in str(letter.headers["x-error-detail"])
 
 
+@pytest.mark.any_servers
 async def test_a_handler_that_never_returns_is_reported_and_ended(stage: Scene) -> None:
     worker = await stage.start_worker(
         PYTHONPATH=FAULTS, META_API_TIMEOUT_MS="100", META_API_MAX_RETRIES="0", ON_UNKNOWN_OUTCOME="dead-letter"
@@ -54,6 +56,7 @@ async def test_a_handler_that_never_returns_is_reported_and_ended(stage: Scene) 
     assert letter.headers["x-error-type"] == "OUTCOME_UNKNOWN"
 
 
+@pytest.mark.any_servers
 async def test_a_send_that_outlasts_the_grace_is_cut_off_counted_and_in_doubt_afterwards(stage: Scene) -> None:
     settings = {"META_API_TIMEOUT_MS": "500", "SHUTDOWN_GRACE_MS": "600", "ON_UNKNOWN_OUTCOME": "dead-letter"}
     worker = await stage.start_worker(**settings, PYTHONPATH=FAULTS)  # type: ignore[arg-type]

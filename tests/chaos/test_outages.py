@@ -216,6 +216,7 @@ async def test_delivery_goes_on_without_redis_and_the_full_service_comes_back(br
     assert broken.accepted_of([after]) == [1]
 
 
+@pytest.mark.any_servers
 async def test_tenants_with_cached_credentials_do_not_notice_that_the_tenant_service_is_down(stage: Scene) -> None:
     worker = await stage.start_worker(RABBITMQ_PREFETCH="5")
     cached = unique("cached")

@@ -11,6 +11,8 @@ import pytest
 
 from tests.scene import Scene, number, unique
 
+pytestmark = pytest.mark.any_servers
+
 HEALTHY_PER_S = 20.0
 P95_S = 3.0
 IMPATIENT = {"RATE_LIMIT_MAX_RETRIES": "4", "META_API_RETRY_DELAY_MS": "250"}  # a refused message ends in seconds

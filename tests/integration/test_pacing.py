@@ -15,6 +15,8 @@ from sandbox.worker import WorkerProcess
 from tests.scene import Scene, number, unique
 from tests.turns import kept, turns_of
 
+pytestmark = pytest.mark.any_servers  # what Redis does for rate limits: test_pace_script.py
+
 
 def arrivals(scene: Scene, recipients: Iterable[str]) -> list[float]:
     """When requests for them arrived, in seconds since the epoch, as turns are."""

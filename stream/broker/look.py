@@ -9,19 +9,22 @@ with priorities and without. For a quorum queue two things must be so, or what c
   holds. Only there, a look that is killed before its last consumer leaves the first messages behind the others.
 - Nobody else reads meanwhile. The consumers are exclusive: a second look is told so, instead of seeing a part.
 
-Messages are given back with a `nack`, which RabbitMQ from 4.3 on does not count against a delivery limit.
+Messages are given back with a `nack`, which RabbitMQ 4.0 to 4.2 counts against a delivery limit: see `return_limit`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidStateError
 from pamqp.commands import Queue
+
+from stream.broker import return_limit
 
 CHUNK: Final = 60_000  # messages of one consumer
 ANSWER_S: Final = 30.0  # for each word of RabbitMQ's
@@ -34,6 +37,7 @@ _IN_USE: Final = "in exclusive use"
 _LOST: Final = (AMQPError, ChannelInvalidStateError, OSError)
 
 Visit = Callable[[DeliveredMessage], None]
+Check = Callable[[DeliveredMessage], Awaitable[None]]
 
 
 class QueueInUse(Exception):  # noqa: N818 - a state of the queue
@@ -51,14 +55,17 @@ class Look:
         channel: Holds what is shown, until it is taken off or the look ends.
         queue: The queue's name.
         visit: Called with each message; what it does not keep is not kept.
+        check: Called with the first message before the others are taken; raises where the look must not go on.
     """
 
-    def __init__(self, channel: AbstractChannel, queue: str, visit: Visit) -> None:
+    def __init__(self, channel: AbstractChannel, queue: str, visit: Visit, check: Check | None = None) -> None:
         self.seen = 0
         self.goal = 0
         self._channel = channel
         self._queue = queue
         self._visit = visit
+        self._check_first = check
+        self._first: DeliveredMessage | None = None
         self._consumers = 0
         self._held = 0  # by the last consumer
         self._taken_off: set[int] = set()
@@ -70,10 +77,19 @@ class Look:
 
         Raises:
             QueueInUse: Somebody else reads the queue.
+            NearLimit: RabbitMQ would soon drop what is given back.
         """
-        self.goal = await self._when_free()
-        await self._consume()
-        if ((await self._state()).consumer_count or 0) > 1:  # another one began in the same moment
+        goal = await self._when_free()
+        if goal and self._check_first:
+            await self._consume(1)
+            if await self._wait_until_shown(1) and self._first:
+                await self._check_first(self._first)
+            await self._consume_more()
+        else:
+            await self._consume()
+        self.goal = goal
+        own = 1 + self._consumers  # a quorum queue counts one that is cancelled as long as it holds something
+        if ((await self._state()).consumer_count or 0) > own:  # another one began in the same moment
             raise QueueInUse
 
     async def catch_up(self, goal: int) -> bool:
@@ -163,9 +179,9 @@ class Look:
             await asyncio.sleep(QUIET_S)
         raise QueueInUse
 
-    async def _consume(self) -> None:
+    async def _consume(self, most: int | None = None) -> None:
         self._held = 0
-        await self._channel.basic_qos(prefetch_count=CHUNK, timeout=ANSWER_S)
+        await self._channel.basic_qos(prefetch_count=most or CHUNK, timeout=ANSWER_S)
         try:
             await self._channel.basic_consume(
                 self._queue, self._take, exclusive=True, consumer_tag=self._tag, timeout=ANSWER_S
@@ -183,6 +199,7 @@ class Look:
     async def _take(self, message: DeliveredMessage) -> None:
         self.seen += 1
         self._held += 1
+        self._first = self._first or message
         try:
             if self._error is None:
                 self._visit(message)
@@ -192,16 +209,26 @@ class Look:
 
 
 @asynccontextmanager
-async def look_at(connection: AbstractConnection, queue: str, visit: Visit) -> AsyncIterator[Look]:
+async def look_at(
+    connection: AbstractConnection, queue: str, visit: Visit, *, gives_back: bool = True
+) -> AsyncIterator[Look]:
     """A look at a queue, on a channel of its own.
+
+    Args:
+        connection: An open one.
+        queue: The queue's name.
+        visit: Called with each message.
+        gives_back: What is shown comes back; false for a look that takes all of it off.
 
     Raises:
         QueueInUse: Somebody else reads the queue.
+        NearLimit: RabbitMQ would soon drop what is given back.
         AMQPError: The queue is not there, or the user may not read it.
         Exception: What the visitor raised.
     """
     channel = await connection.channel()
-    look = Look(channel, queue, visit)
+    checked = gives_back and return_limit.has_a_limit(connection)
+    look = Look(channel, queue, visit, partial(return_limit.check, connection, queue) if checked else None)
     try:
         await look.begin()
         yield look

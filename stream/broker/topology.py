@@ -44,7 +44,7 @@ _AT_LEAST_ONCE: Final = {"x-dead-letter-strategy": "at-least-once", "x-overflow"
 # looked at is then gone. -1 switches that off. Before 4.0 there is no limit, and -1 would mean "at once".
 DELIVERY_LIMIT: Final = "x-delivery-limit"
 _NO_DELIVERY_LIMIT: Final = {DELIVERY_LIMIT: -1}
-_FIRST_MAJOR_WITH_LIMIT: Final = 4
+FIRST_MAJOR_WITH_LIMIT: Final = 4
 
 
 def intake_queue(kind: QueueKind, *, unlimited: bool = False) -> RabbitQueue:
@@ -150,6 +150,12 @@ def _consumed(kind: QueueKind, lanes: tuple[str, ...]) -> list[_Queue]:
     return [*_shared(kind), _own(DUE_QUEUE), *map(_own, lanes)]
 
 
+def major_version(server_properties: Mapping[str, Any] | None) -> int:
+    """RabbitMQ's, from what it says of itself; 0 if it does not."""
+    major = str((server_properties or {}).get("version", "")).split(".", maxsplit=1)[0]
+    return int(major) if major.isdecimal() else 0
+
+
 def shared_arguments(kind: QueueKind, unlimited: frozenset[str]) -> dict[str, dict[str, Any]]:
     """The arguments of the queues that other services may declare too, by their names.
 
@@ -221,9 +227,7 @@ class _Channels:
     @property
     def knows_no_limit(self) -> bool:
         """Whether the broker takes -1 for "no delivery limit"."""
-        version = str((self._connection.server_properties or {}).get("version", ""))
-        major = version.split(".", maxsplit=1)[0]
-        return major.isdecimal() and int(major) >= _FIRST_MAJOR_WITH_LIMIT
+        return major_version(self._connection.server_properties) >= FIRST_MAJOR_WITH_LIMIT
 
     async def open(self) -> AbstractChannel:
         if self._channel is None or self._channel.is_closed:

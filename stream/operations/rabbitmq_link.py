@@ -23,6 +23,7 @@ from aiormq.exceptions import (
 from yarl import URL
 
 from stream.broker.look import QueueInUse
+from stream.broker.return_limit import LIMIT, NearLimit
 from stream.broker.wire import guard_deliveries
 from stream.contract.queues import DEAD_LETTER_EXCHANGE, DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
 from stream.operations.environment import rabbitmq_address
@@ -66,6 +67,8 @@ async def rabbitmq_connection() -> AsyncIterator[AbstractConnection]:
             f"somebody else reads {DEAD_LETTER_QUEUE} now: a look, a job (`stream jobs list`), or a consumer",
             ExitCode.LOCKED,
         ) from None
+    except NearLimit as near:
+        raise CommandFailed(_near_limit(near), ExitCode.STOPPED) from None
     except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
         raise CommandFailed(_sentence(error, url), ExitCode.UNREACHABLE) from None
 
@@ -91,6 +94,15 @@ def _sentence(error: Exception, url: URL) -> str:
             return sentence.format(queue=DEAD_LETTER_QUEUE)
     reason = " ".join(str(error).split()) or "no answer"
     return f"RabbitMQ cannot be reached: {reason}; check RABBITMQ_URL"
+
+
+def _near_limit(near: NearLimit) -> str:
+    """What is about to happen, and what to do."""
+    doubt = "" if near.certain else ", unless it has no limit, which a user who may configure it can see"
+    return (
+        f"RabbitMQ drops the letters of {DEAD_LETTER_QUEUE} when they have come back {LIMIT} times{doubt}, and looks "
+        f"have used {near.returns}: look no more, and move them as docs/operations.md says (Delivery limit)"
+    )
 
 
 def _missing_right(words: str) -> str:

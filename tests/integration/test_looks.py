@@ -9,7 +9,9 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
+from stream.broker.topology import FIRST_MAJOR_WITH_LIMIT, major_version
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE, QueueKind
+from tests.integration.test_dead_letter_looks import command
 from tests.scene import Scene, management, number
 
 LOOKS = 100
@@ -68,3 +70,20 @@ async def _get(queue: AbstractQueue) -> AbstractIncomingMessage:
         while (found := await queue.get(fail=False)) is None:  # noqa: ASYNC110 - it is on its way back
             await asyncio.sleep(0.01)
     return found
+
+
+async def test_no_look_brings_letters_to_the_limit_of_a_queue_from_before_rabbitmq_4(stage: Scene) -> None:
+    await stage.declare("quorum")
+    async with await aio_pika.connect(stage.url) as connection:
+        channel = await connection.channel()
+        await channel.queue_delete(DEAD_LETTER_QUEUE)
+        letters = await channel.declare_queue(DEAD_LETTER_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+        await channel.default_exchange.publish(aio_pika.Message(b"{}", delivery_mode=2), DEAD_LETTER_QUEUE)
+        assert connection.transport
+        if major_version(connection.transport.connection.server_properties) < FIRST_MAJOR_WITH_LIMIT:
+            pytest.skip("this RabbitMQ drops no letter that comes back")
+        for _ in range(10):
+            await _reject(await _get(letters))
+    code, _, err = await command(stage, "dead-letters", "groups")
+    assert (code, err.split(" when ")[0]) == (1, "RabbitMQ drops the letters of outbound-failed")
+    assert await stage.outside.count(DEAD_LETTER_QUEUE) == 1

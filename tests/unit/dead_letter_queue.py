@@ -31,12 +31,16 @@ class Broker:
         lying: What lies on the queue.
         silent: Letters at the queue's end that it does not show for now.
         loses_acks: A take-off does not reach it.
+        version: RabbitMQ's.
+        refusal: What it answers to a declaration without a delivery limit; `None` if the queue has none.
     """
 
     def __init__(self, lying: list[DeliveredMessage]) -> None:
         self.lying = lying
         self.silent = 0
         self.loses_acks = False
+        self.version = "3.10.8"
+        self.refusal: Exception | None = None
         self.consumers = 0
         self.is_closed = False
         self._shown: dict[int, DeliveredMessage] = {}
@@ -44,7 +48,13 @@ class Broker:
         self._prefetch = 0
         self._take: Callable[[DeliveredMessage], Awaitable[None]]
 
-    async def channel(self) -> Broker:
+    @property
+    def server_properties(self) -> dict[str, str]:
+        return {"version": self.version}
+
+    async def channel(self, *, publisher_confirms: bool = True) -> Any:
+        if not publisher_confirms:  # for another declaration: what a consumer holds stays
+            return _Declaring(self.refusal)
         self.is_closed, self._tag = False, 0
         return self
 
@@ -83,3 +93,18 @@ class Broker:
     async def basic_nack(self, tag: int, **_: Any) -> None:
         back = [self._shown.pop(each) for each in list(self._shown) if each <= tag]
         self.lying = [*back, *self.lying]
+
+
+class _Declaring:
+    """A channel for one declaration."""
+
+    def __init__(self, refusal: Exception | None) -> None:
+        self._refusal = refusal
+
+    async def queue_declare(self, _: str, *, arguments: dict[str, Any], **__: Any) -> None:
+        assert arguments == {"x-queue-type": "quorum", "x-delivery-limit": -1}
+        if self._refusal:
+            raise self._refusal
+
+    async def close(self) -> None:
+        pass

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import cast
 
 import pytest
 from aiormq.abc import AbstractConnection, DeliveredMessage
+from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from stream.broker import look as mechanics
 from stream.broker.look import look_at
+from stream.broker.return_limit import NearLimit
 from tests.unit.dead_letter_queue import Broker, delivered
 
 
@@ -57,3 +60,52 @@ async def make_room_after_a_late_failure() -> None:
 async def test_a_job_that_waits_for_outcomes_is_told_too() -> None:
     with pytest.raises(ValueError, match="unreadable"):
         await make_room_after_a_late_failure()
+
+
+LIMITED, NO_RIGHT = ChannelPreconditionFailed("inequivalent arg 'x-delivery-limit'"), ChannelAccessRefused("refused")
+
+
+@pytest.mark.parametrize(
+    ("version", "returns", "refusal", "near"),
+    [
+        ("4.0.5", 10, LIMITED, True),
+        ("4.2.1", 20, LIMITED, True),
+        ("4.0.5", 15, NO_RIGHT, True),
+        ("4.0.5", 15, None, False),
+        ("4.0.5", 9, LIMITED, False),
+        ("4.0.5", None, LIMITED, False),  # a classic queue
+        ("4.0.5", 21, LIMITED, False),  # it has a limit of its own, or none
+        ("3.13.7", 15, LIMITED, False),
+        ("", 15, LIMITED, False),
+    ],
+)
+@pytest.mark.parametrize("chunk", [60_000, 2])
+async def test_a_look_stops_at_the_first_letter_where_rabbitmq_would_soon_drop_some(
+    version: str,
+    returns: int | None,
+    refusal: Exception | None,
+    *,
+    near: bool,
+    chunk: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mechanics, "CHUNK", chunk)
+    headers, shown = {"x-delivery-count": returns} if returns else {}, list[DeliveredMessage]()
+    broker = Broker([delivered(b"", headers) for _ in range(5)])
+    broker.version, broker.refusal = version, refusal
+    with pytest.raises(NearLimit) if near else nullcontext():
+        await look_through(broker, shown)
+    assert (len(shown), len(broker.lying), broker.consumers) == (1 if near else 5, 5, 0)
+
+
+async def test_a_look_that_gives_nothing_back_heeds_no_limit() -> None:
+    broker, shown = Broker([delivered(b"", {"x-delivery-count": 19}) for _ in range(5)]), list[DeliveredMessage]()
+    broker.version, broker.refusal = "4.0.5", LIMITED
+    await look_through(broker, shown, gives_back=False)
+    assert len(shown) == 5
+
+
+async def look_through(broker: Broker, shown: list[DeliveredMessage], *, gives_back: bool = True) -> None:
+    connection = cast("AbstractConnection", broker)
+    async with look_at(connection, "outbound-failed", shown.append, gives_back=gives_back) as look:
+        await look.catch_up(look.goal)

@@ -282,6 +282,24 @@ async def test_a_job_that_cannot_be_told_to_stop_any_more_stops(monkeypatch: pyt
     assert brake.reason == "Redis cannot be reached: Timeout reading from redis:6379; check REDIS_URL"
 
 
+class Gone:
+    """A Redis that is gone."""
+
+    async def hset(self, _: str, **__: Any) -> None:
+        raise RedisTimeoutError("Timeout connecting to server")
+
+
+async def test_a_job_that_loses_redis_tells_what_it_has_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing_to_do(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(running, "_looks", nothing_to_do)  # so that the job's end is what Redis is asked for
+    job = Job.new("a test", {}, Options(), {})
+    ended = await running._run(job, {}, cast("Redis", Gone()), Brake())
+    sentence = "Redis cannot be reached: Timeout connecting to server; check REDIS_URL"
+    assert ended == Ended(sentence, ExitCode.UNREACHABLE)
+
+
 def test_the_last_line_is_printed_also_where_a_server_was_lost(capsys: pytest.CaptureFixture[str]) -> None:
     job, entries = Job.new("a test", {}, Options(), {}), {"a": Entry(Status.REPLAYED), "b": Entry()}
     with pytest.raises(CommandFailed, match=f"RabbitMQ .* lost; go on with: stream jobs resume {job.id}") as failed:

@@ -116,7 +116,8 @@ class _Discarding:
                 if kept or (self._choosing and self._wanted.takes(letter, now)):
                     found.append(Found(letter, seen.message.delivery_tag or 0, spool.keep(seen.message), kept))
 
-            async with letters(connection, pick, now=now) as look:
+            gives_back = self._wanted != Filter()
+            async with letters(connection, pick, now=now, gives_back=gives_back) as look:
                 shown_all = await look.catch_up(look.goal)
                 for batch in batches(found):
                     await self._batch(batch, look, spool)

@@ -37,15 +37,15 @@ class Seen:
 
 @asynccontextmanager
 async def letters(
-    connection: AbstractConnection, visit: Callable[[Seen], None], *, now: datetime
+    connection: AbstractConnection, visit: Callable[[Seen], None], *, now: datetime, gives_back: bool = True
 ) -> AsyncIterator[Look]:
-    """A look at all letters; it lasts as long as the context."""
+    """A look at all letters; it lasts as long as the context. One that gives none back need not heed a limit."""
     max_age = message_max_age()
 
     def read(message: DeliveredMessage) -> None:
         visit(Seen(read_letter(found(message), now=now, max_age=max_age), message))
 
-    async with look_at(connection, DEAD_LETTER_QUEUE, read) as look:
+    async with look_at(connection, DEAD_LETTER_QUEUE, read, gives_back=gives_back) as look:
         yield look
 
 

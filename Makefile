@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo test test-chaos test-others soak bench-quick bench bench-scale bench-isolation unit check format tables asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit \
+.PHONY: help demo tour test test-chaos test-others soak bench-quick bench bench-scale bench-isolation unit check format tables asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit \
 	deploy-check image image-steps base-image alerts dist release hooks
 
 help: ## Show the targets
@@ -27,6 +27,9 @@ endif
 
 demo: $(VENV)/.installed ## Start RabbitMQ and Redis, run the worker on real message files, show how each message ended
 	$(BIN)/python -m sandbox demo
+
+tour: $(VENV)/.installed ## Bring dead letters of three causes back, with the commands that an operator types
+	$(BIN)/python -m sandbox tour
 
 test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they start (ARGS='tests/chaos')
 	$(BIN)/python -m pytest $(ARGS)

@@ -10,12 +10,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sandbox import numbers, tenants
-from sandbox.demo import run_demo
+from sandbox.demo import read_cases, run_demo
 from sandbox.graph import GraphSimulator
 from sandbox.ports import GRAPH_PORT, TENANTS_PORT
 from sandbox.processes import ServerError
 from sandbox.soak import run_soak
 from sandbox.tenants import TenantService
+from sandbox.tour import run_tour
 from sandbox.up import KEPT_REQUESTS, serve_world, until_signal
 from sandbox.worker import WorkerError
 from sandbox.world import WorldError, open_world
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; Ctrl-C and SIGTERM end it cleanly."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add in (_add_demo, _add_soak, _add_graph, _add_tenants, _add_up, _add_numbers):
+    for add in (_add_demo, _add_tour, _add_soak, _add_graph, _add_tenants, _add_up, _add_numbers):
         add(commands)
     options = parser.parse_args(arguments)
     for name in ("aiormq", "aio_pika"):  # they log each connection that the sandbox cuts on purpose
@@ -55,7 +56,17 @@ def _add_demo(commands: Commands) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     with open_world(keep=options.keep) as world:
-        return 0 if asyncio.run(run_demo(world)) else 1
+        return 0 if asyncio.run(run_demo(world, read_cases())) else 1
+
+
+def _add_tour(commands: Commands) -> None:
+    parser = commands.add_parser("tour", help="dead letters of three causes, and the commands that bring them back")
+    parser.set_defaults(run=_tour)
+
+
+def _tour(_: argparse.Namespace) -> int:
+    with open_world() as world:
+        return 0 if asyncio.run(run_tour(world)) else 1
 
 
 def _add_soak(commands: Commands) -> None:

@@ -62,6 +62,10 @@ class Outside:
         """Messages that no worker has taken yet, on the intake or moved to the lanes."""
         return await self.count(INTAKE_QUEUE) + sum([await self.count(lane) for lane in lane_names(DEFAULT_LANES)])
 
+    async def dead_letters(self) -> int:
+        """Letters in the dead-letter queue."""
+        return await self.count(DEAD_LETTER_QUEUE)
+
     async def take_dead_letters(self) -> list[AbstractIncomingMessage]:
         """Everything in the dead-letter queue, taken off it."""
         queue = await self._channel.get_queue(DEAD_LETTER_QUEUE, ensure=False)

@@ -7,24 +7,28 @@ reports, and compared with what each message in the file expects.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import Counter
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sandbox.broker import Outside
-from sandbox.graph import GraphSimulator
-from sandbox.tenants import TenantService
-from sandbox.worker import WorkerProcess
+from sandbox.operator import typed
+from sandbox.recoveries import RECOVERIES
+from sandbox.stage import open_stage
 from stream.contract.headers import ERROR_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from aio_pika.abc import AbstractIncomingMessage
+
+    from sandbox.graph import GraphSimulator
+    from sandbox.operator import Ended
+    from sandbox.stage import Stage
     from sandbox.world import World
 
 MESSAGES = Path(__file__).parent / "demo_messages.jsonl"
@@ -43,68 +47,56 @@ class Case:
 
 
 def read_cases(path: Path = MESSAGES) -> list[Case]:
-    """Read a file of messages, one JSON object a line."""
-    return [_case(orjson.loads(line)) for line in path.read_bytes().splitlines()]
+    """Read a file of messages, one JSON object a line. A Redis that remembers another run takes them as new."""
+    run = secrets.token_hex(3)
+    return [_case(orjson.loads(line), run) for line in path.read_bytes().splitlines()]
 
 
-def _case(line: dict[str, Any]) -> Case:
+def _case(line: dict[str, Any], run: str) -> Case:
     if "raw" in line:
         return Case(line["raw"].encode(), "nobody", line["expect"])
     message = line["message"]
+    message["metadata"]["internalId"] += f"-{run}"
     return Case(orjson.dumps(message), message["metadata"]["tenantId"], line["expect"])
 
 
-async def run_demo(world: World) -> bool:
+async def run_demo(world: World, cases: Sequence[Case]) -> bool:
     """Run the demo in a world of RabbitMQ and Redis.
 
     Returns:
         Whether every message ended as the file expects.
     """
-    cases = read_cases()
-    async with AsyncExitStack() as stack:
-        graph = await stack.enter_async_context(GraphSimulator())
-        tenants = await stack.enter_async_context(TenantService())
-        environment = {
-            "RABBITMQ_URL": world.rabbitmq.url,
-            "REDIS_URL": world.redis.url,
-            "TENANT_SERVICE_URL": tenants.url,
-            "META_API_BASE_URL": graph.url,
-        }
-        worker = WorkerProcess(environment, world.base_dir / "worker.log")
-        stack.callback(worker.kill)
-        await asyncio.to_thread(worker.start)
-        print(f"worker: faststream run stream.app:app, ready on port {worker.port}")
-        outside = await stack.enter_async_context(Outside(world.rabbitmq.url))
-        already = len(await outside.take_dead_letters())
-        if already:
-            print(f"took {already} older dead letters off the queue")
+    async with open_stage(world) as stage:
         started = time.monotonic()
         for case in cases:
-            await outside.publish(case.body, case.tenant)
+            await stage.outside.publish(case.body, case.tenant)
         print(f"published {len(cases)} messages from {MESSAGES.name}\n")
-        letters = await _watch(outside, graph, len(cases))
+        await _watch(stage, len(cases))
         seconds = time.monotonic() - started
-        code = await asyncio.to_thread(worker.stop)
-    counted = _counted(graph, letters)
-    return _report(cases, counted, graph, seconds) and code == 0
+        code = await asyncio.to_thread(stage.worker.stop)
+        causes = [await stage.operator.run(*recovery.look) for recovery in RECOVERIES]
+        letters = await stage.outside.take_dead_letters()
+    counted = _counted(stage.graph, letters)
+    agreed = _report(cases, counted, stage.graph, seconds)
+    _show_recoveries(len(letters), causes)
+    return agreed and code == 0 and not any(cause.code for cause in causes)
 
 
-async def _watch(outside: Outside, graph: GraphSimulator, total: int) -> list[str]:
+async def _watch(stage: Stage, total: int) -> None:
     """Show progress until every message has ended, or the time limit is reached."""
-    letters: list[str] = []
-    deadline = time.monotonic() + FINISHED_WITHIN_S
-    shown = ""
-    while len(_senders(graph)) + len(letters) < total and time.monotonic() < deadline:
-        letters += [str((letter.headers or {}).get(ERROR_TYPE)) for letter in await outside.take_dead_letters()]
+    outside, deadline = stage.outside, time.monotonic() + FINISHED_WITHIN_S
+    shown, ended = "", 0
+    while ended < total and time.monotonic() < deadline:
+        delivered, letters = len(_senders(stage.graph)), await outside.dead_letters()
+        ended = delivered + letters
         line = (
-            f"  delivered {len(_senders(graph)):3d}   dead-lettered {len(letters):3d}   "
+            f"  delivered {delivered:3d}   dead-lettered {letters:3d}   "
             f"waiting for a retry {await outside.waiting():3d}   on the queue {await outside.intake():3d}"
         )
         if line != shown:
             print(line, flush=True)
             shown = line
         await asyncio.sleep(0.25)
-    return letters
 
 
 def _senders(graph: GraphSimulator) -> dict[bytes, int]:
@@ -113,9 +105,9 @@ def _senders(graph: GraphSimulator) -> dict[bytes, int]:
     return {request.body: tries[request.body] for request in graph.accepted}
 
 
-def _counted(graph: GraphSimulator, letters: Sequence[str]) -> Counter[str]:
+def _counted(graph: GraphSimulator, letters: Sequence[AbstractIncomingMessage]) -> Counter[str]:
     sent = Counter(DELIVERED if tries == 1 else RETRIED for tries in _senders(graph).values())
-    return sent + Counter(letters)
+    return sent + Counter(str((letter.headers or {}).get(ERROR_TYPE)) for letter in letters)
 
 
 def _report(cases: Sequence[Case], counted: Mapping[str, int], graph: GraphSimulator, seconds: float) -> bool:
@@ -131,3 +123,12 @@ def _report(cases: Sequence[Case], counted: Mapping[str, int], graph: GraphSimul
     print(f"\nsent twice: {twice}; {len(graph.requests)} requests at the Graph simulator; {seconds:.0f} s")
     print("Every message ended where it should." if agreed else "The counts differ from the file's expectations.")
     return agreed
+
+
+def _show_recoveries(letters: int, causes: Sequence[Ended]) -> None:
+    """Show the causes of some dead letters, as an operator sees them, and what would bring those letters back."""
+    print(f"\nThe {letters} dead letters are not lost. `stream dead-letters groups` shows their causes,")
+    print("one command brings back what a cause held up. Three of them:")
+    for recovery, cause in zip(RECOVERIES, causes, strict=True):
+        print(f"\n{cause.text}\n\n{recovery.first}\n{typed(recovery.replay)}")
+    print("\n`make tour` plays these commands: it cures the causes and empties the queue.")

@@ -33,6 +33,7 @@ class GraphSimulator(SimulatedServer):
     def __init__(self, keep: int | None = None) -> None:
         super().__init__()
         self.revoked: set[str] = set()
+        self.absent_templates: set[str] = set()  # names that no template has
         self.outage: Answer | None = None  # what everybody is answered instead of anything else
         self._records = Records(keep)
         self._scripts: dict[str, Iterator[Step]] = {}
@@ -72,10 +73,11 @@ class GraphSimulator(SimulatedServer):
         return self._records.summary()
 
     def reset(self) -> None:
-        """Forget all requests, scripts and revoked tokens."""
+        """Forget all requests, scripts, revoked tokens and absent templates."""
         self._records.clear()
         self._scripts.clear()
         self.revoked.clear()
+        self.absent_templates.clear()
         self.outage = None
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -99,7 +101,7 @@ class GraphSimulator(SimulatedServer):
     def _decide(self, payload: dict[str, Any] | None, token: str) -> tuple[Answer, float]:
         if self.outage is not None:
             return self.outage, 0.0
-        if refusal := self._check_token(token) or _check_payload(payload):
+        if refusal := self._check_token(token) or _check_payload(payload) or self._check_template(payload):
             return refusal, 0.0
         if payload is None or payload.get("status") == "read":
             return Reply(200, {"success": True}), 0.0
@@ -111,6 +113,13 @@ class GraphSimulator(SimulatedServer):
         if token in self.revoked or token.startswith("EAAGexpired"):
             return Fail(190, 463)
         return None
+
+    def _check_template(self, payload: dict[str, Any] | None) -> Fail | None:
+        template = (payload or {}).get("template")
+        name = template.get("name") if isinstance(template, dict) else None
+        if name not in self.absent_templates:
+            return None
+        return Fail(132001, details=f"Template name ({name}) does not exist in the translation.")
 
     def _next_answer(self, recipient: str) -> tuple[Answer, float]:
         # One request takes the delays and the answer behind them together, so that no concurrent request takes a part.

@@ -87,7 +87,7 @@ class Tour:
 
     async def give_a_new_token(self) -> None:
         """Cure a refused token and replay. One message was published again meanwhile: its letter is left."""
-        _chapter("The token: the Tenant Service has a new one now. The worker may forget the old one.")
+        _chapter("The token: the Tenant Service has a new one. The worker forgets the old.")
         self._stage.tenants.rotate(REVOKED)
         await self._type("cache", "invalidate", REVOKED)
         again = next(message for message in self._sent if message.tenant == REVOKED)
@@ -106,7 +106,7 @@ class Tour:
 
     async def send_what_has_not_arrived(self) -> None:
         """Send what is in doubt, of the tenant of which the simulator has accepted nothing."""
-        _chapter("The doubt: connections broke before Meta answered. What do its webhooks know?")
+        _chapter("The doubt: connections broke before Meta answered. Its webhooks know")
         for tenant in (NOT_IN_WEBHOOKS, IN_WEBHOOKS):
             sent = [message for message in self._sent if message.tenant == tenant]
             print(f"{sum(self._accepted()[message.to] for message in sent)} of {len(sent)} messages of {tenant}")
@@ -114,7 +114,7 @@ class Tour:
 
     async def discard_what_has_arrived(self) -> None:
         """Take the letters off whose messages Meta has."""
-        _chapter("The rest: Meta has these messages. They go into a file, in case somebody asks.")
+        _chapter("The rest: Meta has these messages. They go into a file.")
         await self._type("dead-letters", "replay", "--reason", "what is left?")
         await self._type("dead-letters", "discard", "--reason", "Meta has them", "--backup", self._backup, "--yes")
         await self._type("dead-letters", "groups")

@@ -15,7 +15,7 @@ from sandbox.tour import Check, report, run_tour
 from sandbox.world import RunningRabbitMQ, World
 from tests.scene import Scene
 
-WITHIN_S = 40.0
+WITHIN_S = 60.0  # a quiet machine takes ten
 
 
 @pytest.fixture

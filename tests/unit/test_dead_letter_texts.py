@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from io import StringIO
 from typing import Any, cast
 
@@ -51,6 +52,18 @@ def test_fingerprints_and_ids_are_printed_in_full_through_a_pipe_too(
 
 def test_a_detail_is_printed_as_it_was_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Missing [id], close [/to]" in printed(capsys, "Missing [id], close [/to]")
+
+
+def test_a_long_detail_goes_on_below_itself_and_is_not_cut_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    detail = " ".join(f"word{n}" for n in range(16))
+    lines = printed(capsys, detail).splitlines()
+    assert max(map(len, lines)) <= 80
+    first = next(n for n, line in enumerate(lines) if line.startswith("  detail"))
+    below = list(itertools.takewhile(lambda line: line.startswith(" " * 15), lines[first + 1 :]))
+    assert " ".join([lines[first][15:], *(line[15:] for line in below)]) == detail
 
 
 def test_a_terminal_obeys_no_detail(capsys: pytest.CaptureFixture[str]) -> None:

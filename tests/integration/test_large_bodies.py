@@ -10,6 +10,8 @@ import pytest
 from sandbox.worker import WorkerProcess
 from tests.scene import Scene, number, text_message, unique
 
+pytestmark = pytest.mark.any_servers
+
 MIB = 1024 * 1024
 LIMIT_MIB = 512  # of the shipped Kubernetes deployment
 AT_ONCE = 20  # all that a worker with default settings looks at

@@ -31,10 +31,20 @@ async def publish(scene: Scene, tenant: str, recipients: Iterable[str]) -> None:
     await asyncio.gather(*(scene.publish(to, tenant) for to in recipients))
 
 
+async def unlimited_per_s(scene: Scene) -> float:
+    """How many messages of many numbers the same replicas send in a second, on this machine as busy as it is now."""
+    recipients, tenants = [number() for _ in range(300)], [unique("unlimited") for _ in range(30)]
+    await asyncio.gather(*(scene.publish(to, tenants[each % 30]) for each, to in enumerate(recipients)))
+    await scene.all_accepted(recipients)
+    moments = arrivals(scene, recipients)
+    return len(moments) / (moments[-1] - moments[0])
+
+
 async def test_three_replicas_together_keep_the_limit_of_a_number_and_use_nine_tenths_of_it(stage: Scene) -> None:
     rate, messages = 50, 600
     for _ in range(3):
         await stage.start_worker(PHONE_NUMBER_RATE=str(rate), RABBITMQ_PREFETCH="50")
+    possible = await unlimited_per_s(stage)
     tenant, recipients = unique("paced"), [number() for _ in range(messages)]
     async with turns_of(tenant, stage.world.redis.url) as turns:
         await publish(stage, tenant, recipients)
@@ -44,7 +54,8 @@ async def test_three_replicas_together_keep_the_limit_of_a_number_and_use_nine_t
     assert len(moments) == len(turns) == messages, "each was sent once"
     assert kept(turns, rate, burst=rate)
     assert all(moment >= turn for turn, moment in zip(turns, moments, strict=True)), "none before its turn"
-    assert (messages - rate) / (turns[-1] - turns[0]) >= 0.9 * rate
+    # A paced message costs more. A machine that sends fewer than three times the limit without one cannot use it all.
+    assert (messages - rate) / (turns[-1] - turns[0]) >= 0.9 * min(rate, possible / 3)
     waits = [await stage.metrics(worker) for worker in stage.workers]
     paced = sum(each.get('messages_paced_total{limit="phone_number"}', 0) for each in waits)
     assert 0 < paced <= messages, "each waited once at most"

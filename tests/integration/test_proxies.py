@@ -12,6 +12,8 @@ from sandbox.certificates import issue
 from tests.proxy import Proxy, tls_before
 from tests.scene import Evidence, Scene, number
 
+pytestmark = pytest.mark.any_servers
+
 PASSWORD = "p@ss/word-of-the-proxy"
 IN_A_URL = "p%40ss%2Fword-of-the-proxy"
 
@@ -57,7 +59,7 @@ async def test_a_proxy_that_refuses_is_a_send_that_never_left_and_is_tried_again
     behind: Scene, proxy: Proxy, refusal: str
 ) -> None:
     proxy.refusal = refusal
-    worker = await behind.start_worker(ON_UNKNOWN_OUTCOME="dead-letter")
+    worker = await behind.start_worker(ON_UNKNOWN_OUTCOME="dead-letter", META_API_RETRY_DELAY_MS="100")
     to = number()
     internal_id = await behind.publish(to)
     line = await behind.logged(worker, "waiting_for_retry", internalId=internal_id)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
 import httpx
+from aiohttp import web
 from faststream import FastStream
 from faststream.rabbit import RabbitBroker, RabbitRouter
 from yarl import URL
@@ -24,6 +26,7 @@ from stream.broker.express import ExpressLane
 from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
 from stream.broker.wire import guard_deliveries
+from stream.contract.queues import DEAD_LETTER_QUEUE
 from stream.delivery.admission import Admission
 from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Limits
@@ -48,6 +51,9 @@ from stream.observe.health import HealthServer
 from stream.observe.instruments import Instruments
 from stream.observe.status import Dependency, Status, reachable
 from stream.operations.invocation import Invocation
+from stream.operations.page.fresh import FreshSnapshot
+from stream.operations.page.route import DeadLettersPage
+from stream.operations.page.taking import Taking
 from stream.redis.client import connect
 from stream.redis.link import RedisLink
 from stream.retry import RetryHandler
@@ -377,7 +383,21 @@ def _health(
         alive=lambda: in_flight.oldest_s() < longest_try_s and connection.stuck_s() < STUCK_ALLOWANCE_S,
         metrics=lambda: instruments.scrape(depths.read),
         queues=lambda: connection.queue_arguments,
+        add_page=_page(settings, connection, redis),
     )
+
+
+def _page(settings: Settings, connection: BrokerConnection, redis: RedisLink) -> Callable[[web.UrlDispatcher], None]:
+    """What adds the page `/dead-letters`, if there is to be one."""
+    if settings.operator_token is None:
+        return lambda _: None
+    taking = Taking(
+        settings.rabbitmq_url.get_secret_value(),
+        redis,
+        max_age=timedelta(milliseconds=settings.message_max_age_ms),
+        whole=lambda: connection.queue_arguments[DEAD_LETTER_QUEUE].get("x-queue-type") == "quorum",
+    )
+    return DeadLettersPage(settings.operator_token.get_secret_value(), FreshSnapshot(taking.take)).add_to
 
 
 def _show(instruments: Instruments, in_flight: InFlight, redis: RedisLink) -> None:

@@ -7,6 +7,7 @@ with priorities and without. For a quorum queue two things must be so, or what c
 - The look takes the whole queue. RabbitMQ assigns a consumer all of it at once, but no more than 65,535 messages (2,000
   without a prefetch). A longer queue is taken by one consumer after the other: one that is cancelled keeps what it
   holds. Only there, a look that is killed before its last consumer leaves the first messages behind the others.
+  A classic queue puts what comes back into its old place, so a look may take only the first of its messages.
 - Nobody else reads meanwhile. The consumers are exclusive: a second look is told so, instead of seeing a part.
 
 Messages are given back with a `nack`, which RabbitMQ 4.0 to 4.2 counts against a delivery limit: see `return_limit`.
@@ -49,16 +50,25 @@ class Look:
 
     Attributes:
         seen: Messages that were shown.
-        goal: Messages that lay on the queue when it began.
+        goal: Messages that lay on the queue when it began, and that it may take.
 
     Args:
         channel: Holds what is shown, until it is taken off or the look ends.
         queue: The queue's name.
         visit: Called with each message; what it does not keep is not kept.
         check: Called with the first message before the others are taken; raises where the look must not go on.
+        most: Messages that are taken of a classic queue, up to `CHUNK`; `None`: all, of any queue.
     """
 
-    def __init__(self, channel: AbstractChannel, queue: str, visit: Visit, check: Check | None = None) -> None:
+    def __init__(
+        self,
+        channel: AbstractChannel,
+        queue: str,
+        visit: Visit,
+        check: Check | None = None,
+        *,
+        most: int | None = None,
+    ) -> None:
         self.seen = 0
         self.goal = 0
         self._channel = channel
@@ -66,6 +76,7 @@ class Look:
         self._visit = visit
         self._check_first = check
         self._first: DeliveredMessage | None = None
+        self._most = most
         self._consumers = 0
         self._held = 0  # by the last consumer
         self._taken_off: set[int] = set()
@@ -79,15 +90,15 @@ class Look:
             QueueInUse: Somebody else reads the queue.
             NearLimit: RabbitMQ would soon drop what is given back.
         """
-        goal = await self._when_free()
-        if goal and self._check_first:
+        lying = await self._when_free()
+        if lying and self._check_first:
             await self._consume(1)
             if await self._wait_until_shown(1) and self._first:
                 await self._check_first(self._first)
             await self._consume_more()
         else:
             await self._consume()
-        self.goal = goal
+        self.goal = lying if self._most is None else min(lying, self._most)
         own = 1 + self._consumers  # a quorum queue counts one that is cancelled as long as it holds something
         if ((await self._state()).consumer_count or 0) > own:  # another one began in the same moment
             raise QueueInUse
@@ -181,7 +192,7 @@ class Look:
 
     async def _consume(self, most: int | None = None) -> None:
         self._held = 0
-        await self._channel.basic_qos(prefetch_count=most or CHUNK, timeout=ANSWER_S)
+        await self._channel.basic_qos(prefetch_count=most or self._most or CHUNK, timeout=ANSWER_S)
         try:
             await self._channel.basic_consume(
                 self._queue, self._take, exclusive=True, consumer_tag=self._tag, timeout=ANSWER_S
@@ -210,15 +221,16 @@ class Look:
 
 @asynccontextmanager
 async def look_at(
-    connection: AbstractConnection, queue: str, visit: Visit, *, gives_back: bool = True
+    connection: AbstractConnection, queue: str, visit: Visit, *, gives_back: bool = True, most: int | None = None
 ) -> AsyncIterator[Look]:
-    """A look at a queue, on a channel of its own.
+    """A look at a queue, or at the first messages of a classic one, on a channel of its own.
 
     Args:
         connection: An open one.
         queue: The queue's name.
         visit: Called with each message.
         gives_back: What is shown comes back; false for a look that takes all of it off.
+        most: Messages that are taken of a classic queue, up to `CHUNK`; `None`: all, of any queue.
 
     Raises:
         QueueInUse: Somebody else reads the queue.
@@ -228,7 +240,8 @@ async def look_at(
     """
     channel = await connection.channel()
     checked = gives_back and return_limit.has_a_limit(connection)
-    look = Look(channel, queue, visit, partial(return_limit.check, connection, queue) if checked else None)
+    check = partial(return_limit.check, connection, queue) if checked else None
+    look = Look(channel, queue, visit, check, most=most)
     try:
         await look.begin()
         yield look

@@ -1,15 +1,17 @@
-"""The HTTP port: whether the process is alive and ready, its metrics, and the contract's site."""
+"""The HTTP port: whether the process is alive and ready, its metrics, the contract's site, and pages for operators."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from stream.observe.declared import Arguments
 from stream.observe.docs import add_docs
+
+CUT_OFF_S: Final = 1.0  # an answer that is not ready at a stop has so long; aiohttp would wait for a minute
 
 
 class HealthServer:
@@ -23,6 +25,7 @@ class HealthServer:
         alive: Whether it makes progress; if not, the process should be restarted.
         metrics: Gives the metrics in Prometheus' text format.
         queues: The arguments of queues that the contract at `/docs/asyncapi` shows; other queues show the defaults.
+        add_page: Adds the routes of a page for operators.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class HealthServer:
         alive: Callable[[], bool],
         metrics: Callable[[], Awaitable[bytes]],
         queues: Callable[[], Arguments] = dict,
+        add_page: Callable[[web.UrlDispatcher], None] = lambda _: None,
     ) -> None:
         self._host = host
         self._port = port
@@ -43,6 +47,7 @@ class HealthServer:
         self._alive = alive
         self._metrics = metrics
         self._queues = queues
+        self._add_page = add_page
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -59,8 +64,9 @@ class HealthServer:
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._readiness)
         add_docs(app.router, self._queues)
+        self._add_page(app.router)
         app.router.add_get("/metrics", self._scrape)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=CUT_OFF_S)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
         return int(self._runner.addresses[0][1])

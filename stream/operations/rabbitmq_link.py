@@ -42,15 +42,18 @@ _SENTENCES: Final[dict[type[Exception], str]] = {
 
 
 @asynccontextmanager
-async def rabbitmq_connection() -> AsyncIterator[AbstractConnection]:
+async def rabbitmq_connection(address: str | None = None) -> AsyncIterator[AbstractConnection]:
     """A connection to the RabbitMQ that `RABBITMQ_URL` (or `RABBITMQ_URL_FILE`) names.
+
+    Args:
+        address: The value of `RABBITMQ_URL`, where it is known already.
 
     Raises:
         CommandFailed: It cannot be made, is lost, or the user lacks a right: one sentence.
     """
     guard_deliveries()
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # our one sentence says it
-    url = URL(rabbitmq_address())
+    url = URL(address or rabbitmq_address())
     try:
         async with asyncio.timeout(CONNECT_S):
             connection = await aiormq.connect(url.update_query(heartbeat=HEARTBEAT_S))

@@ -13,6 +13,8 @@ from stream.meta.versions import NEWEST, OLDEST_MAJOR
 
 DEFAULT_CREDENTIALS_PATH: Final = "/api/v1/tenants/{tenant_id}/credentials?type=whatsapp"
 
+LEAST_OPERATOR_TOKEN: Final = 16  # characters
+
 # Options on which the worker's own timeouts, retries and scripts do not depend. `decode_responses` and similar ones
 # would change the answers that it reads, `socket_timeout` and similar ones how long a message waits for Redis.
 _REDIS_OPTIONS: Final = frozenset({"db", "username", "password", "client_name"})
@@ -75,6 +77,14 @@ def bearer_token(value: SecretStr | None) -> SecretStr | None:
     if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
         raise ValueError("holds a space, a line break or a letter that no header can carry: set the token alone")
     return value
+
+
+def operator_token(value: SecretStr | None) -> SecretStr | None:
+    """A token that nobody can guess; an empty one is none."""
+    token = bearer_token(value)
+    if token and len(token.get_secret_value()) < LEAST_OPERATOR_TOKEN:
+        raise ValueError(f"is shorter than {LEAST_OPERATOR_TOKEN} characters: make one with openssl rand -hex 32")
+    return token
 
 
 def fernet_keys(value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:

@@ -174,6 +174,9 @@ class Settings(BaseSettings):
     http_port: int = Field(
         default=8081, ge=0, le=65_535, description="port of the health endpoints; 0 takes a free one"
     )
+    operator_token: Annotated[SecretStr | None, AfterValidator(checks.operator_token)] = Field(
+        default=None, description="turns on the page `/dead-letters`, which asks for it; unset: there is no page"
+    )
     metrics_tenants: int = Field(
         default=100,
         ge=0,

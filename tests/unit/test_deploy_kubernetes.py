@@ -117,7 +117,7 @@ def test_the_worker_would_take_these_settings(monkeypatch: pytest.MonkeyPatch, t
         monkeypatch.setenv(name, value)
     key = Fernet.generate_key().decode()
     for name, value in _one("Secret")["stringData"].items():
-        (tmp_path / name).write_text(key if name == "CREDENTIAL_CACHE_KEYS" else value)
+        (tmp_path / name).write_text(key if name in {"CREDENTIAL_CACHE_KEYS", "OPERATOR_TOKEN"} else value)
     mount = _mount("secrets")["mountPath"]
     for entry in _container()["env"]:
         assert entry["value"].startswith(mount + "/")

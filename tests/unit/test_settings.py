@@ -279,12 +279,20 @@ def test_a_space_or_a_line_break_inside_a_value_is_refused(
 
 def test_an_empty_token_is_none(environment: pytest.MonkeyPatch) -> None:
     assert loaded(environment, TENANT_SERVICE_TOKEN="").tenant_service_token is None
+    assert loaded(environment, OPERATOR_TOKEN="").operator_token is None
+
+
+def test_an_operator_token_that_could_be_guessed_is_refused(environment: pytest.MonkeyPatch) -> None:
+    assert refused(environment, OPERATOR_TOKEN="s3cret") == (
+        "OPERATOR_TOKEN: is shorter than 16 characters: make one with openssl rand -hex 32"
+    )
 
 
 SECRETS: dict[str, Any] = {
     "RABBITMQ_URL": "amqp://guest:s3cret@rabbit:5672/%2Fwhatsapp",
     "REDIS_URL": "redis://:s3cret@redis:6379/0",
     "TENANT_SERVICE_TOKEN": "s3cret",
+    "OPERATOR_TOKEN": "s3cret-of-operators",
     "CREDENTIAL_CACHE_KEYS": NEW,
 }
 
@@ -304,6 +312,7 @@ def test_no_secret_is_shown(environment: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "://:s3cret@redis"),
         ("REDIS_URL", "redis://:s3cret\u2100@redis"),
         ("CREDENTIAL_CACHE_KEYS", "s3cret"),
+        ("OPERATOR_TOKEN", "s3cret"),
         ("TENANT_SERVICE_URL", "ftp://user:s3cret@tenants"),
         ("TENANT_SERVICE_URL", "http://user:s3cret\u2100@tenants"),
         ("LOG_LEVEL", "s3cret"),
@@ -339,6 +348,7 @@ def test_each_secret_can_come_from_a_file(environment: pytest.MonkeyPatch, tmp_p
     assert settings.rabbitmq_url.get_secret_value() == GOOD["RABBITMQ_URL"]
     assert settings.redis_url.get_secret_value() == GOOD["REDIS_URL"]
     assert settings.tenant_service_token == SecretStr("s3cret")
+    assert settings.operator_token == SecretStr("s3cret-of-operators")
     assert settings.fernet_keys == [NEW, OLD]
 
 

@@ -166,6 +166,23 @@ class Recorded:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A job, without what became of each letter.
+
+    Attributes:
+        job: What it is about.
+        state: Where it is.
+        because: Why it stopped.
+        letters: How many it has.
+    """
+
+    job: Job
+    state: State
+    because: str
+    letters: int
+
+
 class JobStore:
     """Keeps jobs in Redis.
 
@@ -205,15 +222,22 @@ class JobStore:
         fields = await self._redis.hgetall(KEY_PREFIX + job_id)
         if not fields:
             return None
-        content = orjson.loads(fields[b"job"])
-        job = Job(**{**content, "options": Options.read(content["options"])})
         counts = Counter(entry.status.value for entry in (await self.letters(job_id)).values())
-        return Recorded(job, State(fields[b"state"].decode()), fields[b"because"].decode(), counts)
+        return Recorded(*_read(fields), counts)
 
     async def all(self) -> list[Recorded]:
         """The jobs that are remembered, the newest first."""
         names = await self._redis.zrevrange(INDEX, 0, MOST_LISTED)
         return [found for name in names if (found := await self.find(name.decode()))]
+
+    async def headlines(self, most: int) -> list[Headline]:
+        """The latest jobs, the newest first; a job of 100,000 letters costs no more than one of ten."""
+        names = [name.decode() for name in await self._redis.zrevrange(INDEX, 0, most - 1)]
+        return [found for name in names if (found := await self._headline(name))]
+
+    async def _headline(self, job_id: str) -> Headline | None:
+        fields = await self._redis.hgetall(KEY_PREFIX + job_id)
+        return Headline(*_read(fields), await self._redis.hlen(_letters(job_id))) if fields else None
 
     async def set_state(self, job_id: str, state: State, because: str = "") -> None:
         """Write down where a job is."""
@@ -226,6 +250,13 @@ class JobStore:
     async def asked_to_stop(self, job_id: str) -> str:
         """Who wants it to stop; empty if nobody does."""
         return (await self._redis.hget(KEY_PREFIX + job_id, "stop") or b"").decode()
+
+
+def _read(fields: Mapping[bytes, bytes]) -> tuple[Job, State, str]:
+    """A job, where it is, and why it stopped."""
+    content = orjson.loads(fields[b"job"])
+    job = Job(**{**content, "options": Options.read(content["options"])})
+    return job, State(fields[b"state"].decode()), fields[b"because"].decode()
 
 
 def _letters(job_id: str) -> str:

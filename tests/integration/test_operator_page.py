@@ -30,9 +30,9 @@ async def look(worker: WorkerProcess, token: str = TOKEN) -> httpx.Response:
         return await client.get(f"http://127.0.0.1:{worker.port}/dead-letters", headers=headers)
 
 
-async def start(stage: Scene, **settings: str) -> WorkerProcess:
+async def start(stage: Scene, kind: QueueKind = "classic") -> WorkerProcess:
     Evidence.secrets.add(TOKEN)
-    return await stage.start_worker(OPERATOR_TOKEN=TOKEN, **settings)
+    return await stage.start_worker(OPERATOR_TOKEN=TOKEN, RABBITMQ_QUEUE_TYPE=kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -41,7 +41,7 @@ async def test_ten_readers_see_every_cause_and_the_letters_lie_as_before(stage: 
     await lay(stage.url, mixed(LETTERS))
     async with connected(stage.url) as connection:
         before = await content(connection)
-    worker = await start(stage, RABBITMQ_QUEUE_TYPE=kind)
+    worker = await start(stage, kind)
     answers = await asyncio.gather(*(look(worker) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1  # one look
@@ -124,22 +124,6 @@ async def test_of_a_long_queue_as_much_is_read_as_leaves_it_in_order(
         letters = (await taking.take()).letters
         assert (letters.overview.count, letters.lying) == (read, LETTERS)
         assert "reads 50 letters" in letters.sentence
-    async with connected(stage.url) as connection:
-        await stage.until_async(lambda: stage.outside.count("outbound-failed"), LETTERS)
-        assert await content(connection) == before
-
-
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_look_that_takes_too_long_shows_what_it_has_read_and_gives_all_back(
-    stage: Scene, link: RedisLink, kind: QueueKind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stream.operations.page.taking.LOOK_S", 0.0)
-    await stage.declare(kind)
-    await lay(stage.url, mixed(LETTERS))
-    async with connected(stage.url) as connection:
-        before = await content(connection)
-    taking = Taking(stage.url, link, timedelta(days=1), whole=lambda: kind == "quorum")
-    assert "The look ended after" in (await taking.take()).letters.sentence
     async with connected(stage.url) as connection:
         await stage.until_async(lambda: stage.outside.count("outbound-failed"), LETTERS)
         assert await content(connection) == before

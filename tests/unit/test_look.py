@@ -12,6 +12,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 from stream.broker import look as mechanics
 from stream.broker.look import look_at
 from stream.broker.return_limit import NearLimit
+from stream.operations.page.taking import caught_up
 from tests.unit.dead_letter_queue import Broker, delivered
 
 
@@ -109,3 +110,28 @@ async def look_through(broker: Broker, shown: list[DeliveredMessage], *, gives_b
     connection = cast("AbstractConnection", broker)
     async with look_at(connection, "outbound-failed", shown.append, gives_back=gives_back) as look:
         await look.catch_up(look.goal)
+
+
+@pytest.mark.parametrize(("silent", "shown"), [(0, 5), (2, 3)])
+async def test_the_pages_look_ends_in_time_with_what_it_has_seen_and_gives_all_back(
+    silent: int, shown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.operations.page.taking.LOOK_S", 0.01)
+    broker = Broker([delivered(b"", {}) for _ in range(5)])
+    broker.silent = silent
+    seen: list[DeliveredMessage] = []
+    async with look_at(cast("AbstractConnection", broker), "outbound-failed", seen.append) as look:
+        assert await caught_up(look) is (silent == 0)
+    assert (len(seen), len(broker.lying), broker.is_closed) == (shown, 5, True)
+
+
+async def test_a_look_at_the_first_letters_takes_no_more_and_leaves_the_others_behind_them() -> None:
+    letters = [delivered(b"", {}) for _ in range(5)]
+    broker = Broker(list(letters))
+    seen: list[DeliveredMessage] = []
+    async with look_at(cast("AbstractConnection", broker), "outbound-failed", seen.append, most=2) as look:
+        assert look.goal == 2
+        assert await look.catch_up(look.goal)
+        assert broker.lying == letters[2:]
+    assert seen == letters[:2]
+    assert broker.lying == letters

@@ -84,7 +84,7 @@ class Taking:
             overview.add(read_letter(found(message), now=overview.now, max_age=self.max_age))
 
         async with look_at(connection, DEAD_LETTER_QUEUE, visit, most=None if whole else self.most) as look:
-            if not await _caught_up(look):
+            if not await caught_up(look):
                 return f"The look ended after {LOOK_S:g} seconds, so newer letters are not counted here. {ALL}"
         if overview.count < lying:
             return f"This page reads {self.most:,} letters, so newer ones are not counted here. {ALL}"
@@ -115,7 +115,8 @@ async def _lying(connection: AbstractConnection) -> int:
     return state.message_count or 0
 
 
-async def _caught_up(look: Look) -> bool:
+async def caught_up(look: Look) -> bool:
+    """Read what the look may take, for `LOOK_S` at most; false if that was too short."""
     try:
         async with asyncio.timeout(LOOK_S):
             await look.catch_up(look.goal)

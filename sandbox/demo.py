@@ -128,7 +128,7 @@ def _report(cases: Sequence[Case], counted: Mapping[str, int], graph: GraphSimul
 def _show_recoveries(letters: int, causes: Sequence[Ended]) -> None:
     """Show the causes of some dead letters, as an operator sees them, and what would bring those letters back."""
     print(f"\nThe {letters} dead letters are not lost: `stream dead-letters groups` shows why each")
-    print("is there, and a command brings back those that can be sent. Three causes:")
+    print("is there, and a command brings back those that can be sent. For example:")
     for recovery, cause in zip(RECOVERIES, causes, strict=True):
         print(f"\n{cause.text}\n\n{recovery.first}\n{typed(recovery.replay)}")
     print("\n`make tour` cures such causes, runs these commands, and empties the queue.")

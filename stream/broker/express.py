@@ -86,10 +86,11 @@ class ExpressLane:
     async def _channel_beside(self, incoming: AbstractIncomingMessage) -> Any:
         """The channel for publishing on the connection that a message came on."""
         connection = open_channel_of(incoming).connection
-        if not self._is_on(connection):
-            async with self._opening:
-                if not self._is_on(connection):
-                    self._channel = await open_channel_beside(incoming)
+        if self._is_on(connection):
+            return self._channel
+        async with self._opening:
+            if not self._is_on(connection):
+                self._channel = await open_channel_beside(incoming)
         if _is_closed(self._channel):
             raise ChannelInvalidStateError("the channel for events is closed")
         return self._channel

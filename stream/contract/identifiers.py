@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Final, NewType
 
 TenantId = NewType("TenantId", str)
@@ -21,9 +22,12 @@ ERROR_TYPE_PATTERN: Final = r"^[A-Z][A-Z0-9_]*$"
 LONGEST_ROUTING_WORD: Final = 240  # bytes; AMQP has 255 for the whole key, of which our prefixes take 15
 WILDCARDS: Final = frozenset({"*", "#"})
 
+REMEMBERED: Final = 10_000  # tenants
+
 _NO_BRACES: Final = str.maketrans({"%": "%25", "{": "%7B", "}": "%7D"})
 
 
+@lru_cache(maxsize=REMEMBERED)
 def hash_tag(tenant_id: TenantId) -> str:
     """The part of a Redis key that names the tenant, in braces: a Redis Cluster keeps keys with equal parts together.
 
@@ -32,6 +36,7 @@ def hash_tag(tenant_id: TenantId) -> str:
     return f"{{{tenant_id.translate(_NO_BRACES)}}}"
 
 
+@lru_cache(maxsize=REMEMBERED)
 def routing_word(tenant_id: TenantId) -> str:
     """The end of a routing key that names the tenant: the id itself, or its SHA-256 if the id cannot be used.
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -75,7 +75,7 @@ class Admission:
         self._monotonic = monotonic
         self._now = now
         self._laned = Laned()
-        self._waiting: dict[str, deque[_Waiting]] = {INTAKE: deque()}
+        self._waiting: dict[str, dict[_Waiting, None]] = {INTAKE: {}}  # in the order in which they came
         self._spare_of = Counter[str]()  # spare slots that each source holds
         self._started = 0  # tries of messages of the intake
         self._postponed: set[str] = set()  # tenants of which messages were postponed since the last look
@@ -89,13 +89,12 @@ class Admission:
         """How many tenants' messages are moved to their lanes now."""
         return self._laned.count(self._monotonic())
 
-    async def start(self, delivery: Delivery) -> asyncio.Task[None] | None:
-        """Start a delivery's journey or its move, once that may be; nothing when the worker stops.
+    def start(self, delivery: Delivery) -> Coroutine[Any, Any, asyncio.Task[None] | None]:
+        """Start a delivery's journey or its move, once that may be; nothing when the worker stops."""
+        return self._start_large(delivery) if len(delivery.incoming.body) > LARGE_BYTES else self._start(delivery)
 
-        A large body is copied several times on its way to the dead letters, so such deliveries go one after the other.
-        """
-        if len(delivery.incoming.body) <= LARGE_BYTES:
-            return await self._start(delivery)
+    async def _start_large(self, delivery: Delivery) -> asyncio.Task[None] | None:
+        """Start it after the one before has ended: a large body is copied several times on its way to a dead letter."""
         async with self._large:
             if task := await self._start(delivery):
                 await asyncio.wait({task})
@@ -108,19 +107,17 @@ class Admission:
         if delivery.problem is not None and not self._closed:  # it needs no try, and so no slot
             return self._in_flight.start(self._journey.begin, delivery)
         answer = None if self._closed else self._at_once(delivery, holder) or await self._wait(delivery, holder)
-        match answer:
-            case None:
-                self._in_flight.leave()
-                return None
-            case Move(lane):
-                self._laned.seen(holder, self._monotonic())
-                return self._in_flight.start(partial(self._journey.move, lane=lane), delivery)
-            case Slot():
-                if delivery.lane:
-                    self._came(delivery, holder)
-                self._started += not delivery.lane
-                ended = partial(self._ended, answer, delivery.lane, holder)
-                return self._in_flight.start(self._journey.begin, delivery, ended)
+        if answer is None:
+            self._in_flight.leave()
+            return None
+        if isinstance(answer, Move):
+            self._laned.seen(holder, self._monotonic())
+            return self._in_flight.start(partial(self._journey.move, lane=answer.lane), delivery)
+        if delivery.lane:
+            self._came(delivery, holder)
+        else:
+            self._started += 1
+        return self._in_flight.start(self._journey.begin, delivery, partial(self._ended, answer, delivery.lane, holder))
 
     def open(self) -> None:
         """Start what arrives from now on, and what has arrived before.
@@ -134,9 +131,8 @@ class Admission:
         """Start nothing more that waits here: it is not acknowledged, so the broker delivers it again."""
         self._closed = True
         self._opened.set()
-        for queue in self._waiting.values():
-            for waiting in queue:
-                _tell(waiting, None)
+        for waiting in [each for queue in self._waiting.values() for each in queue]:
+            self._tell(waiting, None)
 
     def _at_once(self, delivery: Delivery, holder: str) -> Answer:
         """The answer that needs no wait, if there is one."""
@@ -157,8 +153,8 @@ class Admission:
     async def _wait(self, delivery: Delivery, holder: str) -> Answer:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(delivery, holder, self._monotonic(), loop.create_future())
-        queue = self._queue(delivery.lane)
-        queue.append(waiting)
+        queue = self._waiting.setdefault(delivery.lane, {})
+        queue[waiting] = None
         if self._watch is None and not delivery.lane:
             self._watch = loop.call_later(PATIENCE_S, self._look, loop.time(), self._started)
         try:
@@ -168,18 +164,13 @@ class Admission:
                 self._free(slot, delivery.lane, holder)
             raise
         finally:
-            queue.remove(waiting)
-
-    def _queue(self, source: str) -> deque[_Waiting]:
-        if source not in self._waiting:
-            self._waiting[source] = deque()
-        return self._waiting[source]
+            queue.pop(waiting, None)
 
     def _look(self, since: float, started: int) -> None:
         """Look at what waits for a slot of the intake, and move what should not wait any longer."""
         self._watch, loop = None, asyncio.get_running_loop()
         in_time = (self._started - started, loop.time() - since)
-        for waiting in self._waiting[INTAKE]:
+        for waiting in tuple(self._waiting[INTAKE]):
             if self._should_lane(waiting) and sorting_pays(*in_time, self._monotonic() - waiting.since):
                 self._lane(waiting)
         self._postponed.clear()
@@ -196,7 +187,7 @@ class Admission:
         move = self._move(waiting.holder)
         if self._laned.add(waiting.holder, self._monotonic()):
             log.info("tenant_laned", tenantId=waiting.holder, lane=move.lane)
-        _tell(waiting, move)
+        self._tell(waiting, move)
 
     def _came(self, delivery: Delivery, holder: str) -> None:
         moved = moved_at(delivery.incoming.headers) or self._now()
@@ -215,7 +206,7 @@ class Admission:
         self._shares.give_back(slot, holder)
         self._spare_of[source] -= slot is not Slot.OPEN
         if waiting := self._first(INTAKE, self._shares.take_open):
-            _tell(waiting, Slot.OPEN)
+            self._tell(waiting, Slot.OPEN)
         while self._give_to_next():
             pass
 
@@ -233,7 +224,7 @@ class Admission:
             elif source and (waiting := self._first(source, self._shares.take_open_from_lane)):
                 slot = Slot.OPEN
             if waiting and slot:
-                _tell(waiting, slot)
+                self._tell(waiting, slot)
                 return True
         return False
 
@@ -254,7 +245,7 @@ class Admission:
             refused.add(waiting.holder)
         return None
 
-
-def _tell(waiting: _Waiting, answer: Answer) -> None:
-    if not waiting.answer.done():
-        waiting.answer.set_result(answer)
+    def _tell(self, waiting: _Waiting, answer: Answer) -> None:
+        self._waiting[waiting.delivery.lane].pop(waiting, None)
+        if not waiting.answer.done():
+            waiting.answer.set_result(answer)

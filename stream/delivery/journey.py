@@ -5,9 +5,8 @@ After any error, too, it ends delivered, waiting, dead-lettered, or back on the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 
 import structlog
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
@@ -73,35 +72,34 @@ class Journey:
 
     async def bring(self, delivery: Delivery) -> None:
         """Try one that is read, decide and settle. It raises nothing that it can name."""
-        await self._whatever_happens(self._story, delivery)
+        try:
+            outcome = delivery.problem or await self._processor.process(delivery.opened)
+            self._tried(postponed=isinstance(outcome, Busy))
+            decision = decide(outcome, delivery.history, self._policy, validity=delivery.validity, now=self._now())
+            await self._settlement.settle(delivery, decision, transitions_of(outcome))
+        except Exception as error:  # noqa: BLE001 - logged and settled there
+            await self._end_after(error, delivery)
 
     async def move(self, delivery: Delivery, lane: str) -> None:
         """Move it to a lane, without a try. One of which no copy can be made is tried here after all."""
         self._tried(postponed=False)
         try:
-            await self._whatever_happens(partial(self._settlement.settle, decision=Move(lane)), delivery)
+            await self._settlement.settle(delivery, Move(lane))
         except NotRepublishable:
             await self.begin(delivery)
+        except Exception as error:  # noqa: BLE001 - logged and settled there
+            await self._end_after(error, delivery)
 
-    async def _story(self, delivery: Delivery) -> None:
-        outcome = delivery.problem or await self._processor.process(delivery.opened)
-        self._tried(postponed=isinstance(outcome, Busy))
-        decision = decide(outcome, delivery.history, self._policy, validity=delivery.validity, now=self._now())
-        await self._settlement.settle(delivery, decision, transitions_of(outcome))
-
-    async def _whatever_happens(self, story: Callable[[Delivery], Awaitable[None]], delivery: Delivery) -> None:
-        try:
-            await story(delivery)
-        except NotRepublishable:
-            raise
-        except (AMQPError, ChannelInvalidStateError, OSError) as error:
+    async def _end_after(self, error: Exception, delivery: Delivery) -> None:
+        """End a delivery whose decision could not be made or carried out."""
+        if isinstance(error, AMQPError | ChannelInvalidStateError | OSError):
             # The channel it came on is closed, so it cannot be settled any more: the broker delivers it again.
             log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(delivery.whose))
             self._metrics.not_settled(delivery.whose)
-        except Exception:
-            # Unexpected. Another try would loop for ever, so the broker dead-letters the original.
-            log.exception("settlement_failed", **report.identity(delivery.whose))
-            await self._settlement.settle(delivery, LeaveToBroker("the worker has an error", "INTERNAL_ERROR"))
+            return
+        # Unexpected. Another try would loop for ever, so the broker dead-letters the original.
+        log.error("settlement_failed", exc_info=error, **report.identity(delivery.whose))
+        await self._settlement.settle(delivery, LeaveToBroker("the worker has an error", "INTERNAL_ERROR"))
 
     async def _read(self, delivery: Delivery, verdict: Outcome | None) -> None:
         """Read one that was delivered before, unless it is poison, or its backoff has not ended."""

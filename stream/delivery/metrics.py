@@ -30,14 +30,14 @@ class DeliveryMetrics:
         self.last_minute = LastMinute()
         self._now = now
         self._tenant = instruments.tenants.label
-        self._consumed = instruments.counter("messages_consumed_total")
-        self._delivered = instruments.counter("messages_delivered_total")
+        self._consumed = instruments.series("messages_consumed_total")
+        self._delivered = instruments.series("messages_delivered_total")
         self._failed = instruments.counter("messages_failed_total")
         self._retried = instruments.counter("messages_retried_total")
         self._duplicates = instruments.counter("messages_duplicate_total")
         self._moved = instruments.counter("messages_moved_total")
         self._unknown = instruments.counter("messages_unknown_outcome_total")
-        self._requests = instruments.counter("meta_api_requests_total")
+        self._requests = instruments.series("meta_api_requests_total")
         self._processing = instruments.histogram("message_processing_duration_seconds")
         self._request_time = instruments.histogram("meta_api_request_duration_seconds")
         credentials = instruments.histogram("credential_fetch_duration_seconds")
@@ -57,18 +57,18 @@ class DeliveryMetrics:
             case Acknowledge(Sent() as sent):
                 self._count_sent(tenant, sent, delivery.published_at)
             case Acknowledge():
-                self._consumed.labels(tenant, "duplicate").inc()
+                self._consumed(tenant, "duplicate").inc()
                 self._duplicates.inc()
             case RetryAfter(failure):
-                self._consumed.labels(tenant, "retry").inc()
+                self._consumed(tenant, "retry").inc()
                 self._retried.labels(failure.rule.name).inc()
                 self._count_unknown(failure, "retry")
             case Postpone(waits_for=what):
                 if what == "circuit":
                     self._waiting_for_circuit.inc()
-                self._consumed.labels(tenant, "waiting").inc()
+                self._consumed(tenant, "waiting").inc()
             case Move():
-                self._consumed.labels(tenant, "moved").inc()
+                self._consumed(tenant, "moved").inc()
                 self._moved.labels(tenant).inc()
             case DeadLetter(failure):
                 self._count_failed(tenant, failure)
@@ -78,11 +78,11 @@ class DeliveryMetrics:
     def not_settled(self, message: Message | Whose | None) -> None:
         """Count a message that the broker will deliver again."""
         self.last_minute.count(failed=True)
-        self._consumed.labels(self._label(message), "not_settled").inc()
+        self._consumed(self._label(message), "not_settled").inc()
 
     def requested(self, tenant: str, http_status: int | None, seconds: float) -> None:
         """Count one request to Meta."""
-        self._requests.labels(self._tenant(tenant), "none" if http_status is None else str(http_status)).inc()
+        self._requests(self._tenant(tenant), "none" if http_status is None else str(http_status)).inc()
         self._request_time.observe(seconds)
 
     def credentials(self, seconds: float, *, cached: bool) -> None:
@@ -105,15 +105,15 @@ class DeliveryMetrics:
         return self._tenant(message.tenant_id) if message and message.tenant_id else UNKNOWN_TENANT
 
     def _count_sent(self, tenant: str, sent: Sent, published_at: float) -> None:
-        self._consumed.labels(tenant, "delivered").inc()
-        self._delivered.labels(tenant).inc()
+        self._consumed(tenant, "delivered").inc()
+        self._delivered(tenant).inc()
         self._processing.observe(sent.process_s)
         self._age.observe(max(0.0, self._now() - published_at))
         if sent.after_unknown:
             self._unknown.labels("sent again").inc()
 
     def _count_failed(self, tenant: str, failure: Failure) -> None:
-        self._consumed.labels(tenant, "dead_lettered").inc()
+        self._consumed(tenant, "dead_lettered").inc()
         code = "" if failure.code is None else str(failure.code)
         self._failed.labels(tenant, failure.rule.name, code, str(failure.rule.retryable).lower()).inc()
         self._count_unknown(failure, "dead letter")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from prometheus_client import (
@@ -29,6 +30,8 @@ Kind = Literal["counter", "gauge", "histogram"]
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 20)
 # From a message that is sent at once to one that waited a day on the queue.
 _AGES: Final = (0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400)
+
+SERIES: Final = 10_000  # of each counter, that are found quickly
 
 # Otherwise each counter would have a second series, with the time of its creation.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -205,6 +208,7 @@ class Instruments:
         self.tenants = TenantLabels(tenants, demoted=self._forget)
         self._registry = CollectorRegistry()
         self._made = {metric.name: _make(metric, self._registry) for metric in CATALOG}
+        self._forget_found: list[Callable[[], None]] = []
         ProcessCollector(registry=self._registry)
         self.gauge("worker_info").labels(__version__).set(1)
 
@@ -225,6 +229,12 @@ class Instruments:
         made = self._made[name]
         assert isinstance(made, Histogram)  # noqa: S101 - as above
         return made
+
+    def series(self, name: str) -> Callable[..., Counter]:
+        """How to find a counter's series by its labels, quickly: nearly every message needs three."""
+        find = lru_cache(maxsize=SERIES)(self.counter(name).labels)
+        self._forget_found.append(find.cache_clear)
+        return find
 
     def show(self, name: str, value: Callable[[], float], **labels: str) -> None:
         """Let a declared gauge call `value` whenever the metrics are read."""
@@ -254,6 +264,8 @@ class Instruments:
         for metric in CATALOG:
             if "tenant" in metric.labels:
                 self._made[metric.name].remove_by_labels({"tenant": tenant})
+        for forget in self._forget_found:  # a series that was found may not be shown any more
+            forget()
 
 
 def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

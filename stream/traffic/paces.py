@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -41,21 +42,40 @@ class MessageLimits(msgspec.Struct, frozen=True):
 
     Attributes:
         keys: Where Redis keeps them.
-        limits: What they allow.
-        terms: The same as numbers, for the script.
+        terms: What they allow, as numbers for the script: interval and span of each.
     """
 
     keys: tuple[str, ...]
-    limits: tuple[Limit, ...]
     terms: tuple[int, ...]
 
     @classmethod
-    def of(cls, keys: tuple[str, ...], limits: tuple[Limit, ...]) -> MessageLimits:
+    def of(cls, keys: tuple[str, ...], limits: Sequence[Limit]) -> MessageLimits:
         """These limits under these keys."""
-        return cls(keys, limits, tuple(part for each in limits for part in (each.interval_us, each.span_us)))
+        return cls(keys, tuple(part for each in limits for part in (each.interval_us, each.span_us)))
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What they allow."""
+        return tuple(itertools.starmap(Limit, zip(self.terms[::2], self.terms[1::2], strict=True)))
 
 
-NO_LIMITS: Final = MessageLimits((), (), ())
+NO_LIMITS: Final = MessageLimits((), ())
+
+
+class _Sender(msgspec.Struct, frozen=True):
+    """What the limits of a number's messages have in common.
+
+    Attributes:
+        rate: Sends a second.
+        limits: Those of a message without a recipient that counts.
+        pair_terms: The terms of a message with one.
+        pair_key: How the key of a pair begins.
+    """
+
+    rate: float
+    limits: MessageLimits
+    pair_terms: tuple[int, ...]
+    pair_key: str
 
 
 def limit_name(place: int) -> str:
@@ -76,32 +96,29 @@ class Paces:
         self._tenant = Limit.of(rates.tenant_per_minute, 60 * SECOND_US)
         pair_us = rates.pair_interval_ms * 1000
         self._pair = Limit(pair_us, pair_us * rates.pair_burst)
-        self._pair_terms = (self._pair.interval_us, self._pair.span_us)
         self._own_rate = own_rate
-        self._senders: dict[tuple[TenantId, PhoneNumberId], tuple[float, MessageLimits]] = {}
+        self._senders: dict[tuple[TenantId, PhoneNumberId], _Sender] = {}
 
     def of(self, tenant_id: TenantId, phone_number_id: PhoneNumberId, recipient: str | None) -> MessageLimits:
         """The limits of a message; those of the settings for a tenant whose credentials the process has not seen."""
         own = self._own_rate(tenant_id)
         rate = max(own, LEAST_PER_S) if own is not None and 0 < own < math.inf else self._number_per_s
-        known = self._senders.get((tenant_id, phone_number_id))
-        if known is None or known[0] != rate:
-            known = self._remember(tenant_id, phone_number_id, rate)
-        sender = known[1]
+        sender = self._senders.get((tenant_id, phone_number_id))
+        if sender is None or sender.rate != rate:
+            sender = self._remember(tenant_id, phone_number_id, rate)
         if not self._pair.interval_us or recipient is None:
-            return sender
+            return sender.limits
         # Nobody should read recipients off the keys of Redis.
         pair = hashlib.sha256(f"{phone_number_id}:{recipient}".encode()).hexdigest()[:32]
-        key = f"{KEY_PREFIX}{hash_tag(tenant_id)}:pair:{pair}"
-        return MessageLimits((*sender.keys, key), (*sender.limits, self._pair), sender.terms + self._pair_terms)
+        return MessageLimits((*sender.limits.keys, sender.pair_key + pair), sender.pair_terms)
 
-    def _remember(
-        self, tenant_id: TenantId, phone_number_id: PhoneNumberId, rate: float
-    ) -> tuple[float, MessageLimits]:
+    def _remember(self, tenant_id: TenantId, phone_number_id: PhoneNumberId, rate: float) -> _Sender:
         if len(self._senders) >= REMEMBERED:
             self._senders.clear()
         prefix = KEY_PREFIX + hash_tag(tenant_id)
         keys = (f"{prefix}:number:{phone_number_id}", f"{prefix}:tenant")
-        known = (rate, MessageLimits.of(keys, (Limit.of(rate, SECOND_US), self._tenant)))
+        limits = (Limit.of(rate, SECOND_US), self._tenant)
+        with_pair = MessageLimits.of(keys, (*limits, self._pair)).terms
+        known = _Sender(rate, MessageLimits.of(keys, limits), with_pair, f"{prefix}:pair:")
         self._senders[tenant_id, phone_number_id] = known
         return known

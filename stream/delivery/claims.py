@@ -189,4 +189,4 @@ def _read(verdict: bytes, rest: list[Any]) -> Claim:
 
 
 def _seen(rest: list[list[bytes]]) -> Seen:
-    return circuits.read_seen(rest[0]) if rest else ()
+    return circuits.read_seen(rest[0]) if rest and rest[0] else ()

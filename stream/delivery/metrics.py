@@ -14,6 +14,7 @@ from stream.meta.failure import Certainty, Failure
 from stream.observe.instruments import Instruments
 from stream.observe.last_minute import LastMinute
 
+_NO_TRY: Final = (Postpone, Move)
 UNKNOWN_TENANT: Final = ""  # of bytes that are not a message
 
 
@@ -51,7 +52,7 @@ class DeliveryMetrics:
     def settled(self, delivery: Delivery, decision: Decision) -> None:
         """Count what became of a message."""
         tenant = self._label(delivery.whose)
-        if not isinstance(decision, Postpone | Move):  # no try of its own
+        if not isinstance(decision, _NO_TRY):
             self.last_minute.count(failed=not isinstance(decision, Acknowledge))
         match decision:
             case Acknowledge(Sent() as sent):

@@ -35,6 +35,7 @@ from stream.traffic.slow_downs import SlowDowns
 
 # A slot of RabbitMQ's prefetch may be held for so long, where the shortest wait on the broker is five times as long.
 LONGEST_SLEEP_S: Final = 0.05
+_NOT_FORBIDDEN: Final = (Granted, NoCredentials)
 CLOCK_STEP_S: Final = 0.001  # so that no message comes back just before its turn
 
 log = structlog.get_logger(__name__)
@@ -232,7 +233,7 @@ class MessageProcessor:
                 send_again=current.send_again,
                 need_credentials=need_credentials,
             )
-        if isinstance(claim, Granted | NoCredentials):
+        if isinstance(claim, _NOT_FORBIDDEN):
             current.claimed = current.claimed or claim.recorded
             if claim.seen or (current.seen and claim.recorded):
                 await self._circuits.claimed(current, claim.seen)

@@ -72,8 +72,8 @@ def identity(message: Message | Whose | None) -> dict[str, Any]:
         who["correlationId"] = message.correlation_id[:256]
     if message.instructions.resend:
         who["resend"] = message.instructions.resend
-    if message.recipient:
-        who["recipient"] = masked_number(message.recipient)
+    if recipient := message.recipient:
+        who["recipient"] = masked_number(recipient)
     return who
 
 

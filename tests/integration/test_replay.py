@@ -137,7 +137,7 @@ async def test_a_field_can_be_changed_and_the_difference_is_kept(stage: Scene) -
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_job_that_is_killed_goes_on_and_loses_and_doubles_nothing(stage: Scene, kind: str) -> None:
     await stage.declare("quorum" if kind == "quorum" else "classic")
-    recipients = [number() for _ in range(400)]
+    recipients = [number() for _ in range(240)]
     await lay(stage.url, letters_to(recipients))
     await stage.start_worker(RABBITMQ_QUEUE_TYPE=kind)
     process = await start(stage, "dead-letters", "replay", *REASON, "--yes", "--rate", "100")
@@ -153,10 +153,10 @@ async def test_a_job_that_is_killed_goes_on_and_loses_and_doubles_nothing(stage:
         await process.communicate()
     code, out, err = await command(stage, "jobs", "resume", job["job"], "--json")
     done = json.loads(out.splitlines()[-1])
-    assert (code, err, done["left"], done["replayed"]) == (0, "", 0, 400)
+    assert (code, err, done["left"], done["replayed"]) == (0, "", 0, 240)
     await stage.all_accepted(recipients)
     await stage.settled()
-    assert stage.accepted_of(recipients) == [1] * 400
+    assert stage.accepted_of(recipients) == [1] * 240
     assert await lying(stage) == []
 
 

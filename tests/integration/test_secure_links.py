@@ -133,7 +133,7 @@ async def test_the_least_user_dead_letters(secure_scene: Scene) -> None:
 
 async def _stops_with(stage: Scene, **settings: str) -> str:
     worker = await stage.start_worker("refused", wait=False, **settings)
-    await stage.until(lambda: worker.process.poll() is not None, what="the worker stops")
+    await stage.until(lambda: worker.process.poll() is not None, 60, "the worker stops")
     assert worker.process.returncode == 1
     assert "Traceback" not in worker.log.read_text()
     return worker.tail(1)

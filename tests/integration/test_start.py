@@ -13,7 +13,7 @@ from tests.scene import Scene, management, number
 
 async def _stops_with(stage: Scene, **settings: str) -> str:
     worker = await stage.start_worker(wait=False, **settings)
-    await stage.until(lambda: worker.process.poll() is not None, 30, "the worker stops")
+    await stage.until(lambda: worker.process.poll() is not None, 60, "the worker stops")
     assert worker.process.returncode == 1
     assert "Traceback" not in worker.log.read_text()
     return worker.tail(1)
@@ -42,7 +42,7 @@ async def test_a_wrong_setting_stops_the_start_with_one_sentence(
 
 async def test_all_wrong_settings_stop_the_start_together(stage: Scene) -> None:
     worker = await stage.start_worker(wait=False, RABBITMQ_PREFETCH="0", META_API_VERSION="18", LOG_LEVEL="LOUD")
-    await stage.until(lambda: worker.process.poll() is not None, 30, "the worker stops")
+    await stage.until(lambda: worker.process.poll() is not None, 60, "the worker stops")
     names = [line.split(": ")[1] for line in worker.log.read_text().splitlines()]
     assert names == ["RABBITMQ_PREFETCH", "META_API_VERSION", "LOG_LEVEL"]
 

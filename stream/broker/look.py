@@ -192,7 +192,8 @@ class Look:
 
     async def _consume(self, most: int | None = None) -> None:
         self._held = 0
-        await self._channel.basic_qos(prefetch_count=most or self._most or CHUNK, timeout=ANSWER_S)
+        left = CHUNK if self._most is None else max(1, self._most - self.seen)  # the first one is held by then
+        await self._channel.basic_qos(prefetch_count=most or left, timeout=ANSWER_S)
         try:
             await self._channel.basic_consume(
                 self._queue, self._take, exclusive=True, consumer_tag=self._tag, timeout=ANSWER_S

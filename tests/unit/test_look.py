@@ -125,9 +125,11 @@ async def test_the_pages_look_ends_in_time_with_what_it_has_seen_and_gives_all_b
     assert (len(seen), len(broker.lying), broker.is_closed) == (shown, 5, True)
 
 
-async def test_a_look_at_the_first_letters_takes_no_more_and_leaves_the_others_behind_them() -> None:
+@pytest.mark.parametrize("version", ["3.10.8", "4.3.6"])
+async def test_a_look_at_the_first_letters_takes_no_more_and_leaves_the_others_behind_them(version: str) -> None:
     letters = [delivered(b"", {}) for _ in range(5)]
     broker = Broker(list(letters))
+    broker.version = version
     seen: list[DeliveredMessage] = []
     async with look_at(cast("AbstractConnection", broker), "outbound-failed", seen.append, most=2) as look:
         assert look.goal == 2

@@ -25,6 +25,7 @@ from stream.broker.depths import QueueDepths
 from stream.broker.express import ExpressLane
 from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
+from stream.broker.sorting import Sorting
 from stream.broker.wire import guard_deliveries
 from stream.contract.queues import DEAD_LETTER_QUEUE
 from stream.delivery.admission import Admission
@@ -40,6 +41,7 @@ from stream.delivery.metrics import DeliveryMetrics
 from stream.delivery.poison import PoisonGuard
 from stream.delivery.processor import MessageProcessor
 from stream.delivery.settlement import Settlement
+from stream.delivery.sorter import Sorter
 from stream.delivery.subscriber import Reading, build_lane_subscribers, build_subscribers
 from stream.delivery.unpublished import UnpublishedWaits
 from stream.lifecycle import Lifecycle, Worker
@@ -127,6 +129,7 @@ def build(settings: Settings) -> Worker:
         express=express,
         subscribe_to_lanes=lambda: broker.include_router(_lane_subscribers(settings, connection, reading)),
         admission=admission,
+        sorting=_sorting(connection, express, admission, settlement, reading),
         in_flight=in_flight,
         health=_health(settings, connection, in_flight, clients.redis, traffic.platform, instruments, metrics),
         platform=traffic.platform,
@@ -352,6 +355,18 @@ def _admission(settings: Settings, journey: Journey, in_flight: InFlight) -> Adm
 def _reading(settings: Settings, admission: Admission) -> Reading:
     max_age = timedelta(milliseconds=settings.message_max_age_ms)
     return Reading(admission, Limits(settings.message_max_bytes, max_age))
+
+
+def _sorting(
+    connection: BrokerConnection, express: ExpressLane, admission: Admission, settlement: Settlement, reading: Reading
+) -> Sorting:
+    return Sorting(
+        lambda: connection.underlay,
+        express,
+        moves=lambda: admission.moves,
+        sort=Sorter(admission, settlement).sort,
+        pass_on=reading.receive,
+    )
 
 
 def _subscribers(settings: Settings, reading: Reading) -> RabbitRouter:

@@ -19,6 +19,7 @@ from faststream.rabbit import RabbitBroker
 from stream import __version__
 from stream.broker.connection import BrokerConnection, CannotStart
 from stream.broker.express import ExpressLane
+from stream.broker.sorting import Sorting
 from stream.delivery.admission import Admission
 from stream.delivery.inflight import InFlight
 from stream.meta.transport import HonestTransport
@@ -50,6 +51,7 @@ class Worker:
     express: ExpressLane
     subscribe_to_lanes: Callable[[], None]
     admission: Admission
+    sorting: Sorting
     in_flight: InFlight
     health: HealthServer
     redis: RedisLink
@@ -120,6 +122,7 @@ class Lifecycle:
         """Before FastStream's own stop: consume nothing more, and finish what is in flight."""
         worker = self._worker
         await worker.connection.stop_deliveries()
+        await worker.sorting.stop()
         worker.admission.close()
         drained = await worker.in_flight.drain(self._settings.shutdown_grace_ms / 1000)
         await worker.express.flush()
@@ -138,6 +141,7 @@ class Lifecycle:
             asyncio.create_task(worker.redis.watch()),
             asyncio.create_task(worker.platform.watch()),
             asyncio.create_task(worker.connection.watch_topology()),
+            asyncio.create_task(worker.sorting.watch()),
             asyncio.create_task(self._look_for_tenant_service()),
         ]
 

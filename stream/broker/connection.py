@@ -94,6 +94,12 @@ class BrokerConnection:
     def _connected(self) -> bool:
         return self.robust is not None and self.robust.connected.is_set()
 
+    @property
+    def underlay(self) -> Any:
+        """The connection of aiormq, if there is one."""
+        transport = self.robust.transport if self.robust is not None else None
+        return transport.connection if transport is not None else None
+
     def stuck_s(self) -> float:
         """For how long there has been a connection but no consumer on it, in seconds, as far as the calls have seen.
 

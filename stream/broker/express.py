@@ -59,14 +59,32 @@ class ExpressLane:
             Unanswered: No confirm within `CONFIRM_TIMEOUT_S`, noticed up to `SWEEP_S` later. It may still come.
         """
         channel = await self._channel_beside(incoming)
-        method = _publish_frame(exchange, routing_key, channel.number)
-        frames = b"".join((method, *_content_frames(body, properties, channel)))
-        confirmation = channel.create_future()  # fails when the channel closes
-        channel.delivery_tag += 1  # the broker counts publishes too: await nothing between this line and the write
-        channel.confirmations[channel.delivery_tag] = confirmation
-        self._write(channel, frames)
+        confirmation = self.send(channel, body, properties, exchange=exchange, routing_key=routing_key)
         self._watch(confirmation)
         await confirmation
+
+    def send(
+        self,
+        channel: Any,
+        body: bytes,
+        properties: Properties,
+        *,
+        exchange: str,
+        routing_key: str,
+        mandatory: bool = False,
+    ) -> asyncio.Future[Any]:
+        """Publish on a channel on which nothing else publishes; others may be in flight on it.
+
+        Returns:
+            Done when the broker confirms; it fails when the broker refuses, and when the channel closes.
+        """
+        method = _publish_frame(exchange, routing_key, channel.number, mandatory)
+        frames = b"".join((method, *_content_frames(body, properties, channel)))
+        confirmation: asyncio.Future[Any] = channel.create_future()
+        channel.delivery_tag += 1  # the broker counts publishes too: await nothing between this line and the write
+        channel.confirmations[channel.delivery_tag] = confirmation
+        self.write(channel, frames)
+        return confirmation
 
     def acknowledge(self, incoming: AbstractIncomingMessage) -> None:
         """Take a message off its queue. The broker does not answer; if the connection is lost, it delivers it again.
@@ -75,7 +93,7 @@ class ExpressLane:
             ChannelInvalidStateError: The channel that it came on is closed.
         """
         channel = open_channel_of(incoming)
-        self._write(channel, frame.marshal(commands.Basic.Ack(incoming.delivery_tag or 0), channel.number))
+        self.write(channel, frame.marshal(commands.Basic.Ack(incoming.delivery_tag or 0), channel.number))
 
     async def flush(self) -> None:
         """Wait until everything has been written or its connection is lost, for at most `FLUSH_S` seconds."""
@@ -91,12 +109,12 @@ class ExpressLane:
         async with self._opening:
             if not self._is_on(connection):
                 self._channel = await open_channel_beside(incoming)
-        if _is_closed(self._channel):
+        if is_closed(self._channel):
             raise ChannelInvalidStateError("the channel for events is closed")
         return self._channel
 
     def _is_on(self, connection: Any) -> bool:
-        return self._channel is not None and self._channel.connection is connection and not _is_closed(self._channel)
+        return self._channel is not None and self._channel.connection is connection and not is_closed(self._channel)
 
     def _watch(self, confirmation: asyncio.Future[Any]) -> None:
         loop = confirmation.get_loop()
@@ -114,7 +132,8 @@ class ExpressLane:
         if waiting:
             loop.call_later(SWEEP_S, self._sweep, loop)
 
-    def _write(self, channel: Any, frames: bytes) -> None:
+    def write(self, channel: Any, frames: bytes) -> None:
+        """Write whole frames of one channel, after all that were written before."""
         if self._writer is None or self._writer.connection is not channel.connection:
             self._writer = _Writer(channel.connection)
         self._writer.add(channel, frames)
@@ -127,7 +146,7 @@ def open_channel_of(incoming: AbstractIncomingMessage) -> Any:
         ChannelInvalidStateError: It is closed: the broker delivers the message again.
     """
     channel = incoming.channel
-    if _is_closed(channel):
+    if is_closed(channel):
         raise ChannelInvalidStateError("the message came on a channel that is closed")
     return channel
 
@@ -159,7 +178,7 @@ async def abandon(channel: Any) -> None:
     aiormq's own `close` still sends acknowledgements until the broker has answered. If the broker reads one after the
     close, it treats that as an error of the whole connection.
     """
-    channel._Channel__close_event.set()  # noqa: SLF001 - see `_is_closed`
+    channel._Channel__close_event.set()  # noqa: SLF001 - see `is_closed`
     close = commands.Channel.Close(reply_code=200, class_id=0, method_id=0)
     await channel.write_queue.put(ChannelFrame.marshall(channel_number=channel.number, frames=[close]))
 
@@ -185,7 +204,7 @@ class _Writer:
             self.connection.loop.call_soon(self._write)
 
     def _write(self, _written: object = None) -> None:
-        alive = [frames for channel, frames in self._waiting if not _is_closed(channel)]
+        alive = [frames for channel, frames in self._waiting if not is_closed(channel)]
         if alive and self.connection.write_queue.full():
             self.connection.loop.call_later(FULL_QUEUE_S, self._write)
             return
@@ -199,11 +218,12 @@ class _Writer:
 
 
 @lru_cache(maxsize=4096)  # one a tenant
-def _publish_frame(exchange: str, routing_key: str, channel_number: int) -> bytes:
-    return frame.marshal(commands.Basic.Publish(exchange=exchange, routing_key=routing_key), channel_number)
+def _publish_frame(exchange: str, routing_key: str, channel_number: int, mandatory: bool) -> bytes:  # noqa: FBT001 - for the cache
+    publish = commands.Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=mandatory)
+    return frame.marshal(publish, channel_number)
 
 
-def _is_closed(channel: Any) -> bool:
+def is_closed(channel: Any) -> bool:
     """Whether the channel is closed: the broker would close the whole connection over a frame on it.
 
     aiormq answers the broker's close at once, but its `is_closed` changes some rounds of the event loop later. Nothing

@@ -81,19 +81,19 @@ async def publish_copy(channel: AbstractChannel, copy: Copy, exchange: str, rout
     """
     publishing = asyncio.ensure_future(
         channel.basic_publish(
-            copy.body, exchange=exchange, routing_key=routing_key, properties=_AsItCame(copy), mandatory=True
+            copy.body, exchange=exchange, routing_key=routing_key, properties=AsItCame(copy), mandatory=True
         )
     )
     try:
         while not (await asyncio.wait({publishing}, timeout=CONFIRM_TIMEOUT_S))[0]:
-            if not await _is_blocked(channel.connection):
+            if not await is_blocked(channel.connection):
                 raise TimeoutError(f"no confirm within {CONFIRM_TIMEOUT_S:g} s")
         await publishing
     finally:
         publishing.cancel()
 
 
-async def _is_blocked(connection: Any) -> bool:
+async def is_blocked(connection: Any) -> bool:
     """Whether the broker has reported that it reads nothing for now: it is short of memory or disk."""
     try:
         async with asyncio.timeout(0):
@@ -103,7 +103,7 @@ async def _is_blocked(connection: Any) -> bool:
     return False
 
 
-class _AsItCame(Basic.Properties):
+class AsItCame(Basic.Properties):
     """Properties that are written as they came; with a `message_id`, by which aiormq finds a returned publish."""
 
     __slots__ = ("wire",)
@@ -117,4 +117,5 @@ class _AsItCame(Basic.Properties):
         self.wire = wire.join(values)
 
     def marshal(self) -> bytes:
+        """What pamqp writes."""
         return self.wire

@@ -16,6 +16,7 @@ from stream.contract.headers import Instructions
 from stream.contract.identifiers import INTERNAL_ID_PATTERN, TENANT_ID_PATTERN
 from stream.contract.messages import (
     MESSAGE_MAX_BYTES,
+    UNKNOWN_OWNER,
     InvalidMessage,
     Message,
     Metadata,
@@ -107,6 +108,14 @@ def _essence(content: OutboundMessage) -> OutboundMessage:
     if isinstance(template := payload.get("template"), dict) and isinstance(name := template.get("name"), str):
         kept["template"] = {"name": name}
     return OutboundMessage.model_construct(metadata=Metadata.model_construct(**small), waba_payload=kept)
+
+
+def owner_of(body: bytes) -> Whose:
+    """Read tenant and internal id from a body, whether the rest of it is valid or not."""
+    try:
+        return whose(_json_object(body))
+    except InvalidMessage:
+        return UNKNOWN_OWNER
 
 
 def whose(content: Mapping[str, Any]) -> Whose:

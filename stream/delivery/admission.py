@@ -78,6 +78,7 @@ class Admission:
         self._waiting: dict[str, dict[_Waiting, None]] = {INTAKE: {}}  # in the order in which they came
         self._spare_of = Counter[str]()  # spare slots that each source holds
         self._started = 0  # tries of messages of the intake
+        self._moves = 0  # messages that were sent to lanes
         self._postponed: set[str] = set()  # tenants of which messages were postponed since the last look
         self._watch: asyncio.TimerHandle | None = None  # set while a message of the intake waits
         self._opened = asyncio.Event()
@@ -88,6 +89,17 @@ class Admission:
     def laned(self) -> int:
         """How many tenants' messages are moved to their lanes now."""
         return self._laned.count(self._monotonic())
+
+    @property
+    def moves(self) -> int:
+        """How many messages have been sent to lanes."""
+        return self._moves
+
+    def move_of_laned(self, holder: str) -> Move | None:
+        """The move of a message of the intake, if its tenant is laned: it needs no slot, and does not wait."""
+        if self._closed or not self._laned.has(holder, self._monotonic()):
+            return None
+        return self._move(holder)
 
     def start(self, delivery: Delivery) -> Coroutine[Any, Any, asyncio.Task[None] | None]:
         """Start a delivery's journey or its move, once that may be; nothing when the worker stops."""
@@ -111,7 +123,6 @@ class Admission:
             self._in_flight.leave()
             return None
         if isinstance(answer, Move):
-            self._laned.seen(holder, self._monotonic())
             return self._in_flight.start(partial(self._journey.move, lane=answer.lane), delivery)
         if delivery.lane:
             self._came(delivery, holder)
@@ -138,8 +149,8 @@ class Admission:
         """The answer that needs no wait, if there is one."""
         if delivery.lane:
             return self._take_for_lane(delivery.lane, holder)
-        if self._laned.has(holder, self._monotonic()) and self._may_move(delivery):
-            return self._move(holder)
+        if move := self.move_of_laned(holder):
+            return move
         slot = self._shares.take(holder)
         self._spare_of[INTAKE] += slot is Slot.OVERFLOW
         return slot
@@ -148,6 +159,8 @@ class Admission:
         return bool(self._lanes) and not delivery.lane
 
     def _move(self, holder: str) -> Move:
+        self._moves += 1
+        self._laned.seen(holder, self._monotonic())
         return Move(lane_of(holder, self._lanes))
 
     async def _wait(self, delivery: Delivery, holder: str) -> Answer:

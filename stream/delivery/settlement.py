@@ -47,6 +47,12 @@ def _mark(delivery: Delivery) -> dict[str, Any]:
     return {names.REDELIVERED: True} if delivery.incoming.redelivered else {}
 
 
+def move_headers(delivery: Delivery, now: datetime) -> dict[str, Any]:
+    """What the copy in a lane says besides what the message said."""
+    seen = delivery.history.first_seen.isoformat()
+    return {names.FIRST_SEEN: seen, **_mark(delivery), names.MOVED_AT: now.isoformat()}
+
+
 class Settlement:
     """Carries out decisions.
 
@@ -105,7 +111,7 @@ class Settlement:
             await self._remember(delivery, decision)
             raise
         else:
-            self._report(delivery, carried_out)
+            self.report(delivery, carried_out)
 
     async def _carry_out(self, delivery: Delivery, decision: Decision, transitions: tuple[Transition, ...]) -> Decision:
         """Publish, then take the message off its queue. What cannot be copied is left to the broker after all."""
@@ -153,7 +159,7 @@ class Settlement:
         await self._sleep(RETURN_PAUSE_S)
         await incoming.nack(requeue=True)
 
-    def _report(self, delivery: Delivery, decision: Decision) -> None:
+    def report(self, delivery: Delivery, decision: Decision) -> None:
         """Log and count. A failure there must not lead to a second settlement: the message is settled."""
         try:
             report.settled(delivery.whose, delivery.history, decision)
@@ -171,8 +177,7 @@ class Settlement:
             await self._hand_over(delivery, waiting_copy(delivery.incoming, headers), level, routing_key)
 
     async def _move(self, delivery: Delivery, lane: str) -> None:
-        moved, seen = self._now().isoformat(), delivery.history.first_seen.isoformat()
-        headers = {names.FIRST_SEEN: seen, **_mark(delivery), names.MOVED_AT: moved}
+        headers = move_headers(delivery, self._now())
         with tracing.publishing(lane, headers):
             await self._hand_over(delivery, waiting_copy(delivery.incoming, headers), LANE_EXCHANGE, lane)
 

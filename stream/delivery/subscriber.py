@@ -48,6 +48,10 @@ class Reading:
 
         return read
 
+    async def receive(self, incoming: IncomingMessage) -> None:
+        """Read and deliver a message of the intake that no subscriber took."""
+        await self.deliver(Delivery.read(incoming, self.now(), self.limits))
+
     async def deliver(self, delivery: Delivery) -> None:
         """Deliver one ready-made WhatsApp message to Meta."""  # shown in the contract
         task = await self.admission.start(delivery)

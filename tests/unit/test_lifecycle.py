@@ -25,6 +25,9 @@ class Story:
     async def stop_deliveries(self) -> None:
         self.told.append("takes nothing more")
 
+    async def sort_nothing_more(self) -> None:
+        self.told.append("sorts nothing more")
+
     def admit_nothing_more(self) -> None:
         self.told.append("starts nothing more")
 
@@ -40,6 +43,7 @@ class Story:
 
     def life(self) -> Lifecycle:
         worker: Any = SimpleNamespace(connection=self, in_flight=self, express=self)
+        worker.sorting = SimpleNamespace(stop=self.sort_nothing_more)
         worker.admission = SimpleNamespace(close=self.admit_nothing_more)
         settings = Settings(tenant_service_url="http://tenants:3000", shutdown_grace_ms=25_000)
         return Lifecycle(cast("Worker", worker), settings)
@@ -52,6 +56,7 @@ async def test_a_stop_keeps_its_order_and_says_what_it_found(unknown: int) -> No
         await story.life().drain()
     assert story.told == [
         "takes nothing more",
+        "sorts nothing more",
         "starts nothing more",
         "ends what runs within 25 s",
         "writes what is left",
@@ -87,6 +92,7 @@ class Deaf:
             connection=self,
             redis=self,
             platform=self,
+            sorting=self,
             in_flight=self,
             graph_http=self,
             tenant_http=self,
@@ -100,4 +106,4 @@ async def test_a_start_waits_for_neither_redis_nor_the_tenant_service(monkeypatc
     deaf = Deaf()
     async with asyncio.timeout(0.5), deaf.life().around():
         await asyncio.sleep(0)
-        assert deaf.asked == 4  # the tries in flight, Redis, the platform, and the topology
+        assert deaf.asked == 5  # the tries in flight, Redis, the platform, the topology, and the sorting

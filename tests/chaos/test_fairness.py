@@ -91,7 +91,7 @@ async def test_deaths_of_replicas_and_of_rabbitmq_with_full_lanes_lose_nothing(b
     await broken.watch()
     noisy = [unique("noisy") for _ in range(3)]
     recipients: list[str] = []
-    for _ in range(200):
+    for _ in range(400):  # more than are sent while replicas start
         recipients += [number(BRISK) for _ in noisy]
         await asyncio.gather(*(broken.publish(to, who) for to, who in zip(recipients[-3:], noisy, strict=True)))
     for victim in (0, 1, 0):
@@ -101,7 +101,7 @@ async def test_deaths_of_replicas_and_of_rabbitmq_with_full_lanes_lose_nothing(b
         workers[victim] = await broken.start_worker(META_API_TIMEOUT_MS="3000")
     await asyncio.to_thread(rabbitmq_of(broken).kill)
     await asyncio.to_thread(rabbitmq_of(broken).start)
-    await broken.all_accepted(recipients, 90)
+    await broken.all_accepted(recipients, 120)
     await broken.settled(30)
     assert broken.letters == []
     twice = {to for to in recipients if len(broken.taken(to)) > 1}

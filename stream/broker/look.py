@@ -152,7 +152,8 @@ class Look:
             await self._make_room()
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), QUIET_S)
+                async with asyncio.timeout(QUIET_S):  # wait_for of Python 3.11 may lose a cancellation
+                    await self._news.wait()
             except TimeoutError:
                 if await self._ready() == 0:
                     return False

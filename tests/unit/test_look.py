@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import nullcontext
 from typing import cast
 
@@ -14,6 +15,7 @@ from stream.broker.look import look_at
 from stream.broker.return_limit import NearLimit
 from stream.operations.page.taking import caught_up
 from tests.unit.dead_letter_queue import Broker, delivered
+from tests.unit.doubles import turns
 
 
 async def look_and_fail(broker: Broker, error: Exception, *, catch_up: bool) -> list[int]:
@@ -137,3 +139,20 @@ async def test_a_look_at_the_first_letters_takes_no_more_and_leaves_the_others_b
         assert broker.lying == letters[2:]
     assert seen == letters[:2]
     assert broker.lying == letters
+
+
+async def test_a_look_that_is_cancelled_while_letters_come_ends() -> None:
+    broker = Broker([])
+    look = asyncio.create_task(wait_for_ten(broker))
+    await turns()
+    broker.lying = [delivered(b"", {})]
+    await broker.deliver()  # the look would go on in this moment
+    look.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await look
+    assert (len(broker.lying), broker.consumers) == (1, 0)
+
+
+async def wait_for_ten(broker: Broker) -> None:
+    async with look_at(cast("AbstractConnection", broker), "outbound-failed", lambda _: None) as look:
+        await look.catch_up(10)

@@ -38,4 +38,5 @@ class Brake:
     async def pause(self, seconds: float) -> None:
         """Wait so long, or until somebody wants the job to stop."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._pulled.wait(), max(0.0, seconds))
+            async with asyncio.timeout(seconds):
+                await self._pulled.wait()

@@ -118,7 +118,7 @@ async def replay_and_kill(stage: Scene, recipients: list[str]) -> None:
 
 async def test_a_job_that_is_told_to_stop_or_loses_its_lock_or_rabbitmq_goes_on_later(stage: Scene) -> None:
     await stage.declare()
-    recipients = [number() for _ in range(60)]
+    recipients = [number() for _ in range(100)]
     await lay(stage.url, [letter_of(AUTH, to, unique("id")) for to in recipients])
     await stage.start_worker()
     process = await start(stage, "dead-letters", "replay", *REASON, "--yes", "--rate", "10", "--json")

@@ -1,4 +1,4 @@
-"""The users for operators in `docs/operations.md`: their rights are enough, and a missing one is named."""
+"""The users for operators in `docs/security.md`: their rights are enough, and a missing one is named."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from tests.integration.test_dead_letter_looks import asked, command
 from tests.letters import lay, mixed
 from tests.scene import Scene, management
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 LOOK, REPLAY = "whatsapp-stream-look", "whatsapp-stream-replay"
 REASON = ("--reason", "a test")
 
 
 def documented(user: str) -> list[str]:
     """Configure, write and read, as the page says."""
-    (line,) = re.findall(
-        rf"^rabbitmqctl set_permissions -p /whatsapp {user} (.*)$", OPERATIONS.read_text(), re.MULTILINE
-    )
+    (line,) = re.findall(rf"^rabbitmqctl set_permissions -p /whatsapp {user} (.*)$", PAGE.read_text(), re.MULTILINE)
     return re.findall("'([^']*)'", line)
 
 

@@ -1,6 +1,6 @@
 """TLS with a private authority, and a RabbitMQ user with no right that the worker does not need.
 
-The user's rights are taken from docs/operations.md, as an operator would.
+The user's rights are taken from docs/security.md, as an operator would.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stream.broker import topology
 from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
 from tests.scene import Evidence, Scene, management, number
 
-OPERATIONS = Path(__file__).parent.parent.parent / "docs" / "operations.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "security.md"
 USER, OBSERVER = "whatsapp-stream", "whatsapp-stream-keda"
 NAMES = [
     "whatsapp-exchange",
@@ -48,8 +48,8 @@ ALL_RIGHTS = [(right, name) for right in ("configure", "write", "read") for name
 
 
 def documented_rights(user: str) -> list[str]:
-    """The three patterns of the command in docs/operations.md."""
-    text = OPERATIONS.read_text().replace("\\\n", " ")
+    """The three patterns of the command in docs/security.md."""
+    text = PAGE.read_text().replace("\\\n", " ")
     (line,) = re.findall(rf"^rabbitmqctl (set_permissions -p /whatsapp {user} .*)$", text, re.MULTILINE)
     return shlex.split(line)[4:]
 

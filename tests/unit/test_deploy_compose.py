@@ -38,7 +38,7 @@ def test_the_compose_file_runs_three_replicas_and_publishes_on_this_machine_alon
     ]
 
 
-def test_images_are_pinned_to_a_minor_version_and_operations_names_the_tested_ones() -> None:
+def test_images_are_pinned_to_a_minor_version_and_the_upgrade_page_names_the_tested_ones() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     images = dict(service["image"].rsplit(":", 1) for service in services.values() if "image" in service)
     assert all(re.match(r"v?\d+\.\d+", tag) for tag in images.values())
@@ -46,11 +46,11 @@ def test_images_are_pinned_to_a_minor_version_and_operations_names_the_tested_on
     rabbitmq, redis = (re.sub("-.*", "", images[name]) for name in ("rabbitmq", "redis"))
     row = rf"\| Debian sid \| {re.escape(rabbitmq)}\.\d+ \| {re.escape(redis)} \| {pythons.pop()} \| the whole suite"
     assert not pythons
-    assert re.search(row, (ROOT / "docs" / "operations.md").read_text())
+    assert re.search(row, (ROOT / "docs" / "upgrade.md").read_text())
 
 
 def test_the_pythons_that_are_named_are_those_of_the_tests() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = [each.rsplit(" ", 1)[1] for each in project["classifiers"] if "Python ::" in each]
-    tested = re.findall(r"^\| Debian .*?\| (3\.\d+) \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    tested = re.findall(r"^\| Debian .*?\| (3\.\d+) \|", (ROOT / "docs" / "upgrade.md").read_text(), re.MULTILINE)
     assert named == sorted(tested, key=lambda version: int(version.removeprefix("3.")))

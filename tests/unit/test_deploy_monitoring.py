@@ -148,6 +148,11 @@ def test_the_runbook_has_every_alert() -> None:
     assert rows == [(alert, rule["labels"]["severity"]) for alert, rule in RULES.items()]
 
 
+def test_the_page_of_symptoms_names_every_alert() -> None:
+    table = (DEPLOY.parent / "docs" / "operate.md").read_text().split("## ", 1)[0]
+    assert {name for name in re.findall(r"`(\w+)`", table) if name in RULES} == set(RULES)
+
+
 def test_prometheus_asks_the_workers_port_under_the_name_that_the_rules_know() -> None:
     (job,) = _read("prometheus.yml")["scrape_configs"]
     (discovery,) = job["dns_sd_configs"]

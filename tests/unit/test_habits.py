@@ -11,7 +11,6 @@ import yaml
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
-PAGES = ("CONTRIBUTING.md", "SECURITY.md", "deploy/README.md")
 
 
 def _recipe(target: str) -> list[str]:
@@ -25,21 +24,6 @@ def test_the_hooks_are_what_make_check_runs_and_come_from_nowhere_else() -> None
     assert {hook["language"] for hook in repository["hooks"]} == {"system"}
     entries = [hook["entry"].replace(".venv/bin", "$(BIN)") for hook in repository["hooks"]]
     assert entries == _recipe("check")
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_make_target_that_a_page_names_exists(page: str) -> None:
-    named = re.findall(r"\bmake ([a-z-]+(?: [a-z-]+)*)(?=[ `\n]*[`#=\n]| [A-Z]+=)", (ROOT / page).read_text())
-    assert named
-    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
-    assert {target for each in named for target in each.split()} <= targets
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_file_that_a_page_links_to_exists(page: str) -> None:
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
-    assert links
-    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
 
 
 def test_contributing_fits_on_a_page_and_has_the_recipes_of_the_architecture() -> None:

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo tour test test-chaos test-others soak bench-quick bench bench-scale bench-isolation unit check format tables asyncapi docs asyncapi-check asyncapi-release lock clean coverage lowest audit \
+.PHONY: help demo tour test test-chaos test-others soak bench-quick bench bench-scale bench-isolation unit check format tables asyncapi docs recording asyncapi-check asyncapi-release lock clean coverage lowest audit \
 	deploy-check image image-steps base-image alerts dist release hooks
 
 help: ## Show the targets
@@ -160,6 +160,9 @@ alerts: $(VENV)/.installed ## Write the alerts for Prometheus Operator from depl
 
 docs: tables asyncapi ## Write all that readers see from the code: the tables, the contract, and its site in asyncapi/site
 	$(BIN)/python -m asyncapi site
+
+recording: $(VENV)/.installed ## Record what `make demo` prints in docs/demo.svg
+	$(BIN)/python .ci/record.py docs/demo.svg make demo
 
 # The parser, what a sample of the contract publishes with, and what they need, at the versions and hashes of its lock.
 CHECKER := asyncapi/check/node_modules/.package-lock.json

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from typer.main import get_command
 
+from sandbox.ports import MANAGEMENT_PORT, PASSWORD, RABBITMQ_PORT, USERNAME
+from sandbox.up import publish_command
+from sandbox.world import RunningRabbitMQ
 from stream.operations.cli import app
 from tests.pages import PAGES, ROOT, anchors, code, links, read
 
@@ -70,6 +73,13 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
     assert not _exists("stream letters")
     assert not _exists("stream dead-letters list --colour")
     assert _exists("stream dead-letters list --type AUTH_ERROR")
+
+
+def test_the_readme_and_the_start_publish_as_sandbox_up_prints_it() -> None:
+    usual = f"amqp://{USERNAME}:{PASSWORD}@127.0.0.1:{RABBITMQ_PORT}/%2Fwhatsapp"
+    printed = publish_command(RunningRabbitMQ(usual, f"http://127.0.0.1:{MANAGEMENT_PORT}"))
+    assert printed in read("README.md")
+    assert printed in read("docs/start.md")
 
 
 def test_the_readme_is_one_that_people_read_to_its_end() -> None:

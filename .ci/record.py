@@ -1,7 +1,8 @@
 """Record what a command prints, as a picture: `record.py docs/demo.svg make demo`.
 
 The command runs in a terminal of its own, and must end well. The picture is its text, readable in light and in dark,
-with no script and nothing from another host. Of a run of progress lines the first and the last are shown.
+with no script and nothing from another host. Of a run of progress lines the first and the last are shown, and of a long
+text the beginning and the last line; what is left out is marked.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ FONT: Final = 13  # pixels
 ADVANCE: Final = 7.8  # pixels a character takes: 0.6 of the font
 LINE: Final = 18  # pixels
 MARGIN: Final = 16  # pixels
+MOST_ROWS: Final = 44  # a screen
 LEFT_OUT: Final = "  ⋮"
 
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
@@ -75,6 +77,12 @@ def shortened(rows: Iterable[str]) -> list[str]:
     return short
 
 
+def one_screen(rows: list[str]) -> list[str]:
+    """The rows, of which those that do not fit on a screen are left out before the last one."""
+    more = len(rows) - MOST_ROWS
+    return rows if more <= 0 else [*rows[: MOST_ROWS - 2], f"{LEFT_OUT} {more + 1} more lines", rows[-1]]
+
+
 def picture(typed: str, rows: Sequence[str]) -> str:
     """An SVG of a terminal in which a command was typed."""
     shown = [f"$ {typed}", *rows]
@@ -101,7 +109,7 @@ def main(arguments: Sequence[str]) -> None:
     """Record a command into a file."""
     path, *command = arguments
     rows = lines(record(command))
-    Path(path).write_text(picture(shlex.join(command), shortened(rows)), encoding="utf-8")
+    Path(path).write_text(picture(shlex.join(command), one_screen(shortened(rows))), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def test_the_recording_is_readable_in_light_and_dark_and_loads_nothing() -> None
     assert len(RECORDING) < 40_000
     size = ET.fromstring(RECORDING).attrib  # noqa: S314 - our own file
     assert int(size["width"]) < 1000
+    assert int(size["height"]) < 900
 
 
 def test_a_picture_is_what_a_terminal_shows_in_the_end() -> None:
@@ -56,3 +57,11 @@ def test_a_picture_is_what_a_terminal_shows_in_the_end() -> None:
 def test_of_a_run_of_progress_lines_the_first_and_the_last_are_shown() -> None:
     rows = ["start", "sent  1", "sent  2", "sent 30", "sent 31", "", "", "", "a 1", "b 1", "c 1"]
     assert RECORD.shortened(rows) == ["start", "sent  1", RECORD.LEFT_OUT, "sent 31", "", "", "", "a 1", "b 1", "c 1"]
+
+
+def test_what_does_not_fit_on_a_screen_is_left_out_and_counted() -> None:
+    rows = [str(row) for row in range(100)]
+    cut = RECORD.one_screen(rows)
+    assert len(cut) == RECORD.MOST_ROWS
+    assert cut[-3:] == ["41", f"{RECORD.LEFT_OUT} 57 more lines", "99"]
+    assert RECORD.one_screen(rows[:44]) == rows[:44]

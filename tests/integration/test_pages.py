@@ -59,7 +59,7 @@ class Shell:
         process = await asyncio.create_subprocess_exec(
             *("bash", "--noprofile", "--norc"),
             cwd=folder,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment},
             stdin=pipe,
             stdout=pipe,
             stderr=out,

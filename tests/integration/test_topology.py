@@ -122,13 +122,13 @@ async def test_what_waits_on_the_delay_levels_of_an_earlier_release_is_delivered
             queue = await channel.declare_queue(exchange.name, durable=True, arguments=arguments)
             await queue.bind(exchange, delays.hold_pattern(level))
             await (await channel.get_exchange(beyond, ensure=False)).bind(exchange, delays.pass_pattern(level))
-        _, key = delays.route(5.0)
-        body = orjson.dumps(text_message(to, "acme", "from-before"))
-        levels = await channel.get_exchange(delays.former_level_name(4), ensure=False)
-        await levels.publish(aio_pika.Message(body, delivery_mode=2), key)
+        for level, to_whom, wait_s in ((4, to, 5.0), (11, number(), 600.0)):
+            body = orjson.dumps(text_message(to_whom, "acme", f"from-before-{level}"))
+            levels = await channel.get_exchange(delays.former_level_name(level), ensure=False)
+            await levels.publish(aio_pika.Message(body, delivery_mode=2), delays.route(wait_s)[1])
     worker = await stage.start_worker()
     line = await stage.logged(worker, "former_delay_levels")
-    assert line["messages"] == 1
+    assert line["messages"] in (1, 2)  # the first may be back before a slow start
     await stage.accepted(to)
 
 

@@ -139,8 +139,8 @@ async def test_a_lane_that_refuses_keeps_the_message_on_the_intake(stage: Scene,
         await full.bind(LANE_EXCHANGE, f"#.{LANE}")
     await backlog.publish(*[b"%d" % each for each in range(MESSAGES)])
 
-    async def missing() -> int:
-        return MESSAGES - len(backlog.settled) - await stage.outside.count(INTAKE_QUEUE)
+    async def missing() -> int:  # an acknowledgement that was not written any more leaves a message in both queues
+        return max(0, MESSAGES - len(backlog.settled) - await stage.outside.count(INTAKE_QUEUE))
 
     with capture_logs() as logged:
         async with backlog.sorted():

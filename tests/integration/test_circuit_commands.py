@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -17,7 +16,7 @@ from stream.redis.link import RedisLink
 from stream.traffic.circuit import Failure
 from stream.traffic.circuit_script import KEY_PREFIX
 from stream.traffic.platform import KEY as PLATFORM_KEY
-from tests.commands import stream
+from tests.commands import in_a_process
 from tests.integration.test_circuits import Replica
 from tests.scene import unique
 
@@ -25,14 +24,12 @@ from tests.scene import unique
 class Shell:
     """An operator's shell."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
+    def __init__(self, redis_url: str) -> None:
+        self._redis_url = redis_url
 
     async def __call__(self, *words: str) -> tuple[int, str]:
         """Run a command; returns its exit code and what it printed."""
-        self._capsys.readouterr()  # what the replicas of a test have logged
-        code = await asyncio.to_thread(stream, "circuits", *words)
-        return code, self._capsys.readouterr().out
+        return await in_a_process(self._redis_url, "circuits", *words)
 
     async def listed(self, name: str) -> list[dict[str, Any]]:
         _, text = await self("list", "--json")
@@ -40,9 +37,8 @@ class Shell:
 
 
 @pytest.fixture
-def shell(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    monkeypatch.setenv("REDIS_URL", world.redis.url)
-    return Shell(capsys)
+def shell(world: World) -> Shell:
+    return Shell(world.redis.url)
 
 
 async def claim(link: RedisLink, tenant: str, number: str = "1") -> Claim:

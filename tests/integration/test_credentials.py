@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +9,7 @@ from redis.asyncio import Redis
 
 from stream.contract.identifiers import TenantId
 from stream.tenants.cache import KEY_PREFIX, entry_key
-from tests.commands import stream
+from tests.commands import in_a_process
 from tests.scene import Scene, number, text_message, unique
 
 
@@ -163,18 +162,14 @@ async def test_a_tenant_service_that_fails_twice_is_asked_three_times(scene: Sce
     assert scene.tenants.fetches[tenant] == 3
 
 
-async def test_an_operator_forgets_one_tenant_or_all(
-    scene: Scene, redis: Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-
-    monkeypatch.setenv("REDIS_URL", scene.world.redis.url)
+async def test_an_operator_forgets_one_tenant_or_all(scene: Scene, redis: Redis) -> None:
     tenant, to = unique("forgotten"), number()
     await scene.publish(to, tenant)
     await scene.accepted(to)
-    assert await asyncio.to_thread(stream, "cache", "invalidate", tenant) == 0
+    code, said = await in_a_process(scene.world.redis.url, "cache", "invalidate", tenant)
+    assert (code, f"removed the credentials of {tenant}" in said) == (0, True)
     assert await redis.exists(entry_key(TenantId(tenant))) == 0
     await scene.publish(number(), tenant)
     await scene.until(lambda: scene.tenants.fetches[tenant] == 2)
-    assert await asyncio.to_thread(stream, "cache", "clear") == 0
+    assert (await in_a_process(scene.world.redis.url, "cache", "clear"))[0] == 0
     assert [key async for key in redis.scan_iter(KEY_PREFIX + "*")] == []
-    assert f"removed the credentials of {tenant}" in capsys.readouterr().out

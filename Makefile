@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo tour test test-chaos test-others soak bench-quick bench bench-scale bench-isolation unit check format tables asyncapi docs recording asyncapi-check asyncapi-release lock clean coverage lowest audit \
+.PHONY: help demo tour test soak bench-quick bench bench-scale bench-isolation unit check format tables asyncapi docs recording asyncapi-check asyncapi-release lock clean coverage lowest audit \
 	deploy-check image image-steps base-image alerts dist release hooks
 
 help: ## Show the targets
@@ -33,12 +33,6 @@ tour: $(VENV)/.installed ## Bring dead letters of three causes back, with the co
 
 test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they start (ARGS='tests/chaos')
 	$(BIN)/python -m pytest $(ARGS)
-
-# The same in two parts, each on servers of its own: `make -j2` runs them at once, since most of a test is a wait.
-test-chaos: $(VENV)/.installed
-	$(BIN)/python -m pytest tests/chaos $(ARGS)
-test-others: $(VENV)/.installed
-	$(BIN)/python -m pytest --ignore=tests/chaos $(ARGS)
 
 soak: $(VENV)/.installed ## Publish for two minutes while replicas and servers die and come back (ARGS='--seconds 60 --rate 50')
 	$(BIN)/python -m sandbox soak $(ARGS)

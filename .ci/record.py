@@ -1,8 +1,8 @@
 """Record what a command prints, as a picture: `record.py docs/demo.svg make demo`.
 
 The command runs in a terminal of its own, and must end well. The picture is its text, readable in light and in dark,
-with no script and nothing from another host. Of a run of progress lines the first and the last are shown, and of a long
-text the beginning and the last line; what is left out is marked.
+with no script and nothing from another host. Of a run of lines of one kind the first and the last are shown, and of a
+long text the beginning and the end; what is left out is marked.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ FONT: Final = 13  # pixels
 ADVANCE: Final = 7.8  # pixels a character takes: 0.6 of the font
 LINE: Final = 18  # pixels
 MARGIN: Final = 16  # pixels
-MOST_ROWS: Final = 44  # a screen
+MOST_ROWS: Final = 46  # a screen
+LAST_ROWS: Final = 19  # of them, those that end it
 LEFT_OUT: Final = "  ⋮"
 
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
-_DIGITS: Final = re.compile(r"\s*\d+")
+_DIFFERS: Final = re.compile(r"\s*\d+|(?<=^dead-lettered: )\w+")  # between lines of one kind
 
 STYLE: Final = f"""
 text {{ font: {FONT}px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; white-space: pre; fill: #1f2328; }}
@@ -46,6 +47,8 @@ def record(command: Sequence[str]) -> str:
         SystemExit: It did not end well.
     """
     os.environ |= {"COLUMNS": str(COLUMNS), "TERM": "dumb"}
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # under another make, `make` says more
+        os.environ.pop(name, None)
     printed = bytearray()
 
     def read(terminal: int) -> bytes:
@@ -65,9 +68,9 @@ def lines(printed: str) -> list[str]:
 
 
 def shortened(rows: Iterable[str]) -> list[str]:
-    """The rows, of which those that differ from both neighbours in numbers only are left out."""
+    """The rows, of which those that differ from both neighbours in numbers, or in the error, only are left out."""
     rows = list(rows)
-    shapes = [None, *(_DIGITS.sub("#", row) if row.strip() else None for row in rows), None]
+    shapes = [None, *(_DIFFERS.sub("#", row) if row.strip() else None for row in rows), None]
     short = []
     for row, (before, own, after) in zip(rows, zip(shapes, shapes[1:], shapes[2:], strict=False), strict=False):
         if not (own and before == own == after):
@@ -78,9 +81,11 @@ def shortened(rows: Iterable[str]) -> list[str]:
 
 
 def one_screen(rows: list[str]) -> list[str]:
-    """The rows, of which those that do not fit on a screen are left out before the last one."""
+    """The rows, of which those that do not fit on a screen are left out before the last ones."""
     more = len(rows) - MOST_ROWS
-    return rows if more <= 0 else [*rows[: MOST_ROWS - 2], f"{LEFT_OUT} {more + 1} more lines", rows[-1]]
+    if more <= 0:
+        return rows
+    return [*rows[: MOST_ROWS - LAST_ROWS - 1], f"{LEFT_OUT} {more + 1} more lines", *rows[-LAST_ROWS:]]
 
 
 def picture(typed: str, rows: Sequence[str]) -> str:

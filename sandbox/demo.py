@@ -78,7 +78,7 @@ async def run_demo(world: World, cases: Sequence[Case]) -> bool:
         letters = await stage.outside.take_dead_letters()
     counted = _counted(stage.graph, letters)
     agreed = _report(cases, counted, stage.graph, seconds)
-    _show_recoveries(len(letters), causes)
+    show_recoveries(len(letters), causes)
     return agreed and code == 0 and not any(cause.code for cause in causes)
 
 
@@ -125,7 +125,7 @@ def _report(cases: Sequence[Case], counted: Mapping[str, int], graph: GraphSimul
     return agreed
 
 
-def _show_recoveries(letters: int, causes: Sequence[Ended]) -> None:
+def show_recoveries(letters: int, causes: Sequence[Ended]) -> None:
     """Show the causes of some dead letters, as an operator sees them, and what would bring those letters back."""
     print(f"\nThe {letters} dead letters are not lost: `stream dead-letters groups` shows why each")
     print("is there, and a command brings back those that can be sent. For example:")

@@ -11,6 +11,7 @@ from sandbox.broker import Outside
 from sandbox.graph import GraphSimulator
 from sandbox.operator import Operator
 from sandbox.tenants import TenantService
+from sandbox.unused import check_unused
 from sandbox.worker import WorkerProcess
 
 if TYPE_CHECKING:
@@ -40,7 +41,12 @@ class Stage:
 
 @asynccontextmanager
 async def open_stage(world: World) -> AsyncIterator[Stage]:
-    """Start it all on a world's servers, with no dead letter on the queue."""
+    """Start it all on a world's servers.
+
+    Raises:
+        WorldError: Somebody uses its RabbitMQ: nothing was started.
+    """
+    await check_unused(world.rabbitmq.url)
     async with AsyncExitStack() as stack:
         graph = await stack.enter_async_context(GraphSimulator())
         tenants = await stack.enter_async_context(TenantService())
@@ -51,6 +57,4 @@ async def open_stage(world: World) -> AsyncIterator[Stage]:
         await asyncio.to_thread(worker.start)
         print(f"worker: faststream run stream.app:app, ready on port {worker.port}")
         outside = await stack.enter_async_context(Outside(world.rabbitmq.url))
-        if already := len(await outside.take_dead_letters()):
-            print(f"took {already} older dead letters off the queue")
         yield Stage(graph, tenants, worker, outside, Operator(servers))

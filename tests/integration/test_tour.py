@@ -12,8 +12,10 @@ from sandbox.demo import DELIVERED, read_cases, run_demo
 from sandbox.operator import typed
 from sandbox.recoveries import RECOVERIES
 from sandbox.tour import Check, report, run_tour
-from sandbox.world import RunningRabbitMQ, World
-from tests.scene import Scene
+from sandbox.unused import check_unused
+from sandbox.world import RunningRabbitMQ, World, WorldError
+from stream.contract.queues import INTAKE_QUEUE
+from tests.scene import Scene, number
 
 WITHIN_S = 60.0  # a quiet machine takes ten
 
@@ -34,6 +36,23 @@ async def test_the_tour_ends_with_each_message_accepted_once_and_an_empty_queue(
     assert [recovery for recovery in RECOVERIES if typed(recovery.replay) not in printed] == []
     assert "1 left: already sent" in printed
     assert "no dead letters" in printed
+
+
+async def test_a_message_of_somebody_else_is_refused_before_anything_takes_it(own: World, stage: Scene) -> None:
+    await stage.declare()
+    await check_unused(own.rabbitmq.url)  # as an earlier demo leaves it
+    await stage.publish(number())
+    for play in (run_tour(own), run_demo(own, [])):
+        with pytest.raises(WorldError, match=f"{INTAKE_QUEUE} has 1 messages"):
+            await play
+    assert await stage.outside.count(INTAKE_QUEUE) == 1
+
+
+async def test_a_consumer_of_somebody_else_is_refused(own: World, stage: Scene) -> None:
+    await stage.declare()
+    await stage.watch()
+    with pytest.raises(WorldError, match="outbound-failed has 0 messages and 1 consumers"):
+        await run_tour(own)
 
 
 def test_the_tour_fails_if_one_count_differs() -> None:

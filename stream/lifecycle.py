@@ -136,14 +136,16 @@ class Lifecycle:
     def _watch(self) -> list[asyncio.Task[None]]:
         """Start the tasks that run beside the worker; the start does not wait for them."""
         worker = self._worker
-        return [
-            asyncio.create_task(worker.in_flight.watch(limit_s=worker.bound_s / 2)),
-            asyncio.create_task(worker.redis.watch()),
-            asyncio.create_task(worker.platform.watch()),
-            asyncio.create_task(worker.connection.watch_topology()),
-            asyncio.create_task(worker.sorting.watch()),
-            asyncio.create_task(self._look_for_tenant_service()),
+        watchers = [
+            worker.in_flight.watch(limit_s=worker.bound_s / 2),
+            worker.redis.watch(),
+            worker.platform.watch(),
+            worker.connection.watch_topology(),
+            self._look_for_tenant_service(),
         ]
+        if not tracing.tracing():  # a trace begins in FastStream's handler, which sorting passes by
+            watchers.append(worker.sorting.watch())
+        return [asyncio.create_task(each) for each in watchers]
 
     async def _close(self) -> None:
         worker = self._worker

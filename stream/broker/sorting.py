@@ -2,12 +2,12 @@
 
 A move through `handover.py` has a channel to itself until the broker has confirmed it, and the intake's own consumer
 looks at few messages at once, as each may be large. So a backlog would be sorted at the speed of single confirms. Here
-one channel takes up to `LOOKED_AT` messages and has their copies in flight together. It consumes only while many
-messages are moved, and only small ones: a large one is put back for the intake's own consumer, and this one rests.
+one channel takes up to `LOOKED_AT` messages, and another has their copies in flight together. It consumes only while
+many messages are moved, and only small ones: a large one is put back for the intake's own consumer, and this one rests.
 
-On any trouble (a lane that is gone or refuses, no confirm in time) the channel is abandoned: what was not acknowledged
-is back on the intake, and is moved the other way, which tries again and mends. A copy that the broker had taken all the
-same is a second one of its message; the ledger recognises it.
+On any trouble (a lane that is gone or refuses, no confirm in time) the copies' channel is abandoned, and the originals
+of what was not confirmed are put back. They are moved the other way, which tries again and mends. A copy that the
+broker had taken all the same is a second one of its message; the ledger recognises it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from typing import Any, Final
 import structlog
 from aio_pika import IncomingMessage
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from pamqp import commands, frame
 
 from stream.broker.express import OPEN_TIMEOUT_S, ExpressLane, abandon, is_closed
@@ -33,10 +32,13 @@ from stream.contract.queues import INTAKE_QUEUE
 
 LOOKED_AT: Final = 300  # messages; measured: 100 moved 3,300 a second, 300 moved 3,700
 FIRST: Final = {"x-priority": 1}  # the intake's own consumer gets what this one has no room for
-LARGEST_BYTES: Final = 64 * 1024  # of a body: at most 20 MB are looked at
+LARGEST_BYTES: Final = 64 * 1024  # of a body that stays here; larger ones may still come until the broker stops
 LOOK_EVERY_S: Final = 0.25
 WORTH_IT: Final = 50  # moves between two looks
-REST_S: Final = 60.0  # after a large body, or trouble
+PATIENT_LOOKS: Final = 4  # with fewer moves, before it ends
+MOST_PASSED_ON: Final = 100  # that still wait for a slot when it begins again
+REST_S: Final = 60.0  # after a large body, or trouble with a lane
+RETRY_S: Final = 5.0  # after trouble with the connection
 LAST_CONFIRMS_S: Final = 2.0  # that a stop waits for
 
 log = structlog.get_logger(__name__)
@@ -84,11 +86,15 @@ class Sorting:
         self._moves = moves
         self._sort = sort
         self._pass_on = pass_on
-        self._channel: Any = None
+        self._taking: Any = None  # the channel that consumes
+        self._publishing: Any = None  # the channel of the copies: trouble there leaves what was passed on alone
         self._tag: str | None = None  # of the consumer, while it is wanted
         self._moves_before = 0
+        self._calm_looks = 0
+        self._passed_on = 0  # messages that wait for a slot
         self._rests_until = 0.0  # in the loop's time
-        self._unconfirmed: dict[asyncio.Future[Any], float] = {}  # with their deadlines, in order
+        self._blocked_at = float("-inf")  # when the broker was last seen to read nothing
+        self._unconfirmed: dict[asyncio.Future[Any], _Leaving] = {}  # in order
         self._giving_up: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -96,8 +102,16 @@ class Sorting:
         """Begin and end to consume as it is worth it. Never ends."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            with suppress(AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError):
+            try:
                 await self._look()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():  # else the connection has died under a call
+                    raise
+                self._rest(RETRY_S)
+            except Exception as error:  # noqa: BLE001 - aiormq raises nearly anything for a connection that ends
+                log.warning("sorting_not_possible", error=f"{type(error).__name__}: {error}")
+                self._rest(RETRY_S)
 
     async def stop(self) -> None:
         """Take nothing more; wait a moment for the confirms of what has left."""
@@ -109,48 +123,65 @@ class Sorting:
     async def _look(self) -> None:
         moves = self._moves()
         worth_it, self._moves_before = moves - self._moves_before >= WORTH_IT, moves
+        self._calm_looks = 0 if worth_it else self._calm_looks + 1
         if await self._is_overdue():
-            await self._give_up(self._channel, f"no confirm within {CONFIRM_TIMEOUT_S:g} s")
-        if self._consuming and not worth_it:
-            self._end()
-        elif worth_it and not (self._consuming or self._stopped) and self._now() >= self._rests_until:
+            await self._give_up(self._publishing, f"no confirm within {CONFIRM_TIMEOUT_S:g} s")
+        if self._consuming:
+            if self._calm_looks >= PATIENT_LOOKS:
+                self._end()
+        elif worth_it and self._may_begin:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 await self._begin()
 
     @property
     def _consuming(self) -> bool:
-        return self._is_open and self._tag in self._channel.consumers
+        return _is_open(self._taking) and self._tag in self._taking.consumers
 
     @property
-    def _is_open(self) -> bool:
-        return self._channel is not None and not is_closed(self._channel)
+    def _may_begin(self) -> bool:
+        """A consumer that begins may take as many as ever, whatever the one before it still holds."""
+        return not self._stopped and _now() >= self._rests_until and self._passed_on < MOST_PASSED_ON
 
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+    def _rest(self, seconds: float) -> None:
+        self._rests_until = _now() + seconds
 
     async def _is_overdue(self) -> bool:
-        deadline = next(iter(self._unconfirmed.values()), None)
-        return deadline is not None and deadline < self._now() and not await is_blocked(self._channel.connection)
+        """Whether the oldest confirm does not come. While the broker reads nothing, the time does not count."""
+        oldest = next(iter(self._unconfirmed.values()), None)
+        if oldest is None or _now() < max(oldest.since, self._blocked_at) + CONFIRM_TIMEOUT_S:
+            return False
+        if not _is_open(self._publishing) or not await is_blocked(self._publishing.connection):
+            return True
+        self._blocked_at = _now()
+        return False
 
     async def _begin(self) -> None:
-        if not self._is_open and (connection := self._connection()) is not None:
-            await connection.ready()  # a channel that a broker without memory does not open would be lost
-            self._channel = channel = await connection.channel(publisher_confirms=True)
+        if (connection := self._connection()) is None:
+            return
+        await connection.ready()  # a channel that a broker without memory does not open would be lost
+        if not _is_open(self._taking):
+            self._taking = await connection.channel()
+            await self._taking.basic_qos(prefetch_count=LOOKED_AT)
+        if not _is_open(self._publishing):
+            self._publishing = channel = await connection.channel(publisher_confirms=True)
             # aiormq finds a returned publish by its message id, but two messages may have the same; and it logs bodies.
             channel._on_return_frame = partial(self._returned, channel)  # noqa: SLF001 - nothing public says so in time
-            await channel.basic_qos(prefetch_count=LOOKED_AT)
-        if self._is_open:
-            channel = self._channel
-            self._tag = uuid.uuid4().hex  # known before the first message comes
-            consumer = partial(self._delivered, channel)
-            await channel.basic_consume(INTAKE_QUEUE, consumer, consumer_tag=self._tag, arguments=FIRST)
+        if self._stopped:
+            return
+        self._tag = tag = uuid.uuid4().hex  # known before the first message comes
+        channel = self._taking
+        consumer = partial(self._delivered, channel)
+        await channel.basic_consume(INTAKE_QUEUE, consumer, consumer_tag=tag, arguments=FIRST)
+        for former in channel.consumers.keys() - {tag}:  # aiormq keeps one that was cancelled without an answer
+            del channel.consumers[former]
+        if self._stopped:
+            self._end()
 
     def _end(self) -> None:
         """Take no more messages. Those that are on their way still come."""
-        if self._is_open and self._tag is not None:
+        if self._tag is not None and _is_open(self._taking):
             cancel = commands.Basic.Cancel(consumer_tag=self._tag, nowait=True)
-            self._express.write(self._channel, frame.marshal(cancel, self._channel.number))
+            self._express.write(self._taking, frame.marshal(cancel, self._taking.number))
         self._tag = None
 
     async def _delivered(self, channel: Any, message: DeliveredMessage) -> None:
@@ -158,19 +189,29 @@ class Sorting:
             return
         incoming = IncomingMessage(message)
         if len(incoming.body) > LARGEST_BYTES:
-            self._put_back(channel, incoming)
+            self._end()  # first: or it would come here again
+            self._rest(REST_S)
+            self._put_back(incoming)
+        elif not _is_open(self._publishing):
+            self._end()
+            self._put_back(incoming)
         elif found := self._sort(incoming):
-            self._publish(channel, incoming, found)
+            self._publish(incoming, found)
         else:
-            await self._pass_on(incoming)
+            self._passed_on += 1
+            try:
+                await self._pass_on(incoming)
+            finally:
+                self._passed_on -= 1
 
-    def _put_back(self, channel: Any, incoming: IncomingMessage) -> None:
-        self._end()  # first: or it would come here again
-        self._rests_until = self._now() + REST_S
-        back = commands.Basic.Nack(incoming.delivery_tag or 0, requeue=True)
-        self._express.write(channel, frame.marshal(back, channel.number))
+    def _put_back(self, incoming: IncomingMessage) -> None:
+        channel: Any = incoming.channel
+        if _is_open(channel):
+            back = commands.Basic.Nack(incoming.delivery_tag or 0, requeue=True)
+            self._express.write(channel, frame.marshal(back, channel.number))
 
-    def _publish(self, channel: Any, incoming: IncomingMessage, found: Sorted) -> None:
+    def _publish(self, incoming: IncomingMessage, found: Sorted) -> None:
+        channel = self._publishing
         confirmation = self._express.send(
             channel,
             found.copy.body,
@@ -179,24 +220,54 @@ class Sorting:
             routing_key=found.lane,
             mandatory=True,
         )
-        self._unconfirmed[confirmation] = self._now() + CONFIRM_TIMEOUT_S
+        self._unconfirmed[confirmation] = _Leaving(incoming, _now())
         confirmation.add_done_callback(partial(self._confirmed, channel, incoming, found))
 
     def _confirmed(self, channel: Any, incoming: IncomingMessage, found: Sorted, answer: asyncio.Future[Any]) -> None:
+        if answer not in self._unconfirmed:  # given up: it is back on the intake
+            return
+        error = None if answer.cancelled() else answer.exception()
+        if answer.cancelled() or error is not None or is_closed(channel):
+            reason = f"{type(error).__name__}: {error}" if error else "the channel has ended"
+            self._giving_up = asyncio.ensure_future(self._give_up(channel, reason))  # of many, the first gives all up
+            return
         del self._unconfirmed[answer]
-        if answer.cancelled() or is_closed(channel):
-            return
-        if (error := answer.exception()) is not None:
-            self._giving_up = asyncio.ensure_future(self._give_up(channel, f"{type(error).__name__}: {error}"))
-            return
-        self._express.acknowledge(incoming)
-        found.settled()
+        if _is_open(incoming.channel):
+            self._express.acknowledge(incoming)
+            found.settled()
 
-    async def _returned(self, channel: Any, _returned: object) -> None:
+    async def _returned(self, channel: Any, returned: Any) -> None:
         await self._give_up(channel, "a lane is gone")  # now: the confirm that follows means nothing
+        header = await channel._get_frame()  # noqa: SLF001 - or its reader would hold the content for an RPC's answer
+        await channel._read_content(returned, header)  # noqa: SLF001
 
     async def _give_up(self, channel: Any, reason: str) -> None:
+        """Abandon the copies that are not confirmed: their originals go back to the intake."""
+        if channel is not self._publishing:
+            return
+        self._publishing = None
+        self._end()
+        self._rest(REST_S)
+        leaving, self._unconfirmed = self._unconfirmed, {}
+        if _is_open(self._taking):  # else the connection is lost, and the broker has put them back
+            log.warning("sorting_abandoned", reason=reason, consequence="what was not confirmed is delivered again")
+        for each in leaving.values():
+            self._put_back(each.incoming)
         if not is_closed(channel):
-            self._rests_until = self._now() + REST_S
-            log.warning("sorting_abandoned", reason=reason, consequence="moved and not acknowledged: delivered again")
-            await abandon(channel)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(OPEN_TIMEOUT_S):
+                    await abandon(channel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    incoming: IncomingMessage
+    since: float  # in the loop's time
+
+
+def _is_open(channel: Any) -> bool:
+    return channel is not None and not is_closed(channel)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

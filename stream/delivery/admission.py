@@ -97,7 +97,7 @@ class Admission:
 
     def move_of_laned(self, holder: str) -> Move | None:
         """The move of a message of the intake, if its tenant is laned: it needs no slot, and does not wait."""
-        if self._closed or not self._laned.has(holder, self._monotonic()):
+        if self._closed or not self._lanes or not self._laned.has(holder, self._monotonic()):
             return None
         return self._move(holder)
 

@@ -150,6 +150,14 @@ async def test_without_lanes_a_message_waits_for_its_slot() -> None:
     assert world.tries.tried == [first, late]
 
 
+async def test_without_lanes_a_tenant_whose_former_lane_is_slow_is_not_moved() -> None:
+    world = World(lanes=0)
+    await world.arrive(lane="whatsapp-lane-6")
+    assert world.admission.move_of_laned("noisy") is None
+    later = await world.arrive()
+    assert (world.tries.moved, world.tries.tried[-1]) == ([], later)
+
+
 async def test_what_has_a_problem_needs_no_slot_and_stands_in_nobodys_way() -> None:
     world = World(slots=1)
     first = await world.arrive()

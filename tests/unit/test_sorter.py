@@ -15,7 +15,6 @@ from stream.delivery.arrival import Delivery
 from stream.delivery.decision import Decision, Move
 from stream.delivery.settlement import Settlement
 from stream.delivery.sorter import Sorter
-from stream.observe import tracing
 from tests.unit.doubles import incoming, properties_of
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -76,8 +75,3 @@ def test_a_message_that_was_seen_before_keeps_its_first_sight() -> None:
 )
 def test_what_needs_a_closer_look_does_not_move(body: bytes, more: dict[str, Any]) -> None:
     assert World().sort(body, **more) is None
-
-
-def test_while_there_are_traces_each_message_has_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "_telemetry", object())
-    assert World().sort() is None

@@ -1,0 +1,76 @@
+"""What ends the look at a backlog, and what does not. `tests/integration/test_sorting.py` has the moves themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import pytest
+from aio_pika import IncomingMessage
+from structlog.testing import capture_logs
+
+from stream.broker import sorting as module
+from stream.broker.express import ExpressLane
+from stream.broker.sorting import Sorted, Sorting
+from tests.unit.doubles import turns
+
+
+def no_move(_: IncomingMessage) -> Sorted | None:
+    return None
+
+
+async def nowhere(_: IncomingMessage) -> None:
+    """Take a message that does not move."""
+
+
+def sorting(connection: Callable[[], Any], moves: Callable[[], int]) -> Sorting:
+    return Sorting(connection, ExpressLane(), moves=moves, sort=no_move, pass_on=nowhere)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look in each round of the event loop, and rest after no trouble."""
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(module, "RETRY_S", 0)
+
+
+@pytest.mark.parametrize(
+    "trouble", [Exception("the connection ended between two frames"), asyncio.CancelledError(), ConnectionError("lost")]
+)
+async def test_a_connection_that_dies_under_a_look_does_not_end_the_looks(trouble: BaseException) -> None:
+    asked = 0
+
+    def connection() -> object:
+        nonlocal asked
+        asked += 1
+        raise trouble
+
+    watching = asyncio.create_task(sorting(connection, count(step=module.WORTH_IT).__next__).watch())
+    with capture_logs():
+        await turns(50)
+    assert (asked > 3, watching.done()) == (True, False)
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+
+
+async def test_nothing_is_asked_of_rabbitmq_while_few_messages_move() -> None:
+    asked: list[None] = []
+    watching = asyncio.create_task(
+        sorting(lambda: asked.append(None), count(step=module.WORTH_IT - 1).__next__).watch()
+    )
+    await turns(50)
+    assert asked == []
+    watching.cancel()
+
+
+async def test_a_stop_keeps_a_look_from_beginning() -> None:
+    asked: list[None] = []
+    stopped = sorting(lambda: asked.append(None), count(step=module.WORTH_IT).__next__)
+    await stopped.stop()
+    watching = asyncio.create_task(stopped.watch())
+    await turns(50)
+    assert asked == []
+    watching.cancel()

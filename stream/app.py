@@ -53,9 +53,6 @@ from stream.observe.health import HealthServer
 from stream.observe.instruments import Instruments
 from stream.observe.status import Dependency, Status, reachable
 from stream.operations.invocation import Invocation
-from stream.operations.page.fresh import FreshSnapshot
-from stream.operations.page.route import DeadLettersPage
-from stream.operations.page.taking import Taking
 from stream.redis.client import connect
 from stream.redis.link import RedisLink
 from stream.retry import RetryHandler
@@ -406,6 +403,11 @@ def _page(settings: Settings, connection: BrokerConnection, redis: RedisLink) ->
     """What adds the page `/dead-letters`, if there is to be one."""
     if settings.operator_token is None:
         return lambda _: None
+    # They bring the commands' packages along, which a worker without the page does not need.
+    from stream.operations.page.fresh import FreshSnapshot  # noqa: PLC0415
+    from stream.operations.page.route import DeadLettersPage  # noqa: PLC0415
+    from stream.operations.page.taking import Taking  # noqa: PLC0415
+
     taking = Taking(
         settings.rabbitmq_url.get_secret_value(),
         redis,

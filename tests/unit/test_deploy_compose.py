@@ -26,6 +26,7 @@ def test_the_compose_file_runs_three_replicas_and_publishes_on_this_machine_alon
     worker = services["worker"]
     assert worker["deploy"]["replicas"] == 3
     assert (worker["read_only"], worker["cap_drop"]) == (True, ["ALL"])
+    assert [each.partition(":")[0] for each in worker["tmpfs"]] == ["/tmp"]  # noqa: S108 - for the operator's commands
     assert (
         int(worker["stop_grace_period"].removesuffix("s")) * 1000 > Settings.model_fields["shutdown_grace_ms"].default
     )

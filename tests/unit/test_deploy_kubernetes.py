@@ -177,7 +177,10 @@ def test_it_runs_with_no_right_that_it_does_not_need() -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert all(mount["readOnly"] for mount in container["volumeMounts"])
+    writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
+    assert writable == ["/tmp"]  # noqa: S108 - for the operator's commands; its size has a limit
+    (volume,) = [each["emptyDir"] for each in spec["volumes"] if each["name"] == _mount("tmp")["name"]]
+    assert set(volume) == {"sizeLimit"}
 
 
 def test_every_selector_finds_the_workers_pods() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from tempfile import SpooledTemporaryFile
 from types import SimpleNamespace
 from typing import Any, Self, cast
 
@@ -19,6 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from stream.broker.look import Look
 from stream.operations.dead_letters import running
 from stream.operations.dead_letters.brake import Brake, Stopped
+from stream.operations.dead_letters.commands import write_line
 from stream.operations.dead_letters.copying import ledger_key
 from stream.operations.dead_letters.job import Entry, Job, JobStore, Options, Status
 from stream.operations.dead_letters.known import known_of_either
@@ -196,10 +199,22 @@ def test_a_full_disk_is_named_as_what_it_is(scene: Scene) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # no file may grow beyond it
     try:
-        with pytest.raises(CommandFailed, match=r"temporary file in .* cannot be written"), Spool() as spool:
+        with (
+            pytest.raises(CommandFailed, match="temporary file cannot be written: File too large"),
+            Spool() as spool,
+        ):
             spool.keep(scene.lying[0])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_without_a_folder_for_temporary_files_a_job_and_a_list_say_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")  # as in a container whose file system is read-only
+    with pytest.raises(CommandFailed, match=r"temporary file cannot be written: .* TMPDIR"):
+        Spool()
+    letter = seen(delivered(BODY, WRITTEN))
+    with SpooledTemporaryFile(1, "w+") as lines, pytest.raises(CommandFailed, match="TMPDIR"):
+        write_line(lines, letter, as_json=True)
 
 
 async def test_a_letter_that_cannot_be_copied_is_left_and_the_others_are_sent(scene: Scene) -> None:

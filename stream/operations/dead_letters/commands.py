@@ -21,6 +21,7 @@ from stream.operations.dead_letters.looking import Seen, look_through
 from stream.operations.dead_letters.options import filtered
 from stream.operations.dead_letters.printing import print_groups
 from stream.operations.dead_letters.replay import replay
+from stream.operations.dead_letters.spool import disk_is_named
 from stream.operations.dead_letters.story import Story, story
 from stream.operations.exits import ExitCode, run
 from stream.operations.output import Json, printable
@@ -93,6 +94,7 @@ def export(
         _copy_out(lines)
 
 
+@disk_is_named()
 def write_line(lines: IO[str], seen: Seen, *, as_json: bool) -> None:
     """Write a letter as one line."""
     letter = seen.letter
@@ -122,6 +124,7 @@ class _csv_writer:  # noqa: N801 - it is used as a function
         self._lines = lines
         self._rows: csv.DictWriter[str] | None = None
 
+    @disk_is_named()
     def __call__(self, seen: Seen) -> None:
         """Write one row."""
         fields = seen.letter.to_json()

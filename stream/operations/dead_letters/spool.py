@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import SEEK_END
-from tempfile import TemporaryFile, gettempdir
+from tempfile import TemporaryFile
 from typing import Final, Self
 
 from aio_pika.message import IncomingMessage
@@ -18,6 +19,20 @@ from stream.broker.wire import ArrivedHeaders
 from stream.operations.exits import CommandFailed, ExitCode
 
 _HEAD: Final = struct.Struct(">HI")  # the flags of the properties, and the length of their bytes
+
+
+@contextmanager
+def disk_is_named() -> Iterator[None]:
+    """Say of a temporary file that it failed: on a connection, an `OSError` would be taken for the loss of RabbitMQ.
+
+    Raises:
+        CommandFailed: No folder can be written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        sentence = f"a temporary file cannot be written: {error.strerror}; name a folder with room in TMPDIR"
+        raise CommandFailed(sentence, ExitCode.STOPPED) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +51,13 @@ class Parts:
 
 
 class Spool:
-    """A temporary file of messages, which nobody else can read."""
+    """A temporary file of messages, which nobody else can read.
 
+    Raises:
+        CommandFailed: No folder can be written.
+    """
+
+    @disk_is_named()
     def __init__(self) -> None:
         self._file = TemporaryFile()  # noqa: SIM115 - it lives as long as the object
 
@@ -48,6 +68,7 @@ class Spool:
         with suppress(OSError):  # what a full disk did not take is not needed any more
             self._file.close()
 
+    @disk_is_named()
     def keep(self, message: DeliveredMessage) -> tuple[int, int]:
         """Write a message down; returns its place.
 
@@ -57,15 +78,10 @@ class Spool:
         headers = message.header.properties.headers
         if not isinstance(headers, ArrivedHeaders):
             raise TypeError("the message came on a connection without the guard of stream.broker.wire")
-        try:
-            start = self._file.seek(0, SEEK_END)
-            self._file.write(_HEAD.pack(headers.flags, len(headers.data)) + headers.data + message.body)
-            self._file.flush()
-            return start, self._file.tell() - start
-        except OSError as error:
-            raise CommandFailed(
-                f"the temporary file in {gettempdir()} cannot be written: {error.strerror}", ExitCode.STOPPED
-            ) from None
+        start = self._file.seek(0, SEEK_END)
+        self._file.write(_HEAD.pack(headers.flags, len(headers.data)) + headers.data + message.body)
+        self._file.flush()
+        return start, self._file.tell() - start
 
     def parts(self, place: tuple[int, int]) -> Parts:
         """Read a message back."""

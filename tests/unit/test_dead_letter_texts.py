@@ -83,6 +83,7 @@ FULL_OF_NUMBERS: list[dict[str, Any]] = [
     {"to": "DE.1234567", "recipient": NUMBER, "type": "text"},
     {"contacts": [{"phones": [{"phone": f"+{NUMBER}", "wa_id": NUMBER}, {"phone": int(NUMBER)}]}]},
     {"text": {"body": f"call {NUMBER} now"}},
+    {"template": {"components": [{"parameters": [{"type": "text", "text": int(NUMBER)}]}]}},
 ]
 
 
@@ -104,9 +105,21 @@ def test_a_story_never_shows_a_secret_of_a_header(*, reveal: bool) -> None:
     assert "opensesame" not in told.to_text()
 
 
-def test_who_may_see_numbers_sees_those_of_headers() -> None:
-    assert NUMBER not in story(seen(x_note=NUMBER), reveal=False).to_text()
-    assert NUMBER in story(seen(x_note=NUMBER), reveal=True).to_text()
+@pytest.mark.parametrize("value", [NUMBER, int(NUMBER), [{"customer": int(NUMBER)}]])
+def test_who_may_see_numbers_sees_those_of_headers(value: object) -> None:
+    told = story(seen(x_note=value), reveal=False)
+    assert NUMBER not in told.to_text()
+    assert NUMBER not in str(told.to_json())
+    assert NUMBER in story(seen(x_note=value), reveal=True).to_text()
+
+
+def test_a_number_that_is_no_phone_number_is_shown() -> None:
+    payload = with_payload({"amount_1000": 12_345_678, "timestamp": 1_795_000_000, "quantity": 999_999, "flag": True})
+    found = seen(payload, x_error_subcode=2_494_010)
+    (found.message.header.properties.headers or {})["timestamp_in_ms"] = 1_795_000_000_123
+    text = story(found, reveal=False).to_text()
+    for shown in ("12345678", "1795000000", "999999", "true", "2494010", "1795000000123"):
+        assert shown in text
 
 
 def test_a_recipient_that_is_a_json_number_can_be_filtered() -> None:

@@ -17,6 +17,8 @@ from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.looking import Seen
 
 TOKEN: Final = "$ACCESS_TOKEN"  # noqa: S105 - the name of a variable
+SHORT: Final = 1_000_000  # a whole number from here on may be a phone number
+NO_PHONE: Final = frozenset({"amount_1000", "timestamp", "timestamp_in_ms", names.ERROR_SUBCODE})
 PEOPLE: Final = frozenset({"to", "recipient", "phone", "wa_id"})  # fields of a payload that name a person
 
 
@@ -67,9 +69,9 @@ def story(seen: Seen, *, reveal: bool) -> Story:
     """
     letter = seen.letter
     payload = None if letter.error_type == POISON else _payload(seen.message.body)
-    if not reveal:
-        payload = _masked(payload)
     headers = redact(dict(seen.message.header.properties.headers or {}), keep_numbers=reveal)
+    if not reveal:
+        payload, headers = _masked(payload), _masked(headers)
     return Story(letter, headers, payload, _curl(letter, payload))
 
 
@@ -87,6 +89,8 @@ def _masked(value: Any, field: str = "") -> Any:
     if isinstance(value, list):
         return [_masked(each, field) for each in value]
     if field in PEOPLE and isinstance(value, str | int):
+        return masked_number(str(value))
+    if isinstance(value, int) and abs(value) >= SHORT and field not in NO_PHONE:
         return masked_number(str(value))
     return without_numbers(value) if isinstance(value, str) else value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from stream.operations.dead_letters.edits import NotAllowed, edited, read_edits
 from stream.operations.dead_letters.job import Job, Options, Status
 from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.plan import Known, Permission, Skip, left_by_itself, left_by_ledger
-from stream.operations.dead_letters.ramp import Tally, must_stop, steps
+from stream.operations.dead_letters.ramp import RECENT, Tally, judged_with, must_stop, steps
 from stream.operations.dead_letters.replay import outcome
 from tests.scene import text_message
 from tests.unit.doubles import incoming, properties_of
@@ -115,6 +116,20 @@ def test_a_step_that_goes_badly_stops_the_job(
     tally = Tally(delivered, failed, waiting)
     assert must_stop(tally, 0.2, patient=True) is now
     assert must_stop(tally, 0.2, patient=False) is later
+
+
+@pytest.mark.parametrize("rate", [50, 1000])
+def test_a_cause_that_comes_back_after_many_good_letters_stops_the_job_within_a_step(rate: float) -> None:
+    judged: list[str] = []
+    for number, step in enumerate(islice(steps(200_000, rate), 4, 25)):
+        judged = judged_with(judged, (), [f"{number}/{each}" for each in range(step.size)])
+    failed = sum(name.startswith("20/") for name in judged)  # all of the last step
+    assert must_stop(Tally(len(judged) - failed, failed, 0), 0.2, patient=True)
+
+
+def test_a_letter_is_judged_until_it_has_an_outcome_and_for_a_while_after() -> None:
+    before = [str(number) for number in range(RECENT + 2)]
+    assert judged_with(before, {"0"}, ["new"]) == [*before[2:], "0", "new"]
 
 
 def test_a_limit_of_all_never_stops() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 STEPS: Final = (1, 5, 20, 100)  # a cause that is not cured costs at most the first three
 SLICE_S: Final = 5.0  # after the ramp, the outcomes are looked at so often
+RECENT: Final = 500  # letters with an outcome that are judged together with the newest step, after the ramp
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Step:
 
     Attributes:
         size: How many.
-        in_ramp: It is judged alone; what comes after the ramp is judged together.
+        in_ramp: It is judged alone; what comes after the ramp, together with the last ones before it.
         waits: Whether the outcomes are waited for before the next step.
     """
 
@@ -42,6 +43,18 @@ def steps(total: int, rate: float) -> Iterator[Step]:
     while left > 0:
         yield Step(min(size, left), in_ramp=False, waits=left <= size)
         left -= size
+
+
+def judged_with(before: Sequence[str], waiting: Container[str], step: Sequence[str]) -> list[str]:
+    """The letters by which a step after the ramp is judged: a cause that comes back is not hidden by what went well.
+
+    Args:
+        before: Those by which the step before was judged.
+        waiting: Letters without an outcome: they stay until they have one.
+        step: The step's own.
+    """
+    settled = [name for name in before if name not in waiting][-max(RECENT, len(step)) :]
+    return [*settled, *(name for name in before if name in waiting), *step]
 
 
 @dataclass(frozen=True, slots=True)

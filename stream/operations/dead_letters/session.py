@@ -30,7 +30,7 @@ from stream.operations.dead_letters.job import OPEN, SENT_ON, Entry, Job, JobSto
 from stream.operations.dead_letters.known import known_of, known_of_either
 from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.looking import Seen
-from stream.operations.dead_letters.ramp import Step, Tally, must_stop, steps
+from stream.operations.dead_letters.ramp import Step, Tally, judged_with, must_stop, steps
 from stream.operations.dead_letters.spool import Spool
 
 AT_ONCE: Final = 32  # publishes in flight
@@ -93,7 +93,7 @@ class Session:
         self._clock = clock
         self._kept: dict[str, list[Kept]] = {}
         self._failed: set[str] = set()
-        self._judged: list[str] = []  # the ramp's step, or all after the ramp
+        self._judged: list[str] = []  # the ramp's step, or the last ones
         self._took_off = False
         self._handover = Handover()
         self._spool = spool
@@ -156,7 +156,8 @@ class Session:
         for error in filter(None, ends):
             raise error
         self._brake.check()
-        self._judged = names if step.in_ramp else self._judged + names
+        waiting = {name for name in self._judged if self._entries[name].status is Status.REPLAYED}
+        self._judged = names if step.in_ramp else judged_with(self._judged, waiting, names)
         await self._judge(self._judged, wait=step.waits)
 
     async def _send_on(self, name: str) -> None:

@@ -15,7 +15,7 @@ from stream.broker import look as mechanics
 from stream.operations.dead_letters import bring_back, discard
 from stream.operations.dead_letters.backup import Backup, StoredLetters
 from stream.operations.dead_letters.filters import Filter
-from stream.operations.exits import CommandFailed
+from stream.operations.exits import CommandFailed, ExitCode
 from tests.unit.dead_letter_queue import Broker, delivered
 from tests.unit.doubles import properties_of
 from tests.unit.test_letters import BODY, WRITTEN, letter
@@ -63,6 +63,23 @@ async def test_letters_that_rabbitmq_does_not_show_at_once_are_discarded_too(
     assert await discarded(broker, tmp_path / "a.gz") == 3
     assert len(list(StoredLetters(tmp_path / "a.gz"))) == 3
     assert broker.lying == []
+
+
+def test_a_discard_that_wrote_nothing_leaves_no_file_in_the_way_of_the_next(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Backup(tmp_path / "a.gz", "a test"):
+            pass  # RabbitMQ is away
+    assert not (tmp_path / "a.gz").exists()
+
+
+@pytest.mark.parametrize("code", [ExitCode.STOPPED, ExitCode.UNREACHABLE])
+async def test_a_discard_whose_lock_was_lost_ends_with_what_took_it(tmp_path: Path, code: ExitCode) -> None:
+    broker = Broker(letters({"n": 1}))
+    with Backup(tmp_path / "a.gz", "a test") as backup:
+        discarding = discard._Discarding(Filter(), backup, [code])
+        with pytest.raises(CommandFailed, match="the lock was lost") as failed:
+            await discarding.look(cast("AbstractConnection", broker))
+    assert (failed.value.code, len(broker.lying)) == (code, 1)
 
 
 MIB = 1024 * 1024

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.broker.look import Look
-from stream.operations.dead_letters import running
+from stream.operations.dead_letters import lock, running
 from stream.operations.dead_letters.brake import Brake, Stopped
 from stream.operations.dead_letters.commands import write_line
 from stream.operations.dead_letters.copying import ledger_key
@@ -294,7 +294,31 @@ async def test_a_job_that_cannot_be_told_to_stop_any_more_stops(monkeypatch: pyt
     monkeypatch.setattr(running, "ASK_S", 0)
     brake = Brake()
     await running.ask(brake, cast("JobStore", Deaf()), "job-1")
-    assert brake.reason == "Redis cannot be reached: Timeout reading from redis:6379; check REDIS_URL"
+    with pytest.raises(Stopped, match=r"Redis cannot be reached: Timeout reading .*; check REDIS_URL") as told:
+        brake.check()
+    assert told.value.code is ExitCode.UNREACHABLE
+
+
+class Renewals:
+    """A lock in Redis: how its renewal ends."""
+
+    def __init__(self, held: int | None) -> None:
+        self.held = held
+
+    async def eval(self, *_: object) -> int:
+        if self.held is None:
+            raise RedisTimeoutError("Timeout reading from redis:6379")
+        return self.held
+
+
+@pytest.mark.parametrize(("held", "code"), [(0, ExitCode.STOPPED), (None, ExitCode.UNREACHABLE)])
+async def test_a_lost_lock_says_whether_redis_was_lost_or_somebody_took_it(
+    held: int | None, code: ExitCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "RENEW_S", 0)
+    told: list[ExitCode] = []
+    await lock._renew(Renewals(held), b"", told.append)
+    assert told == [code]
 
 
 class Gone:

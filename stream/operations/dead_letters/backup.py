@@ -11,6 +11,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Self
@@ -43,7 +44,7 @@ class Kept:
 
 
 class Backup:
-    """A backup that is being written.
+    """A backup that is being written; at its end there is no file if no letter is in it, so that one may try again.
 
     Args:
         path: A file that is not there yet.
@@ -53,13 +54,18 @@ class Backup:
     def __init__(self, path: Path, reason: str) -> None:
         self._file: IO[bytes] = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "wb")
         _sync_folder(path.parent)  # or a machine that stops would forget the file's name
+        self._path = path
         self._reason = reason
+        self._holds_letters = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # what a full disk did not take was not taken off either
+            self._file.close()
+        if not self._holds_letters:
+            self._path.unlink(missing_ok=True)
 
     def keep(self, letters: Sequence[tuple[Letter, Parts]]) -> None:
         """Write letters; they are on the disk when this returns."""
@@ -67,6 +73,7 @@ class Backup:
         self._file.write(gzip.compress(b"".join(lines)))
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._holds_letters = True
 
     def _line(self, letter: Letter, parts: Parts) -> dict[str, Any]:
         return {
@@ -85,8 +92,8 @@ class StoredLetters:
         path: The file.
 
     Attributes:
-        cut: Once they have been read: the last batch is not whole. Its letters were not taken off their queue; those
-            of them that are whole are read too.
+        cut: Once they have been read: the last batch is not whole. If it was the discard that was interrupted, its
+            letters were not taken off their queue; those of them that are whole are read too.
     """
 
     def __init__(self, path: Path) -> None:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from stream.operations.exits import ExitCode
+
 
 class Stopped(Exception):  # noqa: N818 - a state of the job
-    """The job stops here; the text says why."""
+    """The job stops here; the text says why.
+
+    Attributes:
+        code: What the command ends with.
+    """
+
+    def __init__(self, reason: str, code: ExitCode = ExitCode.STOPPED) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class Brake:
@@ -19,11 +29,13 @@ class Brake:
 
     def __init__(self) -> None:
         self.reason = ""
+        self._code = ExitCode.STOPPED
         self._pulled = asyncio.Event()
 
-    def pull(self, reason: str) -> None:
+    def pull(self, reason: str, code: ExitCode = ExitCode.STOPPED) -> None:
         """Have the job stop after the letters that are on their way."""
-        self.reason = self.reason or reason
+        if not self.reason:
+            self.reason, self._code = reason, code
         self._pulled.set()
 
     def check(self) -> None:
@@ -33,7 +45,7 @@ class Brake:
             Stopped: With the reason.
         """
         if self.reason:
-            raise Stopped(self.reason)
+            raise Stopped(self.reason, self._code)
 
     async def pause(self, seconds: float) -> None:
         """Wait so long, or until somebody wants the job to stop."""

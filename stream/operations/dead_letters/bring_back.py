@@ -53,19 +53,19 @@ class Imported:
     @property
     def words(self) -> str:
         """For people."""
-        cut = "; the last batch is cut off: its letters were not taken off the queue" if self.cut else ""
-        return f"brought {self.imported} letters back, {self.there} were there{cut}"
+        cut = "; the last batch is cut off: if the discard was interrupted, its letters still lie on the queue"
+        return f"brought {self.imported} letters back, {self.there} were there{cut if self.cut else ''}"
 
 
 async def _import(path: Path, begun: list[Imported]) -> None:
     facts = {"who": me(), "since": datetime.now(UTC).isoformat(), "what": f"imports {path}"}
-    lost: list[str] = []
-    async with redis_link() as link, locked(link.redis, facts, lambda: lost.append("lock")):
+    lost: list[ExitCode] = []
+    async with redis_link() as link, locked(link.redis, facts, lost.append):
         begun.append(Imported())
         await _bring_back(path, lost, begun[0])
 
 
-async def _bring_back(path: Path, lost: list[str], done: Imported) -> None:
+async def _bring_back(path: Path, lost: list[ExitCode], done: Imported) -> None:
     there: set[str] = set()
     await look_through(Filter(), lambda seen: there.add(seen.letter.id))
     async with rabbitmq_connection() as connection:
@@ -73,9 +73,7 @@ async def _bring_back(path: Path, lost: list[str], done: Imported) -> None:
         stored = StoredLetters(path)
         for kept in read(stored, path):
             if lost:
-                raise CommandFailed(
-                    "the lock was lost: import the file again, it leaves out what is there", ExitCode.STOPPED
-                )
+                raise CommandFailed("the lock was lost: import the file again, it leaves out what is there", lost[0])
             if kept.id in there:
                 done.there += 1
                 continue

@@ -51,13 +51,14 @@ def discard(
     finally:  # also after a signal, or without a server
         for each in begun:
             facts = {"discarded": each.count, "backup": str(backup)}
-            say(f"discarded {each.count} letters into {backup}", facts, as_json=as_json)
+            where = f" into {backup}" if each.count else ""  # a backup without a letter is not left there
+            say(f"discarded {each.count} letters{where}", facts, as_json=as_json)
 
 
 async def _discard(wanted: Filter, reason: str, path: Path, begun: list[_Discarding]) -> None:
     facts = {"who": me(), "since": datetime.now(UTC).isoformat(), "what": f"discards into {path}"}
-    lost: list[str] = []
-    async with redis_link() as link, locked(link.redis, facts, lambda: lost.append("lock")):
+    lost: list[ExitCode] = []
+    async with redis_link() as link, locked(link.redis, facts, lost.append):
         with _new(path, reason) as backup:
             discarding = _Discarding(wanted, backup, lost)
             begun.append(discarding)
@@ -98,7 +99,7 @@ class _Discarding:
         count: Letters that are in the backup; two that are the same have one id.
     """
 
-    def __init__(self, wanted: Filter, backup: Backup, lost: list[str]) -> None:
+    def __init__(self, wanted: Filter, backup: Backup, lost: list[ExitCode]) -> None:
         self.kept: set[str] = set()
         self.count = 0
         self._wanted = wanted
@@ -127,7 +128,7 @@ class _Discarding:
     async def _batch(self, found: list[Found], look: Look, spool: Spool) -> None:
         if self._lost:
             raise CommandFailed(
-                "the lock was lost; what is in the backup is safe, the rest still lies there", ExitCode.STOPPED
+                "the lock was lost; what is in the backup is safe, the rest still lies there", self._lost[0]
             )
         new = [(each.letter, spool.parts(each.place)) for each in found if not each.kept]
         try:

@@ -25,13 +25,13 @@ _RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.ca
 
 
 @asynccontextmanager
-async def locked(redis: Redis, facts: dict[str, str], on_lost: Callable[[], None]) -> AsyncIterator[None]:
+async def locked(redis: Redis, facts: dict[str, str], on_lost: Callable[[ExitCode], None]) -> AsyncIterator[None]:
     """Hold the lock.
 
     Args:
         redis: The client.
         facts: Who holds it, since when, for what; different for each holder.
-        on_lost: Called when it is no longer certain that this process holds it.
+        on_lost: Called when it is no longer certain that this process holds it, with what the command is to end with.
 
     Raises:
         CommandFailed: Somebody else holds it.
@@ -82,13 +82,14 @@ async def _acquire(client: Any, value: bytes) -> None:
             raise _held_by(holder)
 
 
-async def _renew(client: Any, value: bytes, on_lost: Callable[[], None]) -> None:
+async def _renew(client: Any, value: bytes, on_lost: Callable[[ExitCode], None]) -> None:
     while True:
         await asyncio.sleep(RENEW_S)
         try:
             held = await client.eval(_RENEW, 1, KEY, value, LEASE_MS)
         except (RedisError, OSError):
-            held = 0
+            on_lost(ExitCode.UNREACHABLE)
+            return
         if not held:
-            on_lost()
+            on_lost(ExitCode.STOPPED)
             return

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from redis.asyncio import Redis
@@ -58,7 +59,7 @@ async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: b
     """
     store, brake = JobStore(redis), Brake()
     facts = {"who": me(), "since": datetime.now(UTC).isoformat(), "what": f"replays, job {job.id}"}
-    async with locked(redis, facts, lambda: brake.pull("the lock was lost")), _stoppable(brake, store, job.id):
+    async with locked(redis, facts, partial(brake.pull, "the lock was lost")), _stoppable(brake, store, job.id):
         if fresh:
             await store.create(job, entries)
         else:
@@ -74,7 +75,7 @@ async def _run(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake) 
         await _looks(job, entries, redis, brake)
         await store.set_state(job.id, State.DONE)
     except Stopped as stopped:
-        ended = Ended(str(stopped), ExitCode.STOPPED)
+        ended = Ended(str(stopped), stopped.code)
     except CommandFailed as failed:
         ended = Ended(str(failed), failed.code)
     except RedisError as error:
@@ -124,7 +125,7 @@ async def ask(brake: Brake, store: JobStore, job_id: str) -> None:
         try:
             who = await store.asked_to_stop(job_id)
         except RedisError as error:  # after all tries of the client's
-            brake.pull(redis_is_away(error))
+            brake.pull(redis_is_away(error), ExitCode.UNREACHABLE)
         else:
             if who:
                 brake.pull(f"{who} asked for it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -17,7 +18,7 @@ from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.job import me
 from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.lock import locked
-from stream.operations.dead_letters.looking import Seen, letters, look_through
+from stream.operations.dead_letters.looking import Seen, letters, look_through, patiently
 from stream.operations.dead_letters.options import filtered
 from stream.operations.dead_letters.spool import Spool
 from stream.operations.exits import CommandFailed, ExitCode, run
@@ -63,7 +64,7 @@ async def _discard(wanted: Filter, reason: str, path: Path, begun: list[_Discard
             discarding = _Discarding(wanted, backup, lost)
             begun.append(discarding)
             async with rabbitmq_connection() as connection:
-                while await discarding.look(connection):
+                while await patiently(partial(discarding.look, connection)):
                     pass
 
 

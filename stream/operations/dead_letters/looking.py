@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from aiormq.abc import AbstractConnection, DeliveredMessage
 
-from stream.broker.look import Look, look_at
+from stream.broker.look import Look, QueueInUse, look_at
 from stream.contract.queues import DEAD_LETTER_QUEUE
 from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.letter import Letter
@@ -19,7 +20,11 @@ from stream.operations.environment import message_max_age
 from stream.operations.progress import progress
 from stream.operations.rabbitmq_link import rabbitmq_connection
 
+T = TypeVar("T")
+
 STEP: Final = 500  # letters between two steps of the progress bar
+PATIENCE_S: Final = 15.0  # for somebody's look to end, while this process holds the lock
+AGAIN_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,23 @@ async def letters(
 
     async with look_at(connection, DEAD_LETTER_QUEUE, read, gives_back=gives_back) as look:
         yield look
+
+
+async def patiently(look: Callable[[], Awaitable[T]]) -> T:
+    """Look; wait for the end of somebody else's look, as one may come between two of a job.
+
+    Raises:
+        QueueInUse: It does not end.
+    """
+    clock = asyncio.get_running_loop().time
+    ends = clock() + PATIENCE_S
+    while True:
+        try:
+            return await look()
+        except QueueInUse:
+            if clock() >= ends:
+                raise
+        await asyncio.sleep(AGAIN_S)
 
 
 async def look_through(wanted: Filter, visit: Callable[[Seen], None]) -> int:

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from stream.operations.dead_letters.brake import Brake, Stopped
 from stream.operations.dead_letters.job import OPEN, Entry, Job, JobStore, State, me
 from stream.operations.dead_letters.lock import locked
-from stream.operations.dead_letters.looking import letters
+from stream.operations.dead_letters.looking import letters, patiently
 from stream.operations.dead_letters.session import Session
 from stream.operations.dead_letters.spool import Spool
 from stream.operations.exits import CommandFailed, ExitCode
@@ -96,13 +96,17 @@ async def _looks(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake
             bar(done)
 
         async with rabbitmq_connection() as connection:
-            for _ in range(MOST_LOOKS):
+
+            async def one_look() -> bool:
+                brake.check()
                 with Spool() as spool:
                     session = Session(job, entries, redis, spool, brake=brake, advanced=advanced)
                     async with letters(connection, session.visit, now=datetime.now(UTC)) as look:
                         await look.catch_up(look.goal)
-                        again = await session.run(look)
-                if not again:
+                        return await session.run(look)
+
+            for _ in range(MOST_LOOKS):
+                if not await patiently(one_look):
                     return
     raise Stopped("RabbitMQ does not show all letters, or does not take them off")
 

@@ -140,8 +140,13 @@ class Look:
                 await self._wait_until_shown(self.goal)  # what is not taken would come to lie before what is given back
             await self._channel.basic_cancel(self._tag, timeout=ANSWER_S)
             held = [tag for tag in range(1, self.seen + 1) if tag not in self._taken_off]
-            for start in range(0, len(held), BATCH):
-                batch = held[start : start + BATCH]
+            if not held:
+                return
+            # A quorum queue counts a consumer that is cancelled as long as it holds something. A classic one does not:
+            # between two batches another look could begin, and would be shown a part.
+            size = BATCH if (await self._state()).consumer_count else len(held)
+            for start in range(0, len(held), size):
+                batch = held[start : start + size]
                 await self._channel.basic_nack(batch[-1], multiple=True, requeue=True)
                 await self._wait_for(start + len(batch))
 

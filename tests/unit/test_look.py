@@ -11,8 +11,9 @@ from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from stream.broker import look as mechanics
-from stream.broker.look import look_at
+from stream.broker.look import QueueInUse, look_at
 from stream.broker.return_limit import NearLimit
+from stream.operations.dead_letters import looking
 from stream.operations.page.taking import caught_up
 from tests.unit.dead_letter_queue import Broker, delivered
 from tests.unit.doubles import turns
@@ -139,6 +140,55 @@ async def test_a_look_at_the_first_letters_takes_no_more_and_leaves_the_others_b
         assert broker.lying == letters[2:]
     assert seen == letters[:2]
     assert broker.lying == letters
+
+
+class Returning(Broker):
+    """RabbitMQ, which counts what is given back at once.
+
+    Attributes:
+        returned: Letters of each return.
+        is_quorum: A consumer that is cancelled counts as long as it holds something.
+    """
+
+    def __init__(self, lying: list[DeliveredMessage], *, is_quorum: bool) -> None:
+        super().__init__(lying)
+        self.returned: list[int] = []
+        self.is_quorum = is_quorum
+
+    async def basic_cancel(self, *_: object, **__: object) -> None:
+        self.consumers = int(self.is_quorum)
+
+    async def basic_nack(self, tag: int, **_: object) -> None:
+        before = len(self.lying)
+        await super().basic_nack(tag)
+        self.returned.append(len(self.lying) - before)
+
+
+@pytest.mark.parametrize(("is_quorum", "returned"), [(True, [2, 2, 1]), (False, [5])])
+async def test_a_classic_queue_gets_all_back_at_once_so_that_no_other_look_sees_a_part(
+    returned: list[int], *, is_quorum: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mechanics, "BATCH", 2)
+    broker = Returning([delivered(b"", {}) for _ in range(5)], is_quorum=is_quorum)
+    await look_through(broker, [])
+    assert broker.returned == returned
+
+
+@pytest.mark.parametrize(("refusals", "patience_s", "done"), [(3, 60.0, True), (3, 0.0, False)])
+async def test_whoever_holds_the_lock_waits_for_the_end_of_somebodys_look_but_not_for_ever(
+    refusals: int, patience_s: float, *, done: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "AGAIN_S", 0)
+    monkeypatch.setattr(looking, "PATIENCE_S", patience_s)
+    answers = iter([*[QueueInUse()] * refusals, None])
+
+    async def look() -> bool:
+        if answer := next(answers):
+            raise answer
+        return True
+
+    with nullcontext() if done else pytest.raises(QueueInUse):
+        assert await looking.patiently(look)
 
 
 async def test_a_look_that_is_cancelled_while_letters_come_ends() -> None:

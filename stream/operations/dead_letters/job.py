@@ -126,10 +126,12 @@ class Entry:
     Attributes:
         status: What became of it.
         key: Its copy's place in the ledger, once it has one.
+        missed: The last look that showed all did not show it; not written down.
     """
 
     status: Status = Status.PENDING
     key: str = ""
+    missed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

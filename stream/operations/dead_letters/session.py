@@ -95,6 +95,7 @@ class Session:
         self._failed: set[str] = set()
         self._judged: list[str] = []  # the ramp's step, or the last ones
         self._took_off = False
+        self._missed_some = False
         self._handover = Handover()
         self._spool = spool
         self._look: Look
@@ -106,6 +107,8 @@ class Session:
         self._channel = seen.message.channel
         if letter.job == self._job.id and (origin := copying.replayed_letter(letter.replayed_from)):
             self._failed.add(origin)
+        if entry is not None:
+            entry.missed = False
         if entry is not None and entry.status is Status.GONE:
             entry.status = Status.PUBLISHING if entry.key else Status.PENDING  # it is here after all
         if entry is not None and entry.status in OPEN | SENT_ON:
@@ -116,7 +119,8 @@ class Session:
         """Replay what is left.
 
         Returns:
-            Whether to look again: letters were taken off, which RabbitMQ does not confirm, or it did not show all.
+            Whether to look again: letters were taken off, which RabbitMQ does not confirm, or it did not show all. One
+            look is not enough to call a letter gone: it may have begun while another one gave its letters back.
 
         Raises:
             Stopped: By the operator, by a signal, or because too many fail again.
@@ -128,7 +132,7 @@ class Session:
         for step in steps(len(open_ones), self._job.options.rate):
             await self._take(step, list(islice(at, step.size)))
         await self._learn(self._entries)
-        return self._took_off or not shown_all
+        return self._took_off or self._missed_some or not shown_all
 
     async def _clear_up(self, *, shown_all: bool) -> None:
         """Finish what an earlier run began."""
@@ -136,10 +140,17 @@ class Session:
         await self._learn(begun)
         for name, entry in self._entries.items():
             if shown_all and entry.status in OPEN and name not in self._kept:
-                await self._note(name, Status.GONE)
+                await self._miss(name)
         done = [name for name in self._kept if self._entries[name].status in SENT_ON]
         for name in done:
             await self._take_off(name)
+
+    async def _miss(self, name: str) -> None:
+        entry = self._entries[name]
+        if entry.missed:
+            await self._note(name, Status.GONE)
+        else:
+            entry.missed = self._missed_some = True
 
     async def _take(self, step: Step, names: list[str]) -> None:
         """Replay the letters of a step, and wait for their outcomes where the step does."""

@@ -8,6 +8,7 @@ import typer
 
 from stream.operations.dead_letters import replay
 from stream.operations.dead_letters.job import JobStore, Recorded
+from stream.operations.dead_letters.running import stop_job
 from stream.operations.exits import CommandFailed, ExitCode, run
 from stream.operations.output import Json, say
 from stream.operations.redis_link import redis_link
@@ -46,8 +47,8 @@ def resume(job: Name, *, as_json: Json = False) -> None:
 @app.command(epilog="Example: stream jobs stop 20261128-091500-4f2a")
 def stop(job: Name, *, as_json: Json = False) -> None:
     """Stop a job that runs, wherever it runs, after the letters that are on their way."""
-    run(_stop(job))
-    say(f"asked job {job} to stop", {"job": job}, as_json=as_json)
+    runs = run(_stop(job))
+    say(f"asked job {job} to stop" if runs else f"nobody runs job {job}", {"job": job}, as_json=as_json)
 
 
 async def _all() -> list[Recorded]:
@@ -62,7 +63,7 @@ async def _find(job_id: str) -> Recorded:
         return found
 
 
-async def _stop(job_id: str) -> None:
+async def _stop(job_id: str) -> bool:
     await _find(job_id)
     async with redis_link() as link:
-        await JobStore(link.redis).ask_to_stop(job_id)
+        return await stop_job(job_id, link.redis)

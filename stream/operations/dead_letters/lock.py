@@ -64,6 +64,13 @@ async def naming_the_holder(redis: Redis) -> AsyncIterator[None]:
         raise
 
 
+async def work_under_lock(redis: Redis) -> str:
+    """What the holder of the lock does; empty if there is none."""
+    client: Any = redis
+    holder = await client.get(KEY)
+    return str(orjson.loads(holder)["what"]) if holder else ""
+
+
 def _held_by(holder: bytes) -> CommandFailed:
     held = orjson.loads(holder)
     return CommandFailed(

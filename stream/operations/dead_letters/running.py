@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from stream.operations.dead_letters.brake import Brake, Stopped
 from stream.operations.dead_letters.job import OPEN, Entry, Job, JobStore, State, me
-from stream.operations.dead_letters.lock import locked
+from stream.operations.dead_letters.lock import locked, work_under_lock
 from stream.operations.dead_letters.looking import letters, patiently
 from stream.operations.dead_letters.session import Session
 from stream.operations.dead_letters.spool import Spool
@@ -58,7 +58,7 @@ async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: b
         CommandFailed: It did not begin, as somebody else holds the lock.
     """
     store, brake = JobStore(redis), Brake()
-    facts = {"who": me(), "since": datetime.now(UTC).isoformat(), "what": f"replays, job {job.id}"}
+    facts = {"who": me(), "since": datetime.now(UTC).isoformat(), "what": _work(job.id)}
     async with locked(redis, facts, partial(brake.pull, "the lock was lost")), _stoppable(brake, store, job.id):
         if fresh:
             await store.create(job, entries)
@@ -66,6 +66,26 @@ async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: b
             entries.update(await store.letters(job.id))  # not before: another one may have held the lock, and gone on
         await store.set_state(job.id, State.RUNNING)
         return await _run(job, entries, redis, brake)
+
+
+async def stop_job(job_id: str, redis: Redis) -> bool:
+    """Have a job stop; one that nobody runs any more, as its process was killed, is stopped from now on.
+
+    Returns:
+        Whether somebody may run it.
+    """
+    store, work = JobStore(redis), await work_under_lock(redis)  # asked first: a job's end is written before it lets go
+    found = await store.find(job_id)
+    if found and found.state is State.RUNNING and work != _work(job_id):
+        await store.set_state(job_id, State.STOPPED, "nobody runs it: its process has ended")
+        return False
+    await store.ask_to_stop(job_id)
+    return True
+
+
+def _work(job_id: str) -> str:
+    """What the lock says of a job."""
+    return f"replays, job {job_id}"
 
 
 async def _run(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake) -> Ended:

@@ -107,11 +107,12 @@ class Session:
         self._channel = seen.message.channel
         if letter.job == self._job.id and (origin := copying.replayed_letter(letter.replayed_from)):
             self._failed.add(origin)
-        if entry is not None:
-            entry.missed = False
-        if entry is not None and entry.status is Status.GONE:
+        if entry is None:
+            return
+        entry.missed = False
+        if entry.status is Status.GONE:
             entry.status = Status.PUBLISHING if entry.key else Status.PENDING  # it is here after all
-        if entry is not None and entry.status in OPEN | SENT_ON:
+        if entry.status in OPEN | SENT_ON:
             place = self._spool.keep(seen.message) if entry.status in OPEN else (0, 0)
             self._kept.setdefault(letter.id, []).append(Kept(letter, seen.message.delivery_tag or 0, place))
 

@@ -306,6 +306,13 @@ async def test_a_message_that_cannot_be_moved_is_tried() -> None:
     assert world.settled[1] == Acknowledge(SENT)
 
 
+async def test_a_move_whose_connection_is_lost_is_left_to_the_broker() -> None:
+    world = World(settle_error=ChannelInvalidStateError("lost"))
+    with structlog.testing.capture_logs() as logs:
+        await world.journey().move(Delivery.read(incoming(BODY), NOW, Limits()), "whatsapp-lane-6")
+    assert ([line["event"] for line in logs], world.processor.tried) == (["not_settled"], [])
+
+
 async def test_a_first_delivery_asks_for_no_wait() -> None:
     world = World(wait=wait_until(3))
     await world.begin()

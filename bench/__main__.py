@@ -1,4 +1,4 @@
-"""Run a benchmark: `python -m bench quick|full|scale|isolation`."""
+"""Run a benchmark: `python -m bench quick|full|scale|isolation|peers`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bench import plans
 from bench.isolation import run_isolation
 from bench.measure import Stalled
+from bench.peers.plan import run_peers
 from bench.stage import open_stage
 from sandbox.processes import ServerError
 from sandbox.worker import WorkerError
@@ -28,6 +29,7 @@ PLANS: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "full": plans.full,
     "scale": plans.scale,
 }
+ON_STAGES_OF_THEIR_OWN: dict[str, Callable[[], Awaitable[None]]] = {"isolation": run_isolation, "peers": run_peers}
 WARNING = (
     "{cores} cores are shared by publisher, RabbitMQ, Redis, the Graph stub and the worker: compare rows of one run "
     "with each other; the absolute figures are this machine's."
@@ -37,13 +39,13 @@ WARNING = (
 def main() -> int:
     """Run the plan that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("plan", choices=[*PLANS, "isolation"])
+    parser.add_argument("plan", choices=[*PLANS, *ON_STAGES_OF_THEIR_OWN])
     plan = parser.parse_args().plan
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started ends too
     started = time.monotonic()
     print(WARNING.format(cores=len(os.sched_getaffinity(0))))
     try:
-        asyncio.run(_run(PLANS[plan]) if plan in PLANS else run_isolation())
+        asyncio.run(_run(plan))
     except (ServerError, WorkerError, WorldError, Stalled) as error:
         print(error, file=sys.stderr)
         return 1
@@ -51,9 +53,12 @@ def main() -> int:
     return 0
 
 
-async def _run(plan: Callable[[Stage], Awaitable[None]]) -> None:
+async def _run(plan: str) -> None:
+    if plan in ON_STAGES_OF_THEIR_OWN:
+        await ON_STAGES_OF_THEIR_OWN[plan]()
+        return
     async with open_stage() as stage:
-        await plan(stage)
+        await PLANS[plan](stage)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ class NginxGraph:
         self._folder = folder
         self._port, self._logging_port = free_ports(2)
         self._asked = 0
+        self._read_to = 0
         self._process = ServerProcess("nginx", folder / "nginx.log")
         self.url = f"http://127.0.0.1:{self._port}"
         self.logging_url: str | None = f"http://127.0.0.1:{self._logging_port}"
@@ -96,13 +97,23 @@ class NginxGraph:
 
     def arrivals(self) -> dict[str, float]:
         """When each recipient's message arrived at the logging address, in seconds since the epoch."""
-        found: dict[str, float] = {}
         with (self._folder / "bodies.log").open() as lines:
-            for line in lines:
-                ended, took, body = line.split(" ", 2)
-                if to := _TO.search(body):
-                    found[to[1]] = float(ended) - float(took)
-        return found
+            return dict(each for line in lines if (each := _arrival(line)))
+
+    def new_arrivals(self) -> list[tuple[str, float]]:
+        """The recipients and times of the requests at the logging address since the last call, each request once."""
+        with (self._folder / "bodies.log").open("rb") as log:
+            log.seek(self._read_to)
+            whole = log.read().rpartition(b"\n")[0]
+        self._read_to += len(whole) + 1 if whole else 0
+        return [each for line in whole.decode().splitlines() if (each := _arrival(line))]
+
+
+def _arrival(line: str) -> tuple[str, float] | None:
+    """A request's recipient, and when its first byte arrived; `None` where it was no message."""
+    ended, took, body = line.split(" ", 2)
+    to = _TO.search(body)
+    return (to[1], float(ended) - float(took)) if to else None
 
 
 class SimulatedGraph:
@@ -139,6 +150,10 @@ class SimulatedGraph:
     def arrivals(self) -> dict[str, float]:
         """Nothing: it does not report them."""
         return {}
+
+    def new_arrivals(self) -> list[tuple[str, float]]:
+        """Nothing, as above."""
+        return []
 
 
 Graph = NginxGraph | SimulatedGraph

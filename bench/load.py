@@ -102,9 +102,14 @@ class Load:
     async def _publish_one(self, exchange: AbstractExchange, tenants: list[str]) -> str:
         self._published += 1
         recipient, tenant = f"1650{self._published:08d}", tenants[self._published % len(tenants)]
-        message = aio_pika.Message(make_body(tenant, recipient), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        await exchange.publish(message, f"outbound.processed.{tenant}", mandatory=False)
+        message, routing_key = self._message(tenant, recipient)
+        await exchange.publish(message, routing_key, mandatory=False)
         return recipient
+
+    def _message(self, tenant: str, recipient: str) -> tuple[aio_pika.Message, str]:
+        """One message and its routing key."""
+        message = aio_pika.Message(make_body(tenant, recipient), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        return message, f"outbound.processed.{tenant}"
 
 
 def make_body(tenant: str, recipient: str) -> bytes:

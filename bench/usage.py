@@ -43,6 +43,16 @@ def resident_mib(pids: list[int]) -> float:
     return _memory_mib(pids, "VmRSS")
 
 
+def proportional_mib(pids: list[int]) -> float:
+    """The memory of these processes now, in MiB: what several of them share is counted once."""
+    kib = 0
+    for pid in pids:
+        with suppress(OSError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            kib += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kib / 1024
+
+
 def machine_ms() -> float:
     """CPU time that everything on this machine has used since its start, all cores added up, in milliseconds."""
     return busy_ticks(Path("/proc/stat").read_text()) * TICK_MS

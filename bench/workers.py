@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench import usage
 from sandbox.processes import environment_without_proxies
 from sandbox.worker import WorkerProcess
 
@@ -65,8 +68,10 @@ class ProgramWorker:
             )
 
     def stop(self) -> None:
-        """Kill it: it has nothing that needs a graceful stop."""
-        self._process.kill()
+        """Kill it, and what it has started: it has nothing that needs a graceful stop."""
+        for pid in usage.tree(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
 
@@ -124,7 +129,8 @@ def node_problem() -> str | None:
     """Why the Node worker cannot run here; its packages are installed if they are missing."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return "node and npm are not on this machine"
-    if (NODE_MODULES / ".package-lock.json").exists():
+    installed, lock = NODE_MODULES / ".package-lock.json", HERE / "node" / "package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
         return None
     try:
         subprocess.run(

@@ -115,6 +115,8 @@ async def measure_peer(stage: Stage, load: PeerLoad, peer: Peer, core: int | Non
         after, memory = usage.cpu_ms(pids), usage.proportional_mib(pids)
     finally:
         await asyncio.to_thread(worker.stop)
+    if failed := await load.dead_letters():
+        raise Stalled(f"{peer.name} rejected {failed} messages")
     began, ended = arrivals.span(published)
     p50, p99 = percentiles([(arrivals.of[to][0] - at) * 1000 for to, at in sent.items() if to in arrivals.of])
     return PeerRun(

@@ -247,9 +247,10 @@ class Sorting:
             return
         self._publishing = None
         self._end()
-        self._rest(REST_S)
         leaving, self._unconfirmed = self._unconfirmed, {}
-        if _is_open(self._taking):  # else the connection is lost, and the broker has put them back
+        connected = _is_open(self._taking)  # else the broker has put them back
+        self._rest(REST_S if connected else RETRY_S)
+        if connected:
             log.warning("sorting_abandoned", reason=reason, consequence="what was not confirmed is delivered again")
         for each in leaving.values():
             self._put_back(each.incoming)

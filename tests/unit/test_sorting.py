@@ -74,3 +74,21 @@ async def test_a_stop_keeps_a_look_from_beginning() -> None:
     await turns(50)
     assert asked == []
     watching.cancel()
+
+
+class Lost:
+    """A channel whose connection has ended."""
+
+    is_closed = True
+
+
+async def test_after_a_lost_connection_it_does_not_rest_as_after_trouble_with_a_lane(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 5.0)
+    cut = sorting(lambda: None, lambda: 0)
+    cut._publishing = channel = Lost()
+    with capture_logs() as logs:
+        await cut._give_up(channel, "lost")
+    assert cut._rests_until <= asyncio.get_running_loop().time() + 5
+    assert logs == []  # that the connection is lost is logged elsewhere

@@ -283,7 +283,12 @@ class Scene:
 
 @asynccontextmanager
 async def management(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    """RabbitMQ's management API."""
+    """RabbitMQ's management API.
+
+    Each request has its own connection: RabbitMQ closes one that was idle for five seconds, perhaps just as the next
+    request leaves.
+    """
     auth = (world.rabbitmq.username, world.rabbitmq.password)
-    async with httpx.AsyncClient(base_url=world.rabbitmq.management_url, auth=auth, timeout=10) as client:
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=world.rabbitmq.management_url, auth=auth, timeout=10, limits=fresh) as client:
         yield client

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -133,7 +133,8 @@ class Scene:
                 async with cls.on(world, settings, graph, tenants, url) as stage:
                     yield stage
             finally:
-                await api.delete(path)
+                with suppress(httpx.TransportError):  # whether it goes is no part of any promise: nobody uses it again
+                    await api.delete(path)
 
     async def declare(self, kind: QueueKind = "classic") -> None:
         """Declare the topology without a worker."""

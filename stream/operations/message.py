@@ -1,4 +1,4 @@
-"""`stream message`: one message's life, as far as dead letters and the ledger know it."""
+"""`stream message`: one message's life, as far as dead letters, the ledger and the queues know it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from stream.operations.dead_letters.looking import Seen, look_through
 from stream.operations.dead_letters.plan import Known
 from stream.operations.exits import CommandFailed, ExitCode, run
 from stream.operations.output import Json, printable
+from stream.operations.queues import Queues, read_queues
+from stream.operations.rabbitmq_link import rabbitmq_connection
 from stream.operations.redis_link import redis_link
 
 NOTHING: str = (
@@ -80,12 +82,19 @@ def message(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is known of one message: its dead letters, and whether the ledger knows it as sent."""
-    traces = run(_traces(internal_id, tenant, body.read_bytes() if body else b""))
-    for trace in traces:
-        typer.echo(orjson.dumps(trace.to_json()).decode() if as_json else printable(trace.to_text()))
+    """Show what is known of one message: its dead letters, what the ledger says, and how many lie on the queues."""
+    traces, queues = run(_ask(internal_id, tenant, body.read_bytes() if body else b""))
     if not traces:
         typer.echo(NOTHING, err=True)
+    places: list[Trace | Queues] = [*traces, queues]
+    for found in places:
+        typer.echo(orjson.dumps(found.to_json()).decode() if as_json else printable(found.to_text()))
+
+
+async def _ask(internal_id: str, tenant: TenantId, body: bytes) -> tuple[list[Trace], Queues]:
+    traces = await _traces(internal_id, tenant, body)
+    async with rabbitmq_connection() as connection:
+        return traces, await read_queues(connection)
 
 
 async def _traces(internal_id: str, tenant: TenantId, body: bytes) -> list[Trace]:

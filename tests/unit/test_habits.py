@@ -26,6 +26,12 @@ def test_the_hooks_are_what_make_check_runs_and_come_from_nowhere_else() -> None
     assert entries == _recipe("check")
 
 
+def test_a_benchmark_looks_first_for_the_python_of_the_image() -> None:
+    (image,) = re.findall(r"^FROM python:(3\.\d+)-slim", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    (looked_for,) = re.findall(r"^BENCH_PYTHON \?= \$\(shell for each in (\S+)", MAKEFILE, re.MULTILINE)
+    assert looked_for == f"python{image}"
+
+
 def test_contributing_fits_on_a_page_and_has_the_recipes_of_the_architecture() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     recipes = (ROOT / "docs" / "architecture.md").read_text().split("## Recipes")[1].split("\n## ")[0]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import aio_pika
 import orjson
 
-from stream.broker import topology
+from stream.broker.declaration import declare
+from stream.broker.topology import Topology
 from stream.contract.publications import SENT
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE
 
@@ -48,7 +49,7 @@ class Load:
         """Make new queues: what an earlier worker left unacknowledged is deleted with the old ones."""
         for name in (INTAKE_QUEUE, DEAD_LETTER_QUEUE, EVENTS_QUEUE):
             await self._channel.queue_delete(name)
-        await topology.declare(self._connection, "classic")
+        await declare(self._connection, Topology())
         # A queue is bound to the sent events, as in production: the broker has to deliver them, not to drop them.
         events = await self._channel.declare_queue(EVENTS_QUEUE, arguments={"x-max-length": EVENTS_KEPT})
         await events.bind(INTAKE_EXCHANGE, SENT.binding)

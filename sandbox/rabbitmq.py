@@ -110,7 +110,7 @@ class PrivateRabbitMQ(PrivateServer):
         self._epmd.start(command, os.environ, lambda: answers(self._epmd_port, names_request, port), START_SECONDS)
 
     def _write_configuration(self) -> None:
-        (self._dir / "enabled_plugins").write_text("[rabbitmq_management].\n")
+        (self._dir / "enabled_plugins").write_text("[rabbitmq_management, rabbitmq_consistent_hash_exchange].\n")
         (self._dir / "empty.conf").write_text("")
         configuration = self._dir / "rabbitmq.conf"
         configuration.touch(mode=0o600)  # it has the password in it

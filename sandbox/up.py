@@ -16,7 +16,8 @@ import orjson
 from sandbox.graph import GraphSimulator
 from sandbox.ports import GRAPH_PORT, TENANTS_PORT, port_or_free
 from sandbox.tenants import TenantService
-from stream.broker import topology
+from stream.broker.declaration import declare
+from stream.broker.topology import Topology
 from stream.contract.queues import INTAKE_EXCHANGE, QueueKind
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def serve_world(world: World) -> None:
 async def _declare(url: str) -> None:
     kind: QueueKind = "quorum" if os.environ.get("RABBITMQ_QUEUE_TYPE") == "quorum" else "classic"
     async with await aio_pika.connect(url) as connection:
-        await topology.declare(connection, kind)
+        await declare(connection, Topology(kind))
 
 
 def manual(world: World, *, graph_url: str, tenants_url: str) -> str:

@@ -26,7 +26,9 @@ from stream.broker.express import ExpressLane
 from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
 from stream.broker.sorting import Sorting
+from stream.broker.topology import Topology
 from stream.broker.wire import guard_deliveries
+from stream.contract.lanes import lane_names
 from stream.contract.queues import DEAD_LETTER_QUEUE
 from stream.delivery.admission import Admission
 from stream.delivery.alert_interval import AlertInterval
@@ -106,27 +108,26 @@ def build(settings: Settings) -> Worker:
     metrics = DeliveryMetrics(instruments)
     clients = _clients(settings, instruments)
     broker = _broker(settings)
-    connection = BrokerConnection(
-        broker, vhost=_vhost(settings), queue_kind=settings.rabbitmq_queue_type, lanes=settings.lanes
-    )
+    topology = Topology(settings.rabbitmq_queue_type, settings.lanes, settings.intake_queue)
+    connection = BrokerConnection(broker, vhost=_vhost(settings), topology=topology)
     in_flight, express = InFlight(), ExpressLane()
     traffic = _traffic(settings, clients.redis, instruments)
     processor = _processor(settings, clients, traffic, metrics)
     unpublished = UnpublishedWaits(clients.redis)
     alerts = AlertInterval(clients.redis, interval_ms=settings.alert_interval_ms)
-    settlement = _settlement(unpublished, alerts, connection, express, metrics)
+    settlement = _settlement(settings, unpublished, alerts, connection, express, metrics)
     journey = _journey(settings, clients.redis, processor, settlement, unpublished, in_flight, metrics)
     admission = _admission(settings, journey, in_flight)
     instruments.show("tenants_laned", lambda: admission.laned)
     reading = _reading(settings, admission)
-    broker.include_router(_subscribers(settings, reading))
+    broker.include_router(_subscribers(settings, topology, reading))
     return Worker(
         broker=broker,
         connection=connection,
         express=express,
         subscribe_to_lanes=lambda: broker.include_router(_lane_subscribers(settings, connection, reading)),
         admission=admission,
-        sorting=_sorting(connection, express, admission, settlement, reading),
+        sorting=_sorting(settings, connection, express, admission, settlement, reading),
         in_flight=in_flight,
         health=_health(settings, connection, in_flight, clients.redis, traffic.platform, instruments, metrics),
         platform=traffic.platform,
@@ -165,7 +166,7 @@ def _broker(settings: Settings) -> RabbitBroker:
         reconnect_interval=RECONNECT_S,
         graceful_timeout=STOP_ALLOWANCE_S,
         app_id=None,
-        middlewares=traces(settings.otel_exporter_otlp_endpoint),
+        middlewares=traces(settings.otel_exporter_otlp_endpoint, settings.intake_queue),
         apply_types=False,  # injection costs more than the rest of FastStream; nothing here is injected
         logger=None,
     )
@@ -173,8 +174,12 @@ def _broker(settings: Settings) -> RabbitBroker:
     return broker
 
 
-def traces(endpoint: str) -> tuple[Any, ...]:
+def traces(endpoint: str, intake: str) -> tuple[Any, ...]:
     """Start to trace, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
+
+    Args:
+        endpoint: Its value.
+        intake: `INTAKE_QUEUE`.
 
     Returns:
         The middlewares that the broker needs for it.
@@ -193,7 +198,7 @@ def traces(endpoint: str) -> tuple[Any, ...]:
             "OTEL_EXPORTER_OTLP_ENDPOINT: traces need packages that are not installed: "
             "install whatsapp-stream[otel], or unset the variable"
         ) from None
-    telemetry = Telemetry.to(endpoint)
+    telemetry = Telemetry.to(endpoint, intake)
     tracing.start(telemetry)
     return (telemetry.middleware(),)
 
@@ -302,13 +307,22 @@ def _claims(settings: Settings, redis: RedisLink, alone: PaceAlone) -> Claims:
 
 
 def _settlement(
+    settings: Settings,
     unpublished: UnpublishedWaits,
     alerts: AlertInterval,
     connection: BrokerConnection,
     express: ExpressLane,
     metrics: DeliveryMetrics,
 ) -> Settlement:
-    return Settlement(Handover(), express, unpublished, alerts, mend_topology=connection.mend, metrics=metrics)
+    return Settlement(
+        Handover(),
+        express,
+        unpublished,
+        alerts,
+        intake=settings.intake_queue,
+        mend_topology=connection.mend,
+        metrics=metrics,
+    )
 
 
 def _journey(
@@ -346,7 +360,7 @@ def _admission(settings: Settings, journey: Journey, in_flight: InFlight) -> Adm
     # Without lanes there is no way past a tenant's backlog: then a share would only leave slots empty.
     share = settings.tenant_share if settings.lanes else 1.0
     shares = Shares(settings.rabbitmq_prefetch, share)
-    return Admission(journey, in_flight, shares, lanes=settings.lanes)
+    return Admission(journey, in_flight, shares, lanes=lane_names(settings.lanes, settings.intake_queue))
 
 
 def _reading(settings: Settings, admission: Admission) -> Reading:
@@ -355,20 +369,26 @@ def _reading(settings: Settings, admission: Admission) -> Reading:
 
 
 def _sorting(
-    connection: BrokerConnection, express: ExpressLane, admission: Admission, settlement: Settlement, reading: Reading
+    settings: Settings,
+    connection: BrokerConnection,
+    express: ExpressLane,
+    admission: Admission,
+    settlement: Settlement,
+    reading: Reading,
 ) -> Sorting:
     return Sorting(
         lambda: connection.underlay,
         express,
+        intake=settings.intake_queue,
         moves=lambda: admission.moves,
         sort=Sorter(admission, settlement).sort,
         pass_on=reading.receive,
     )
 
 
-def _subscribers(settings: Settings, reading: Reading) -> RabbitRouter:
+def _subscribers(settings: Settings, topology: Topology, reading: Reading) -> RabbitRouter:
     looked_at = settings.rabbitmq_prefetch * (INTAKE_AHEAD if settings.lanes else 1)
-    return build_subscribers(reading, prefetch=looked_at, queue_kind=settings.rabbitmq_queue_type)
+    return build_subscribers(reading, topology, prefetch=looked_at)
 
 
 def _lane_subscribers(settings: Settings, connection: BrokerConnection, reading: Reading) -> RabbitRouter:
@@ -385,7 +405,11 @@ def _health(
     metrics: DeliveryMetrics,
 ) -> HealthServer:
     _show(instruments, in_flight, redis)
-    depths = QueueDepths(lambda: connection.robust, lanes=lambda: [lane.name for lane in connection.lanes])
+    depths = QueueDepths(
+        lambda: connection.robust,
+        intake=settings.intake_queue,
+        lanes=lambda: [lane.name for lane in connection.lanes],
+    )
     longest_try_s = _bound_s(settings) + STUCK_ALLOWANCE_S
     return HealthServer(
         settings.http_host,

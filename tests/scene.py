@@ -23,7 +23,8 @@ from sandbox.records import Recorded
 from sandbox.tenants import TenantService
 from sandbox.worker import WorkerProcess
 from sandbox.world import World
-from stream.broker import topology
+from stream.broker.declaration import declare
+from stream.broker.topology import Topology
 from stream.broker.wire import guard_deliveries
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, QueueKind
 
@@ -138,7 +139,7 @@ class Scene:
 
     async def declare(self, kind: QueueKind = "classic") -> None:
         """Declare the topology without a worker."""
-        await topology.declare(self._connection, kind)
+        await declare(self._connection, Topology(kind))
 
     async def start_worker(self, name: str = "worker", *, wait: bool = True, **settings: str) -> WorkerProcess:
         """Start a replica."""

@@ -28,11 +28,9 @@ from faststream import AckPolicy
 from faststream.rabbit import RabbitBroker, RabbitQueue
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
-from stream.broker import topology
+from stream.broker.declaration import Declared, TopologyMismatch, declare
 from stream.broker.express import abandon
-from stream.broker.topology import Declared, TopologyMismatch
-from stream.contract.lanes import DEFAULT_LANES
-from stream.contract.queues import QueueKind
+from stream.broker.topology import Topology
 
 CONNECT_TIMEOUT_S: Final = 10.0
 # What messages pass on their way back from a wait, no publish of ours can miss: it is declared again this often.
@@ -57,8 +55,7 @@ class BrokerConnection:
     Args:
         broker: The broker with its subscriber, not started.
         vhost: The vhost of its URL, for messages to an operator.
-        queue_kind: `RABBITMQ_QUEUE_TYPE`.
-        lanes: `LANES`.
+        topology: What is declared.
         monotonic: Seconds.
     """
 
@@ -67,18 +64,16 @@ class BrokerConnection:
         broker: RabbitBroker,
         *,
         vhost: str,
-        queue_kind: QueueKind,
-        lanes: int = DEFAULT_LANES,
+        topology: Topology,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
         self._vhost = vhost
-        self._queue_kind = queue_kind
-        self._lanes = lanes
+        self._topology = topology
         self._monotonic = monotonic
         self.robust: AbstractRobustConnection | None = None
         self.lanes: tuple[RabbitQueue, ...] = ()  # once they are declared
-        self.queue_arguments = topology.shared_arguments(queue_kind, frozenset())  # as declared, once they are
+        self.queue_arguments = topology.shared_arguments(frozenset())  # as declared, once they are
         self._idle_since: float | None = None
         self._declaring: asyncio.Task[None] | None = None
         self._declared: Declared | None = None  # what was found, once everything is declared
@@ -268,7 +263,7 @@ class BrokerConnection:
         if self.robust is None:
             return
         try:
-            declared = await topology.declare(self.robust, self._queue_kind, self._lanes, known=self._declared)
+            declared = await declare(self.robust, self._topology, known=self._declared)
         except TopologyMismatch as error:
             raise CannotStart(str(error)) from None
         except ChannelAccessRefused as error:
@@ -277,8 +272,8 @@ class BrokerConnection:
             ) from None
         self._declared = declared
         self._warn_of(declared)
-        self.queue_arguments = topology.shared_arguments(self._queue_kind, declared.unlimited)
-        as_declared = partial(topology.consumed_queue, kind=self._queue_kind, unlimited=declared.unlimited)
+        self.queue_arguments = self._topology.shared_arguments(declared.unlimited)
+        as_declared = partial(self._topology.subscribed, unlimited=declared.unlimited)
         self.lanes = tuple(map(as_declared, declared.lanes))
         for subscriber in self._subscribers():  # FastStream declares their queues once more
             subscriber.queue = as_declared(subscriber.queue.name)

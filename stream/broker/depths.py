@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from stream.contract import delays
-from stream.contract.queues import DEAD_LETTER_QUEUE, DUE_QUEUE, INTAKE_QUEUE
+from stream.contract.queues import DEAD_LETTER_QUEUE, due_queue
 
 FRESH_S: Final = 5.0  # seconds; a reading takes one round trip a queue, and several readers share it
 TIMEOUT_S: Final = 2.0
@@ -22,6 +22,7 @@ class QueueDepths:
 
     Args:
         connection: The connection to RabbitMQ, once there is one.
+        intake: `INTAKE_QUEUE`.
         lanes: The names of the lanes, once there are any.
         monotonic: Seconds.
     """
@@ -30,10 +31,12 @@ class QueueDepths:
         self,
         connection: Callable[[], AbstractConnection | None],
         *,
+        intake: str,
         lanes: Callable[[], Sequence[str]],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
+        self._intake = intake
         self._lanes = lanes
         self._monotonic = monotonic
         self._known: Mapping[str, int] | None = None
@@ -61,7 +64,7 @@ class QueueDepths:
         """
         if (connection := self._connection()) is None:
             raise ConnectionError
-        await count(connection, INTAKE_QUEUE)
+        await count(connection, self._intake)
 
     async def _measured(self) -> Mapping[str, int] | None:
         if (connection := self._connection()) is None:
@@ -70,7 +73,7 @@ class QueueDepths:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 levels = [delays.level_name(level) for level in range(delays.LEVELS)]
-                named = (INTAKE_QUEUE, DUE_QUEUE, DEAD_LETTER_QUEUE)
+                named = (self._intake, due_queue(self._intake), DEAD_LETTER_QUEUE)
                 intake, due, failed, *others = await count(connection, *named, *lane_names, *levels)
         except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError):
             return None

@@ -11,7 +11,8 @@ from typing import Final
 from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
-from stream.broker.topology import DECLARE_TIMEOUT_S, FIRST_MAJOR_WITH_LIMIT, major_version, shared_arguments
+from stream.broker.declaration import DECLARE_TIMEOUT_S, FIRST_MAJOR_WITH_LIMIT, major_version
+from stream.broker.topology import Topology
 
 LIMIT: Final = 20
 MOST_USED: Final = 10  # by looks; the other half is for consumers and connections that die
@@ -52,7 +53,7 @@ async def check(connection: AbstractConnection, queue: str, first: DeliveredMess
     if not isinstance(returns, int) or not MOST_USED <= returns <= LIMIT:
         return
     channel = await connection.channel(publisher_confirms=False)
-    unlimited = shared_arguments("quorum", frozenset({queue}))[queue]
+    unlimited = Topology("quorum").shared_arguments(frozenset({queue}))[queue]
     try:
         await channel.queue_declare(queue, durable=True, arguments=unlimited, timeout=DECLARE_TIMEOUT_S)
     except ChannelPreconditionFailed:

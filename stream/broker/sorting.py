@@ -28,7 +28,6 @@ from pamqp import commands, frame
 from stream.broker.express import OPEN_TIMEOUT_S, ExpressLane, abandon, is_closed
 from stream.broker.handover import CONFIRM_TIMEOUT_S, AsItCame, is_blocked
 from stream.broker.republish import Copy
-from stream.contract.queues import INTAKE_QUEUE
 
 LOOKED_AT: Final = 300  # messages; measured: 100 moved 3,300 a second, 300 moved 3,700
 FIRST: Final = {"x-priority": 1}  # the intake's own consumer gets what this one has no room for
@@ -67,6 +66,7 @@ class Sorting:
     Args:
         connection: aiormq's connection, if there is one; another one after a reconnect.
         express: Writes the frames.
+        intake: `INTAKE_QUEUE`.
         moves: How many messages have been moved in all, in either way.
         sort: Says whether a message moves.
         pass_on: Takes a message that does not.
@@ -77,12 +77,14 @@ class Sorting:
         connection: Callable[[], Any],
         express: ExpressLane,
         *,
+        intake: str,
         moves: Callable[[], int],
         sort: Callable[[IncomingMessage], Sorted | None],
         pass_on: Callable[[IncomingMessage], Awaitable[None]],
     ) -> None:
         self._connection = connection
         self._express = express
+        self._intake = intake
         self._moves = moves
         self._sort = sort
         self._pass_on = pass_on
@@ -171,7 +173,7 @@ class Sorting:
         self._tag = tag = uuid.uuid4().hex  # known before the first message comes
         channel = self._taking
         consumer = partial(self._delivered, channel)
-        await channel.basic_consume(INTAKE_QUEUE, consumer, consumer_tag=tag, arguments=FIRST)
+        await channel.basic_consume(self._intake, consumer, consumer_tag=tag, arguments=FIRST)
         for former in channel.consumers.keys() - {tag}:  # aiormq keeps one that was cancelled without an answer
             del channel.consumers[former]
         if self._stopped:

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import math
 
-from stream.contract.queues import INTAKE_QUEUE
-
 UNIT_MS = 250
 LEVELS = 14
 MOST_UNITS = (1 << LEVELS) - 1
@@ -74,7 +72,7 @@ def held_s(delay_s: float) -> float:
     return _units(delay_s) * UNIT_MS / 1000
 
 
-def route(delay_s: float, destination: str = INTAKE_QUEUE) -> tuple[str, str]:
+def route(delay_s: float, destination: str) -> tuple[str, str]:
     """Exchange and routing key that bring a message to `destination` after `delay_s` seconds."""
     units = _units(delay_s)
     bits = ".".join(f"{units:0{LEVELS}b}")

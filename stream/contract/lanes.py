@@ -7,9 +7,11 @@ a message that was moved must survive whatever the intake would have survived.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Final
 
 from stream.contract.delays import DELIVERY_EXCHANGE
+from stream.contract.queues import INTAKE_QUEUE
 
 DEFAULT_LANES: Final = 8
 MOST_LANES: Final = 64
@@ -19,16 +21,16 @@ LANE_PREFIX: Final = "whatsapp-lane-"
 LANE_EXCHANGE: Final = DELIVERY_EXCHANGE
 
 
-def lane_name(number: int) -> str:
-    """Name of a lane's queue, e.g. `whatsapp-lane-3`."""
-    return f"{LANE_PREFIX}{number}"
+def lane_name(number: int, intake: str = INTAKE_QUEUE) -> str:
+    """Name of a lane's queue: `whatsapp-lane-3`, or `whatsapp-lane-INTAKE-3` of another intake than the default."""
+    return f"{LANE_PREFIX}{number}" if intake == INTAKE_QUEUE else f"{LANE_PREFIX}{intake}-{number}"
 
 
-def lane_names(lanes: int) -> tuple[str, ...]:
+def lane_names(lanes: int, intake: str = INTAKE_QUEUE) -> tuple[str, ...]:
     """The names of the first `lanes` lanes."""
-    return tuple(map(lane_name, range(lanes)))
+    return tuple(lane_name(number, intake) for number in range(lanes))
 
 
-def lane_of(tenant: str, lanes: int) -> str:
-    """The lane of a tenant: the same in every process."""
-    return lane_name(zlib.crc32(tenant.encode(errors="surrogateescape")) % lanes)
+def lane_of(tenant: str, lanes: Sequence[str]) -> str:
+    """The lane of a tenant, of all lanes' names: the same in every process."""
+    return lanes[zlib.crc32(tenant.encode(errors="surrogateescape")) % len(lanes)]

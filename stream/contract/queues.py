@@ -12,9 +12,8 @@ INTAKE_PREFIX: Final = "outbound.processed."  # of a routing key; the tenant end
 INTAKE_BINDING: Final = INTAKE_PREFIX + "#"
 INTAKE_TTL_MS: Final = 86_400_000  # 24 h, Meta's customer service window: an operator decides about older messages
 
-# Where a message comes back whose reserved time to be sent has come: not behind the intake's backlog, where it would
-# lose that time. Ours alone.
-DUE_QUEUE: Final = "whatsapp-due"
+OWN_PREFIX: Final = "whatsapp-"  # of every queue that is the worker's alone
+DUE_QUEUE: Final = OWN_PREFIX + "due"
 
 DEAD_LETTER_EXCHANGE: Final = "whatsapp-dlx"
 DEAD_LETTER_QUEUE: Final = "outbound-failed"
@@ -25,3 +24,14 @@ INTAKE_ARGUMENTS: Final = {
     "x-dead-letter-routing-key": DEAD_LETTER_KEY,
     "x-message-ttl": INTAKE_TTL_MS,
 }
+
+
+def due_queue(intake: str) -> str:
+    """Name of the queue where a message comes back whose reserved time to be sent has come.
+
+    Not behind the intake's backlog, where it would lose that time. Ours alone.
+
+    Args:
+        intake: `INTAKE_QUEUE`.
+    """
+    return DUE_QUEUE if intake == INTAKE_QUEUE else f"{DUE_QUEUE}-{intake}"

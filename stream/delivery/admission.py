@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -53,7 +53,7 @@ class Admission:
         journey: Brings a delivery to its end.
         in_flight: Runs the journeys.
         shares: The slots.
-        lanes: `LANES`; without any, a message of the intake waits for its slot.
+        lanes: The names of the first `LANES` lanes; without any, a message of the intake waits for its slot.
         monotonic: Seconds.
         now: The current time in UTC.
     """
@@ -64,7 +64,7 @@ class Admission:
         in_flight: InFlight,
         shares: Shares,
         *,
-        lanes: int,
+        lanes: Sequence[str],
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:

@@ -25,7 +25,7 @@ from stream.contract.headers import History
 from stream.contract.lanes import LANE_EXCHANGE
 from stream.contract.messages import Whose
 from stream.contract.publications import DEAD_LETTER
-from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
+from stream.contract.queues import due_queue
 from stream.delivery import notices, report
 from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.announcements import Announcements
@@ -61,19 +61,21 @@ class Settlement:
         express: Publishes events, and acknowledges.
         alerts: Says when an alert is due.
         unpublished: Remembers waits that could not be published.
+        intake: `INTAKE_QUEUE`: where messages come back to that came from there.
         mend_topology: Called when a queue or an exchange is not there; the next attempt may find it.
         metrics: Counts what became of each message, once it is settled.
         now: The current time in UTC, for headers and events.
         sleep: How pauses wait.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it publishes through, and how it tells the time
         self,
         handover: Handover,
         express: ExpressLane,
         unpublished: UnpublishedWaits,
         alerts: AlertInterval,
         *,
+        intake: str,
         mend_topology: Callable[[], None],
         metrics: DeliveryMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -82,6 +84,7 @@ class Settlement:
         self._handover = handover
         self._express = express
         self._unpublished = unpublished
+        self._intake = intake
         self._confirmed = Confirmed(mend_topology, sleep)
         self._announcements = Announcements(express, self._confirmed, alerts, metrics, now)
         self._metrics = metrics
@@ -134,9 +137,9 @@ class Settlement:
             case Acknowledge(outcome):
                 await self._announcements.sent(delivery, outcome)
             case Postpone(delay_s, history, waits_for="pace"):  # its time to be sent is reserved
-                await self._wait(delivery, delay_s, history, DUE_QUEUE)
+                await self._wait(delivery, delay_s, history, due_queue(self._intake))
             case Postpone(delay_s, history) | RetryAfter(_, delay_s, history):
-                await self._wait(delivery, delay_s, history, delivery.lane or INTAKE_QUEUE)
+                await self._wait(delivery, delay_s, history, delivery.lane or self._intake)
             case Move(lane):
                 await self._move(delivery, lane)
             case DeadLetter():

@@ -17,8 +17,7 @@ from faststream import AckPolicy
 from faststream.rabbit import Channel, RabbitExchange, RabbitQueue, RabbitRouter
 from faststream.rabbit.message import RabbitMessage
 
-from stream.broker.topology import DELIVERY, INTAKE, due_queue, intake_queue
-from stream.contract.queues import QueueKind
+from stream.broker.topology import DELIVERY, Topology
 from stream.delivery.admission import Admission
 from stream.delivery.arrival import Delivery, Limits
 from stream.observe import tracing
@@ -59,22 +58,22 @@ class Reading:
             await asyncio.shield(task)
 
 
-def build_subscribers(reading: Reading, *, prefetch: int, queue_kind: QueueKind) -> RabbitRouter:
+def build_subscribers(reading: Reading, topology: Topology, *, prefetch: int) -> RabbitRouter:
     """A router with the handler on the intake, and on the queue of what is due.
 
     Args:
         reading: How they read.
+        topology: Names the queues.
         prefetch: Most messages of each that are here at once, in flight or waiting for a slot.
-        queue_kind: `RABBITMQ_QUEUE_TYPE`.
     """
     router = RabbitRouter()
     # Channels of their own: a publish that fails must not close a channel that consumes.
     for queue, exchange, title in (
-        (intake_queue(queue_kind), INTAKE, "OutboundMessage"),
-        (due_queue(), DELIVERY, None),
+        (topology.intake, topology.intake_exchange, "OutboundMessage"),
+        (topology.due, DELIVERY, None),
     ):
-        channel = Channel(prefetch_count=prefetch)
-        _subscribe(router, reading, queue, exchange, channel=channel, title=title, include_in_schema=title is not None)
+        channel, shown = Channel(prefetch_count=prefetch), title is not None
+        _subscribe(router, reading, queue.subscribed(), exchange, channel=channel, title=title, include_in_schema=shown)
     return router
 
 

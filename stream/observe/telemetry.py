@@ -30,8 +30,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from stream import __version__
-from stream.contract.lanes import LANE_PREFIX
-from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
+from stream.contract.delays import DELIVERY_EXCHANGE
 from stream.observe import tracing
 
 if TYPE_CHECKING:
@@ -77,9 +76,11 @@ class Telemetry:
 
     Args:
         processor: Takes the spans that have ended.
+        intake: `INTAKE_QUEUE`.
     """
 
-    def __init__(self, processor: SpanProcessor) -> None:
+    def __init__(self, processor: SpanProcessor, intake: str) -> None:
+        self._names = _Provider(intake)
         self._provider = TracerProvider(
             resource=Resource.create(
                 {
@@ -96,17 +97,18 @@ class Telemetry:
         self._tracer = self._provider.get_tracer(SERVICE_NAME, __version__)
 
     @classmethod
-    def to(cls, endpoint: str) -> Telemetry:
+    def to(cls, endpoint: str, intake: str) -> Telemetry:
         """Export in batches over OTLP/HTTP, from a separate thread.
 
         Args:
             endpoint: The collector's base URL, e.g. `http://collector:4318`.
+            intake: `INTAKE_QUEUE`.
         """
-        return cls(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")))
+        return cls(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")), intake)
 
     def middleware(self) -> RabbitTelemetryMiddleware:
         """FastStream's middleware for the broker, limited to what a span may hold."""
-        return _Middleware(tracer_provider=self._provider, meter_provider=NoOpMeterProvider())
+        return _Middleware(self._names, tracer_provider=self._provider, meter_provider=NoOpMeterProvider())
 
     @contextmanager
     def span(self, name: str, tenant_id: str, *, client: bool) -> Iterator[tracing.Span]:
@@ -119,7 +121,7 @@ class Telemetry:
     def publishing(self, name: str, headers: dict[str, Any]) -> Iterator[None]:
         """A span around a publish; the published message has the try as its parent."""
         _PROPAGATOR.inject(headers)
-        attributes = {SYSTEM: _Provider().messaging_system, DESTINATION: name}
+        attributes = {SYSTEM: self._names.messaging_system, DESTINATION: name}
         with self._started(f"{name} publish", trace.SpanKind.PRODUCER, attributes):
             yield
 
@@ -158,7 +160,11 @@ class Telemetry:
 class _Provider(RabbitTelemetrySettingsProvider):
     """The name and content of a span: the names of our own topology, and nothing that a publisher chose."""
 
-    __slots__ = ()
+    __slots__ = ("_intake",)
+
+    def __init__(self, intake: str) -> None:
+        super().__init__()
+        self._intake = intake
 
     def get_consume_attrs_from_message(self, msg: Any) -> dict[str, Any]:
         incoming = msg.raw_message
@@ -170,17 +176,21 @@ class _Provider(RabbitTelemetrySettingsProvider):
         }
 
     def get_consume_destination_name(self, msg: Any) -> str:
-        own = str(msg.raw_message.routing_key).rsplit(".", 1)[-1]  # the queue, if it came by our own exchange
-        return own if own == DUE_QUEUE or own.startswith(LANE_PREFIX) else INTAKE_QUEUE
+        incoming = msg.raw_message
+        return str(incoming.routing_key).rsplit(".", 1)[-1] if incoming.exchange == DELIVERY_EXCHANGE else self._intake
 
 
 class _Middleware(RabbitTelemetryMiddleware):
+    def __init__(self, names: _Provider, **providers: Any) -> None:
+        super().__init__(**providers)
+        self._names = names
+
     def __call__(self, msg: Any, /, *, context: ContextRepo) -> BaseTelemetryMiddleware[RabbitPublishCommand]:
         return _Scopes(
             msg,
             tracer=self._tracer,
             metrics_container=self._metrics,
-            settings_provider_factory=lambda _: _Provider(),
+            settings_provider_factory=lambda _: self._names,
             context=context,
         )
 

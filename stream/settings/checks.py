@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from stream.contract.queues import DEAD_LETTER_QUEUE, OWN_PREFIX
 from stream.meta.versions import NEWEST, OLDEST_MAJOR
 
 DEFAULT_CREDENTIALS_PATH: Final = "/api/v1/tenants/{tenant_id}/credentials?type=whatsapp"
@@ -30,6 +31,15 @@ _REDIS_TLS_OPTIONS: Final = frozenset(
 def amqp_url(value: SecretStr) -> SecretStr:
     """RabbitMQ's address."""
     _check_url(value.get_secret_value(), ("amqp", "amqps"))
+    return value
+
+
+def intake_queue(value: str) -> str:
+    """A queue's name that is no other one's of the worker, and one word of a routing key: a dot would part it."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", value, re.ASCII):
+        raise ValueError("must be 1 to 100 letters, digits, - or _")
+    if value == DEAD_LETTER_QUEUE or value.startswith(OWN_PREFIX):
+        raise ValueError(f"must not be {DEAD_LETTER_QUEUE}, nor begin with {OWN_PREFIX}: these are other queues")
     return value
 
 

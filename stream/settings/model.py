@@ -15,7 +15,7 @@ from stream.contract.delays import LONGEST_S
 from stream.contract.headers import OnUnknown
 from stream.contract.lanes import DEFAULT_LANES, MOST_LANES
 from stream.contract.messages import MESSAGE_MAX_BYTES
-from stream.contract.queues import INTAKE_TTL_MS, QueueKind
+from stream.contract.queues import INTAKE_QUEUE, INTAKE_TTL_MS, QueueKind
 from stream.delivery.decision import OnTenantFailure
 from stream.meta.errors import ROWS
 from stream.meta.versions import NEWEST
@@ -51,6 +51,10 @@ class Settings(BaseSettings):
         ge=1,
         le=10_000,
         description="messages of one tenant in flight per replica; of all tenants together at most twice as many",
+    )
+    intake_queue: Annotated[str, AfterValidator(checks.intake_queue)] = Field(
+        default=INTAKE_QUEUE,
+        description="queue that messages are taken from; another name makes a shard, which you bind yourself",
     )
     tenant_share: float = Field(
         default=0.5,

@@ -58,7 +58,8 @@ CHANNELS: Final = {
         title=f"Intake: {INTAKE_QUEUE}",
         summary="Upstream publishes a message; the worker delivers it.",
         description=f"Publish to the exchange `{INTAKE_EXCHANGE}` with a routing key per tenant. The queue "
-        f"`{INTAKE_QUEUE}` is bound with `{INTAKE_BINDING}`; what waits on it for 24 hours, or is refused, goes to "
+        f"`{INTAKE_QUEUE}` is bound with `{INTAKE_BINDING}`, or the operator binds the queues of shards in its place "
+        "(INTAKE_QUEUE); what waits on it for 24 hours, or is refused, goes to "
         f"`{DEAD_LETTER.queue}`. What is beyond its tenant's share of the worker's slots is moved to one of the queues "
         f"`{lane_name(0)}`, `{lane_name(1)}` and so on (LANES), which are the worker's own.",
         tag="publish",

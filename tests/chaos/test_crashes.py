@@ -56,7 +56,7 @@ async def _let_wait(stage: Scene, delays_s: dict[str, float]) -> None:
         free = asyncio.Semaphore(AT_ONCE)
 
         async def publish(name: str, delay_s: float) -> None:
-            level, key = delays.route(delay_s)
+            level, key = delays.route(delay_s, INTAKE_QUEUE)
             async with free:
                 exchange = await channel.get_exchange(level, ensure=False)
                 await exchange.publish(aio_pika.Message(b"{}", message_id=name, delivery_mode=2), key)

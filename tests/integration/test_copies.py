@@ -204,7 +204,7 @@ class Trip:
         channel = await self._intake.channel.get_underlay_channel()
         await channel.basic_publish(b"body", routing_key=INTAKE_QUEUE, properties=Raw(values))
         first = await _get(self._intake)
-        level, key = delays.route(0.25)
+        level, key = delays.route(0.25, INTAKE_QUEUE)
         await self._hand.publish(first, waiting_copy(first, {}), exchange=level, routing_key=key)
         await first.ack()
         second = await _get(self._intake)

@@ -9,7 +9,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
-from stream.broker.topology import FIRST_MAJOR_WITH_LIMIT, major_version
+from stream.broker.declaration import FIRST_MAJOR_WITH_LIMIT, major_version
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE, QueueKind
 from tests.integration.test_dead_letter_looks import command
 from tests.scene import Scene, management, number

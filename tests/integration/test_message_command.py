@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from stream.contract.delays import route
+from stream.contract.queues import INTAKE_QUEUE
 from tests.integration.test_dead_letter_looks import command
 from tests.integration.test_queue_look import connected
 from tests.letters import CAUSES, lay, letter_of, mixed
@@ -44,7 +45,7 @@ async def test_a_message_that_waits_somewhere_is_one_of_those_on_the_queues(stag
         await stage.publish(number())
     async with connected(stage.url) as connection:
         channel = await connection.channel()
-        exchange, key = route(600)
+        exchange, key = route(600, INTAKE_QUEUE)
         await channel.basic_publish(b"{}", exchange=exchange, routing_key=key)
         await channel.basic_publish(b"{}", routing_key="whatsapp-lane-7")
     code, out, _ = await command(stage, "message", "id", "--tenant", "acme", "--json")

@@ -25,7 +25,8 @@ from sandbox.rabbitmq import PrivateRabbitMQ
 from sandbox.redis import PrivateRedis
 from sandbox.tenants import TenantService
 from sandbox.world import World
-from stream.broker import topology
+from stream.broker.declaration import declare
+from stream.broker.topology import Topology
 from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
 from tests.scene import Evidence, Scene, management, number
 
@@ -175,7 +176,7 @@ async def test_a_redis_that_is_not_trusted_is_not_used_and_the_log_says_so(
 async def _declares(url: str) -> bool:
     connection = await aio_pika.connect(url)
     try:
-        await topology.declare(connection, "classic")
+        await declare(connection, Topology())
     except ChannelAccessRefused:
         return False
     else:

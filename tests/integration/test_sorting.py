@@ -61,6 +61,7 @@ class Backlog:
         sorting = Sorting(
             lambda: transport.connection,
             ExpressLane(),
+            intake=INTAKE_QUEUE,
             moves=count(step=1000).__next__,
             sort=self.sort,
             pass_on=self.pass_on,

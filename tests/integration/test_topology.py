@@ -8,10 +8,11 @@ import aio_pika
 import orjson
 import pytest
 
-from stream.broker import topology
+from stream.broker.declaration import declare
+from stream.broker.topology import Topology
 from stream.contract import delays
 from stream.contract.lanes import DEFAULT_LANES, LANE_EXCHANGE, lane_names
-from stream.contract.queues import INTAKE_ARGUMENTS, QueueKind
+from stream.contract.queues import INTAKE_ARGUMENTS, INTAKE_QUEUE, QueueKind
 from tests.scene import Scene, management, number, text_message, unique
 
 
@@ -125,7 +126,7 @@ async def test_what_waits_on_the_delay_levels_of_an_earlier_release_is_delivered
         for level, to_whom, wait_s in ((4, to, 5.0), (11, number(), 600.0)):
             body = orjson.dumps(text_message(to_whom, "acme", f"from-before-{level}"))
             levels = await channel.get_exchange(delays.former_level_name(level), ensure=False)
-            await levels.publish(aio_pika.Message(body, delivery_mode=2), delays.route(wait_s)[1])
+            await levels.publish(aio_pika.Message(body, delivery_mode=2), delays.route(wait_s, INTAKE_QUEUE)[1])
     worker = await stage.start_worker()
     line = await stage.logged(worker, "former_delay_levels")
     assert line["messages"] in (1, 2)  # the first may be back before a slow start
@@ -165,7 +166,7 @@ async def test_what_is_known_is_declared_again_without_a_channel_that_rabbitmq_c
             return await open_channel(**options)
 
         underlay.channel = counted
-        known = await topology.declare(connection, kind)
+        known = await declare(connection, Topology(kind))
         first = len(opened)
-        assert await topology.declare(connection, kind, known=known) == known
+        assert await declare(connection, Topology(kind), known=known) == known
         assert (first > 1, len(opened) - first) == (True, 1)

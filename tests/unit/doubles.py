@@ -215,6 +215,7 @@ def incoming(
     body: bytes = b"{}",
     *,
     routing_key: str = "outbound.processed.acme",
+    exchange: str = "whatsapp-exchange",
     story: list[str] | None = None,
     redelivered: bool = False,
     **properties: Any,
@@ -224,7 +225,7 @@ def incoming(
     encoded = known.marshal()
     known.headers = ArrivedHeaders(known.headers, int.from_bytes(encoded[:2], "big"), encoded[2:])
     header = ContentHeader(body_size=len(body), properties=known)
-    delivery = Basic.Deliver("consumer", 1, redelivered, "whatsapp-exchange", routing_key)
+    delivery = Basic.Deliver("consumer", 1, redelivered, exchange, routing_key)
     channel = cast("AbstractChannel", Channel([] if story is None else story))
     return IncomingMessage(DeliveredMessage(delivery, header, body, channel))
 

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from stream.contract.headers import History
-from stream.contract.lanes import lane_of
+from stream.contract.lanes import lane_names, lane_of
 from stream.delivery import admission as module
 from stream.delivery.admission import Admission
 from stream.delivery.arrival import Delivery, Limits
@@ -53,7 +53,12 @@ class World:
         self.tries.in_flight = self.in_flight
         journey = cast("Journey", self.tries)
         self.admission = Admission(
-            journey, self.in_flight, Shares(slots, share), lanes=lanes, monotonic=self.clock, now=lambda: NOW
+            journey,
+            self.in_flight,
+            Shares(slots, share),
+            lanes=lane_names(lanes),
+            monotonic=self.clock,
+            now=lambda: NOW,
         )
         self.handlers: dict[Delivery, asyncio.Task[Any]] = {}
         self.admission.open()
@@ -110,7 +115,7 @@ async def test_a_message_that_waits_for_too_long_moves_with_all_of_its_tenant_th
             while not world.tries.moved:  # noqa: ASYNC110 - a timer of the event loop moves it
                 await asyncio.sleep(0.001)
     later = await world.arrive()
-    lane = lane_of("noisy", 8)
+    lane = lane_of("noisy", lane_names(8))
     assert world.tries.moved == [(waits, lane), (later, lane)]
     assert [(line["event"], line["tenantId"], line["lane"]) for line in logs] == [("tenant_laned", "noisy", lane)]
     assert (world.tries.tried, world.admission.laned) == ([first], 1)
@@ -128,7 +133,7 @@ async def test_a_tenant_whose_tries_end_with_a_wait_is_not_moved_while_they_do()
     assert (world.tries.moved, world.tries.tried) == ([], [paced, second])
     world.admission._look(0.0, 0)  # nothing was postponed since
     await turns(5)
-    assert world.tries.moved == [(third, lane_of("noisy", 8))]
+    assert world.tries.moved == [(third, lane_of("noisy", lane_names(8)))]
 
 
 async def test_a_tenant_that_holds_no_slot_is_never_moved() -> None:

@@ -24,8 +24,9 @@ from faststream.rabbit import RabbitBroker
 from structlog.testing import capture_logs
 
 from stream.broker import connection as broker_connection
-from stream.broker import topology
 from stream.broker.connection import BrokerConnection, CannotStart
+from stream.broker.declaration import DECLARE_TIMEOUT_S, declare
+from stream.broker.topology import Topology, exchange_names
 from stream.contract import delays
 from stream.contract.lanes import lane_name, lane_names
 from stream.contract.queues import QueueKind
@@ -55,7 +56,7 @@ class Channel:
         self._former_lanes = {lane_name(number) for number in range(former_lanes)}
 
     async def exchange_declare(self, name: str, *, exchange_type: str, durable: bool, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
-        assert (durable, timeout) == (True, topology.DECLARE_TIMEOUT_S)
+        assert (durable, timeout) == (True, DECLARE_TIMEOUT_S)
         self._note("exchange", name, exchange_type)
 
     async def queue_declare(
@@ -67,7 +68,7 @@ class Channel:
         arguments: dict[str, Any] | None = None,
         passive: bool = False,
     ) -> SimpleNamespace:
-        assert timeout == topology.DECLARE_TIMEOUT_S
+        assert timeout == DECLARE_TIMEOUT_S
         if passive:
             return self._found(name)
         assert durable
@@ -86,15 +87,15 @@ class Channel:
         return SimpleNamespace(message_count=self._former)
 
     async def queue_bind(self, queue: str, exchange: str, pattern: str, *, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
-        assert timeout == topology.DECLARE_TIMEOUT_S
+        assert timeout == DECLARE_TIMEOUT_S
         self._note("bind", queue, exchange, pattern)
 
     async def exchange_bind(self, to: str, source: str, pattern: str, *, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
-        assert timeout == topology.DECLARE_TIMEOUT_S
+        assert timeout == DECLARE_TIMEOUT_S
         self._note("bind", to, source, pattern)
 
     async def exchange_unbind(self, *, destination: str, source: str, routing_key: str, timeout: float) -> None:  # noqa: ASYNC109 - aiormq's signature
-        assert (routing_key, timeout) == ("never-bound", topology.DECLARE_TIMEOUT_S)
+        assert (routing_key, timeout) == ("never-bound", DECLARE_TIMEOUT_S)
         self._note("unbind", destination, source)
 
     async def close(self) -> None:
@@ -188,10 +189,10 @@ class Door:
         self._answers = list(answers)
         self.clock = Clock()
         self.broker = RabbitBroker(logger=None)
-        self.subscriber: Any = self.broker.subscriber(topology.intake_queue(kind), ack_policy=ack_policy)
+        self.subscriber: Any = self.broker.subscriber(Topology(kind).intake.subscribed(), ack_policy=ack_policy)
         vars(self.broker).update(connect=self._connect, ping=self._ping)
         self.connection = BrokerConnection(
-            self.broker, vhost="/whatsapp", queue_kind=kind, lanes=LANES, monotonic=self.clock
+            self.broker, vhost="/whatsapp", topology=Topology(kind, LANES), monotonic=self.clock
         )
 
     def consume(self) -> None:
@@ -270,7 +271,7 @@ async def test_every_queue_is_declared_with_its_type_and_can_be_reached(kind: Qu
     exchanges = {name for what, name, *_ in channel.declared if what == "exchange"}
     queues = {name for what, name, *_ in channel.declared if what == "queue"}
     bindings = [rest for what, *rest in channel.declared if what == "bind"]
-    assert exchanges == set(topology.exchange_names())
+    assert exchanges == set(exchange_names())
     assert len(queues) == 3 + LANES + delays.LEVELS
     shared = {"outbound-processed", "outbound-failed"}
     assert {name: channel.arguments[name]["x-queue-type"] for name in shared} == dict.fromkeys(shared, kind)
@@ -290,7 +291,7 @@ async def test_quorum_queues_that_are_looked_at_have_no_delivery_limit_where_the
     kind: QueueKind, unlimited: set[str]
 ) -> None:
     door = Door(kind=kind, version="4.3.6")
-    due: Any = door.broker.subscriber(topology.due_queue(), ack_policy=AckPolicy.MANUAL)
+    due: Any = door.broker.subscriber(Topology().due.subscribed(), ack_policy=AckPolicy.MANUAL)
     await door.connection.open()
     (channel,) = declarations(door)
     limits = {name: each.get("x-delivery-limit") for name, each in channel.arguments.items()}
@@ -458,7 +459,7 @@ async def test_a_connection_that_is_not_open_declares_nothing() -> None:
     connection = Connection()
     connection.transport = None
     with pytest.raises(ConnectionError, match="not open"):
-        await topology.declare(cast("Any", connection), "classic")
+        await declare(cast("Any", connection), Topology())
 
 
 async def test_a_connection_that_is_lost_is_logged_unless_it_is_let_go() -> None:

@@ -58,7 +58,7 @@ def test_a_delay_is_rounded_up_to_the_unit_and_bounded(delay_s: float, units: in
 
 
 def test_the_key_is_the_delay_in_binary_and_the_destination() -> None:
-    exchange, key = delays.route(10.75)
+    exchange, key = delays.route(10.75, INTAKE_QUEUE)
     assert exchange == "whatsapp-wait-05"
     assert key == "0.0.0.0.0.0.0.0.1.0.1.0.1.1.outbound-processed"
 
@@ -89,7 +89,7 @@ def test_a_message_waits_at_least_its_delay_and_less_than_a_unit_more(delay_s: f
 
 @given(units=st.integers(1, 2**14 - 1))
 def test_a_message_enters_at_the_first_level_that_holds_it(units: int) -> None:
-    exchange, _ = delays.route(units * 0.25)
+    exchange, _ = delays.route(units * 0.25, INTAKE_QUEUE)
     assert exchange == delays.level_name(journey(units * 0.25)[0][0])
 
 

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from asyncapi.build import SITE, document
 from asyncapi.page.page import page
-from stream.broker.topology import shared_arguments
+from stream.broker.topology import Topology
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
 from stream.observe.declared import Arguments
 from stream.observe.docs import FILES, PATH, add_docs
@@ -35,7 +35,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield found
 
 
-@pytest.mark.parametrize("arguments", [{}, shared_arguments("classic", frozenset())], ids=["not declared", "default"])
+@pytest.mark.parametrize("arguments", [{}, Topology().shared_arguments(frozenset())], ids=["not declared", "default"])
 @pytest.mark.parametrize("name", FILES)
 async def test_every_file_of_the_site_is_served_as_it_is_by_default(name: str, arguments: Arguments) -> None:
     async with serving(arguments) as client:
@@ -48,7 +48,7 @@ async def test_every_file_of_the_site_is_served_as_it_is_by_default(name: str, a
 async def test_the_contract_is_served_as_if_it_were_built_with_the_arguments_that_were_declared(
     unlimited: tuple[str, ...],
 ) -> None:
-    arguments = shared_arguments("quorum", frozenset(unlimited))
+    arguments = Topology("quorum").shared_arguments(frozenset(unlimited))
     built = document().to_jsonable()
     amqp = {name: channel["bindings"]["amqp"] for name, channel in built["channels"].items()}
     amqp["intake"]["queue"]["arguments"] = arguments[INTAKE_QUEUE]

@@ -9,7 +9,7 @@ import pytest
 from sandbox.processes import free_ports
 from sandbox.unused import QUEUES, check_unused, refuse_used
 from sandbox.world import WorldError
-from stream.broker import topology
+from stream.broker.topology import Topology, levels
 from stream.contract.lanes import MOST_LANES, lane_names
 
 
@@ -24,8 +24,8 @@ def test_an_empty_queue_of_an_earlier_demo_is_not_refused() -> None:
 
 
 def test_every_queue_that_a_worker_declares_is_looked_at() -> None:
-    consumed = topology._consumed("classic", lane_names(MOST_LANES))
-    assert {queue.name for queue in [*consumed, *topology._levels()]} < set(QUEUES)
+    given_back = Topology().given_back(lane_names(MOST_LANES))
+    assert {queue.name for queue in [*given_back, *levels()]} < set(QUEUES)
 
 
 def test_a_rabbitmq_that_does_not_answer_is_one_sentence() -> None:

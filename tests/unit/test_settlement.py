@@ -23,6 +23,7 @@ from stream.contract.events import Scope
 from stream.contract.headers import History
 from stream.contract.identifiers import TenantId, Wamid
 from stream.contract.messages import Whose
+from stream.contract.queues import INTAKE_QUEUE
 from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Delivery
 from stream.delivery.decision import Acknowledge, DeadLetter, Decision, LeaveToBroker, Move, Postpone, RetryAfter
@@ -126,6 +127,7 @@ class World:
     """A settlement whose publishers and message write one story: what happened, in order."""
 
     def __init__(self, **errors: Sequence[BaseException]) -> None:
+        self.intake = INTAKE_QUEUE
         self.story: list[str] = []
         self.sleeps = Sleeps()
         failing = {name: list(each) for name, each in errors.items()}
@@ -150,6 +152,7 @@ class World:
             self.lane,
             self.waits,
             self.alerts,
+            intake=self.intake,
             mend_topology=lambda: self.story.append("mended"),
             metrics=DeliveryMetrics(),
             now=lambda: NOW,
@@ -227,6 +230,16 @@ async def test_a_message_of_a_lane_comes_back_to_it_from_a_wait() -> None:
     copy, routing_key = world.only("waits")
     assert routing_key == "0.0.0.0.0.0.0.0.0.0.0.1.0.0.whatsapp-lane-6"
     assert (properties_of(copy).headers or {})["x-moved-at"] == (NOW + timedelta(seconds=1)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("decision", "queue"), [(WAIT, "outbound-a"), (Postpone(1.0, HISTORY, "pace"), "whatsapp-due-outbound-a")]
+)
+async def test_a_message_of_a_shard_comes_back_to_it_from_a_wait(decision: Decision, queue: str) -> None:
+    world = World()
+    world.intake = "outbound-a"
+    await world.settle(decision)
+    assert world.only("waits")[1] == f"0.0.0.0.0.0.0.0.0.0.0.1.0.0.{queue}"
 
 
 async def test_a_message_whose_turn_is_reserved_comes_back_past_the_intake_from_a_lane_too() -> None:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from aio_pika import IncomingMessage
 
-from stream.contract.lanes import lane_of
+from stream.contract.lanes import lane_names, lane_of
 from stream.delivery.admission import Admission
 from stream.delivery.arrival import Delivery
 from stream.delivery.decision import Decision, Move
@@ -29,7 +29,7 @@ class World:
         self.sorter = Sorter(cast("Admission", self), cast("Settlement", self), now=lambda: NOW)
 
     def move_of_laned(self, holder: str) -> Move | None:
-        return Move(lane_of(holder, 8)) if holder == "noisy" else None
+        return Move(lane_of(holder, lane_names(8))) if holder == "noisy" else None
 
     def report(self, delivery: Delivery, decision: Decision) -> None:
         self.reported.append((delivery, decision))
@@ -41,7 +41,7 @@ class World:
 def test_a_message_of_a_laned_tenant_moves_with_all_that_it_had() -> None:
     world = World()
     found = world.sort(headers={"x-own": "kept"}, message_id="one", priority=5)
-    assert (found.exchange, found.lane) == ("whatsapp-delay-delivery", lane_of("noisy", 8))
+    assert (found.exchange, found.lane) == ("whatsapp-delay-delivery", lane_of("noisy", lane_names(8)))
     copied = properties_of(found.copy)
     moment = NOW.isoformat()
     assert (found.copy.body, copied.message_id) == (BODY, "one")

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from stream.broker import sorting as module
 from stream.broker.express import ExpressLane
 from stream.broker.sorting import Sorted, Sorting
+from stream.contract.queues import INTAKE_QUEUE
 from tests.unit.doubles import turns
 
 
@@ -26,7 +27,7 @@ async def nowhere(_: IncomingMessage) -> None:
 
 
 def sorting(connection: Callable[[], Any], moves: Callable[[], int]) -> Sorting:
-    return Sorting(connection, ExpressLane(), moves=moves, sort=no_move, pass_on=nowhere)
+    return Sorting(connection, ExpressLane(), intake=INTAKE_QUEUE, moves=moves, sort=no_move, pass_on=nowhere)
 
 
 @pytest.fixture(autouse=True)

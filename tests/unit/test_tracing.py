@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from stream import __version__
 from stream.app import traces
+from stream.contract.queues import INTAKE_QUEUE
 from stream.observe import telemetry, tracing
 from stream.observe.telemetry import Telemetry
 from stream.tenants.credentials import TenantNotFound
@@ -31,7 +32,7 @@ class Traced:
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
-        telemetry = Telemetry(SimpleSpanProcessor(self.exporter))
+        telemetry = Telemetry(SimpleSpanProcessor(self.exporter), INTAKE_QUEUE)
         tracing.start(telemetry)
         self.middleware: Any = telemetry.middleware()
 
@@ -91,7 +92,7 @@ def ids(span: ReadableSpan) -> tuple[int, int]:
 
 
 async def test_without_an_endpoint_there_is_no_middleware_and_one_span_for_all() -> None:
-    assert traces("") == ()
+    assert traces("", INTAKE_QUEUE) == ()
     one, other = tracing.span("claim", "acme"), tracing.span("send", "other", client=True)
     assert one is other
     with one as span, one as nested:
@@ -150,6 +151,21 @@ async def test_the_process_span_hangs_under_the_publishers_and_holds_the_parts(t
     send = traced.only("send")
     assert send.parent is not None
     assert (send.parent.trace_id, send.parent.span_id) == ids(process)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "routing_key", "queue"),
+    [
+        ("whatsapp-exchange", "outbound.processed.whatsapp-lane-3", INTAKE_QUEUE),
+        ("whatsapp-delay-delivery", "0.1.outbound-a", "outbound-a"),
+        ("whatsapp-delay-delivery", "whatsapp-lane-3", "whatsapp-lane-3"),
+    ],
+)
+async def test_a_process_span_is_named_after_the_queue_and_not_by_a_publisher(
+    traced: Traced, exchange: str, routing_key: str, queue: str
+) -> None:
+    await traced.consume(World(OK).process, exchange=exchange, routing_key=routing_key)
+    assert traced.names()[-1] == f"{queue} process"
 
 
 async def test_the_resource_names_the_service_its_version_and_the_replica(traced: Traced) -> None:
@@ -245,7 +261,7 @@ async def test_a_stop_waits_for_the_exporter_only_so_long(monkeypatch: pytest.Mo
 
     released = threading.Event()
     monkeypatch.setattr(telemetry, "STOP_S", 0.01)
-    tracing.start(Telemetry(Stuck(InMemorySpanExporter())))
+    tracing.start(Telemetry(Stuck(InMemorySpanExporter()), INTAKE_QUEUE))
     await tracing.stop()
     assert tracing.span("claim", "acme") is tracing.span("send", "acme")
     released.set()

@@ -15,7 +15,9 @@ from faststream.rabbit import RabbitBroker, RabbitQueue, TestRabbitBroker
 
 from stream.broker.express import ExpressLane, Properties
 from stream.broker.handover import Handover
-from stream.broker.topology import INTAKE
+from stream.broker.topology import INTAKE, Topology
+from stream.contract.lanes import lane_names
+from stream.contract.queues import INTAKE_QUEUE
 from stream.delivery.admission import Admission
 from stream.delivery.alert_interval import AlertInterval
 from stream.delivery.arrival import Limits
@@ -77,6 +79,7 @@ async def test_a_message_that_meta_accepts_is_announced_and_acknowledged(monkeyp
             lane,
             UnpublishedWaits(redis),
             AlertInterval(redis, interval_ms=0),
+            intake=INTAKE_QUEUE,
             mend_topology=lambda: None,
             metrics=DeliveryMetrics(),
         ),
@@ -86,9 +89,9 @@ async def test_a_message_that_meta_accepts_is_announced_and_acknowledged(monkeyp
         metrics=DeliveryMetrics(),
         tried=in_flight.tried,
     )
-    admission = Admission(journey, in_flight, Shares(10, 0.5), lanes=8)
+    admission = Admission(journey, in_flight, Shares(10, 0.5), lanes=lane_names(8))
     admission.open()
-    broker.include_router(build_subscribers(Reading(admission, Limits()), prefetch=10, queue_kind="classic"))
+    broker.include_router(build_subscribers(Reading(admission, Limits()), Topology(), prefetch=10))
     events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     @broker.subscriber(RabbitQueue("events", routing_key="outbound.sent.#"), INTAKE)

@@ -32,7 +32,7 @@ tour: $(VENV)/.installed ## Bring dead letters of three causes back, with the co
 	$(BIN)/python -m sandbox tour
 
 test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they start (ARGS='tests/chaos')
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.installed ## Publish for two minutes while replicas and servers die and come back (ARGS='--seconds 60 --rate 50')
 	$(BIN)/python -m sandbox soak $(ARGS)

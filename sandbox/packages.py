@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 INSTALL_SECONDS = 600
 
+LOCK = Path("/run/lock/sandbox-packages")  # only root installs
+
 # Debian asks this program before it starts a service; 101 means "do not".
 POLICY = Path("/usr/sbin/policy-rc.d")
 FORBID = "#!/bin/sh\nexit 101\n"
@@ -25,13 +28,20 @@ def can_install() -> bool:
 
 
 def install(packages: list[str]) -> None:
-    """Install packages without starting the services they bring."""
+    """Install packages without starting the services they bring; another process that installs is waited for."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    with _services_stay_off():
+    with _one_at_a_time(), _services_stay_off():
         for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
             subprocess.run(
                 ["apt-get", *command], env=environment, capture_output=True, timeout=INSTALL_SECONDS, check=True
             )
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

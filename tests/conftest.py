@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import hypothesis
 import pytest
@@ -18,7 +19,7 @@ from sandbox.rabbitmq import PrivateRabbitMQ
 from sandbox.redis import PrivateRedis
 from sandbox.tenants import TenantService
 from sandbox.versions import versions
-from sandbox.world import World, open_world
+from sandbox.world import VARIABLES, World, open_world
 from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_QUEUE
 from tests.scene import Evidence, Scene
 from tests.trouble import forget_trouble
@@ -35,10 +36,26 @@ for name in set(os.environ) - set(environment_without_proxies()):  # every serve
 SERVICE_TOKEN = "service-token-that-must-stay-secret"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two processes, each on servers of its own; one where the servers are given."""
+    return 1 if VARIABLES.values() & os.environ.keys() else 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Print what a process has said: its own output is nowhere."""
+    for line in getattr(node, "workeroutput", {}).get("said", ()):
+        print(f"\n{line}", end="", flush=True)  # noqa: T201 - a terminal's lines
+
+
 @pytest.fixture(scope="session")
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Print a line around pytest's capture: the result must show on which servers the tests ran."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
+    if (output := getattr(request.config, "workeroutput", None)) is not None:  # one of several processes
+        said: list[str] = output.setdefault("said", [])
+        return said.append
 
     def say(line: str) -> None:
         with capture.global_and_fixture_disabled():

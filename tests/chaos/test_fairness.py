@@ -16,6 +16,8 @@ BRISK = "999400200"  # after 0.2 s
 SLOTS = 10  # RABBITMQ_PREFETCH's default
 PASSES_WITHIN_S = 2.0
 
+pytestmark = pytest.mark.alone  # what is measured is how soon a message passes
+
 
 async def publish_all(stage: Scene, tenant: str, prefix: str, count: int) -> list[str]:
     """Publish messages of a tenant; returns their recipients."""

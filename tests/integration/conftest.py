@@ -9,9 +9,10 @@ import pytest
 from sandbox.world import World
 from stream.redis.client import connect
 from stream.redis.link import RedisLink
+from tests.alone import place
 from tests.trouble import no_trouble
 
-__all__ = ("link", "no_trouble")
+__all__ = ("link", "no_trouble", "place")
 
 
 @pytest.fixture

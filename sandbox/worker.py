@@ -33,11 +33,13 @@ class WorkerProcess:
     Args:
         environment: Its settings, e.g. `RABBITMQ_URL`; without an `HTTP_PORT`, one is chosen here.
         log: Where its output goes.
+        root: Where its code is.
     """
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path, root: Path = ROOT) -> None:
         self.port = int(environment.get("HTTP_PORT") or free_ports(1)[0])
         self.log = log
+        self._root = root
         here = {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(self.port)}
         self._environment = {**environment_without_proxies(), **environment, **here}
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,7 +57,7 @@ class WorkerProcess:
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [str(program), "run", "stream.app:app"],
-                cwd=ROOT,
+                cwd=self._root,
                 env=self._environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,

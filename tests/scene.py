@@ -21,7 +21,7 @@ from sandbox.broker import Outside
 from sandbox.graph import GraphSimulator
 from sandbox.records import Recorded
 from sandbox.tenants import TenantService
-from sandbox.worker import WorkerProcess
+from sandbox.worker import ROOT, WorkerProcess
 from sandbox.world import World
 from stream.broker.declaration import declare
 from stream.broker.topology import Topology
@@ -89,6 +89,7 @@ class Scene:
         self.tenants = tenants
         self.url = url
         self.settings = {**settings, "RABBITMQ_URL": url}
+        self.code = ROOT  # of the workers that are started next
         self.workers: list[WorkerProcess] = []
         self.letters: list[AbstractIncomingMessage] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -145,7 +146,7 @@ class Scene:
         """Start a replica."""
         log = self.world.base_dir / f"{unique(name)}.log"
         Evidence.logs.append(log)
-        worker = WorkerProcess({**self.settings, **settings}, log)
+        worker = WorkerProcess({**self.settings, **settings}, log, self.code)
         self.workers.append(worker)
         await asyncio.to_thread(worker.start, wait=wait)
         return worker

@@ -22,6 +22,10 @@ class ProxyRefused(NeverLeft):
     """The proxy refused to connect to the target."""
 
 
+class NoTimeToConnect(NeverLeft):
+    """There was no place in the pool, or no connection, in time."""
+
+
 class _Handler(ResponseHandler):
     """A connection that knows whether it was used before, and whether bytes came that no request had asked for.
 
@@ -55,7 +59,7 @@ class Connector(aiohttp.TCPConnector):
         """Get a connection from the pool, or make one.
 
         Raises:
-            NeverLeft: There is none: DNS, refused, TLS, or a proxy that refused.
+            NeverLeft: There is none: DNS, refused, TLS, a proxy that refused, or no time.
         """
         try:
             while True:
@@ -63,6 +67,8 @@ class Connector(aiohttp.TCPConnector):
                 if _is_quiet(connection):
                     return connection
                 connection.close()
+        except TimeoutError as error:
+            raise NoTimeToConnect(str(error) or "no connection in time") from error
         except aiohttp.ClientHttpProxyError as error:
             # The error holds the request to the proxy, and so the proxy's password.
             raise ProxyRefused(f"the proxy answered HTTP {error.status}") from None

@@ -12,23 +12,18 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Final, Protocol
+from functools import cached_property
+from typing import Final, Protocol
 
 import aiohttp
 import httpx
 from aiohttp.hdrs import CONTENT_ENCODING
-from yarl import URL
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 
-from stream.meta.connections import Connector, NeverLeft, ProxyRefused
-from stream.proxies import proxy_for
+from stream.meta.connections import NeverLeft, NoTimeToConnect, ProxyRefused
+from stream.meta.exchange import ANSWER_MAX_BYTES, AnswerBrokeOff, Pool, Way
 
-KEEP_ALIVE_S: Final = 30.0
-# Compressed and decompressed. Answers have some hundred bytes, a proxy's page some ten thousand.
-ANSWER_MAX_BYTES: Final = 256 * 1024
-
-# No place in the pool, or no connection, in time: aiohttp raises it before the first byte of a request is written.
-_NO_TIME_TO_CONNECT: Final = aiohttp.ConnectionTimeoutError
+_ADDED: Final = {"host", "content-length"}  # by `Pool`
 _OF_THE_PACKED: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}  # headers
 _PACKED: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's window sizes; the worker asks for none of them
 
@@ -76,11 +71,9 @@ class HonestTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, max_connections: int, *, connect_s: float | None = None) -> None:
         self._max_connections = max_connections
-        self._way = lru_cache(maxsize=10_000)(_way)  # a URL for each phone number; 0.7 KiB each
         # A timer for each request costs CPU. This one runs only while there is no connection.
         self._connect_s = math.inf if connect_s is None else connect_s
         self._connect_only = aiohttp.ClientTimeout(total=None, connect=connect_s)
-        self._opened: aiohttp.ClientSession | None = None
 
     async def post(
         self, url: str, headers: Mapping[str, str], content: bytes, *, leave_within_s: float = math.inf
@@ -103,12 +96,12 @@ class HonestTransport(httpx.AsyncBaseTransport):
         if leave_within_s < self._connect_s:
             # Without the threshold, aiohttp would round a time limit above 5 s up to a whole second.
             timeout = aiohttp.ClientTimeout(total=None, connect=leave_within_s, ceil_threshold=leave_within_s)
-        response, body = await self._exchange("POST", self._way(url), headers=headers, data=content, timeout=timeout)
+        message, body = await self._exchange("POST", self._pool.way(url), headers, content, timeout)
         try:
-            body = _unpacked(response, body)
+            body = _unpacked(message, body)
         except httpx.DecodingError:
             body = b""
-        return Answer(response.status, response.headers, body)
+        return Answer(message.code, message.headers, body)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request of httpx and read its whole answer. Redirects are answers.
@@ -121,31 +114,34 @@ class HonestTransport(httpx.AsyncBaseTransport):
             httpx.ReadError: The connection broke after the request may have left.
             httpx.DecodingError: An answer came, but it cannot be unpacked.
         """
-        response, body = await self._exchange(
+        message, body = await self._exchange(
             request.method,
-            self._way(str(request.url), encoded=True),
-            headers=request.headers.items(),
-            data=await request.aread() or None,
-            timeout=_timeout(request),
+            self._pool.way(str(request.url), encoded=True),
+            {name: value for name, value in request.headers.items() if name not in _ADDED},
+            await request.aread(),
+            _timeout(request),
         )
-        headers = [(name, value) for name, value in response.raw_headers if name.lower() not in _OF_THE_PACKED]
-        content = _unpacked(response, body)
-        return httpx.Response(response.status, headers=headers, content=content, request=request)
+        headers = [(name, value) for name, value in message.raw_headers if name.lower() not in _OF_THE_PACKED]
+        content = _unpacked(message, body)
+        return httpx.Response(message.code, headers=headers, content=content, request=request)
 
     async def aclose(self) -> None:
         """Close the pool."""
-        if self._opened is not None:
-            await self._opened.close()
+        if "_pool" in self.__dict__:
+            await self._pool.close()
+
+    @cached_property
+    def _pool(self) -> Pool:
+        """Opened on first use because it belongs to the event loop that runs then."""
+        return Pool(self._max_connections)
 
     async def _exchange(
-        self, method: str, way: tuple[URL, URL | None], **options: Any
-    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        self, method: str, way: Way, fields: Mapping[str, str], content: bytes, limits: aiohttp.ClientTimeout
+    ) -> tuple[RawResponseMessage, bytes]:
         """Send one request and read its whole answer; every error of aiohttp is mapped to one of httpx."""
-        url, proxy = way
         try:
-            response = await self._session().request(method, url, proxy=proxy, allow_redirects=False, **options)
-            return response, await _read(response)
-        except _NO_TIME_TO_CONNECT as error:
+            return await self._pool.exchange(method, way, fields, content, limits)
+        except NoTimeToConnect as error:
             raise httpx.ConnectTimeout(_said(error)) from error
         except ProxyRefused as error:
             raise httpx.ProxyError(_said(error)) from error
@@ -153,68 +149,25 @@ class HonestTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(_said(error)) from error
         except TimeoutError as error:
             raise httpx.ReadTimeout(_said(error)) from error
-        except aiohttp.ClientError as error:
+        except AnswerBrokeOff as error:
+            raise httpx.ReadError(f"the answer broke off: {error}") from error
+        except (aiohttp.ClientError, HttpProcessingError) as error:
             raise httpx.ReadError(_said(error)) from error
 
-    def _session(self) -> aiohttp.ClientSession:
-        """The pool, opened on first use because it belongs to the event loop that runs then."""
-        if self._opened is None:
-            self._opened = aiohttp.ClientSession(
-                connector=Connector(limit=self._max_connections, keepalive_timeout=KEEP_ALIVE_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,  # aiohttp's own has no limit: 199 KiB became 200 MiB
-                trust_env=False,
-            )
-        return self._opened
 
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read to the end: aiohttp then frees the place in the pool, or closes the connection if the reading fails.
-
-    So no `async with` is needed around a response; it would cost some microseconds for each message.
-    """
-    try:
-        length = response.content_length
-        known = length is not None and length <= ANSWER_MAX_BYTES
-        return await response.read() if known else await _read_the_first(response, ANSWER_MAX_BYTES)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise httpx.ReadError(f"the answer broke off: {_said(error)}") from error
-
-
-async def _read_the_first(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Read at most `most` bytes; if there are more, the connection is closed."""
-    body = bytearray()
-    try:
-        async for piece in response.content.iter_any():
-            body += piece
-            if len(body) > most:
-                response.close()
-                break
-    except BaseException:
-        response.close()
-        raise
-    return bytes(body[:most])
-
-
-def _unpacked(response: aiohttp.ClientResponse, body: bytes) -> bytes:
+def _unpacked(message: RawResponseMessage, body: bytes) -> bytes:
     """The first `ANSWER_MAX_BYTES` of the decompressed body.
 
     Raises:
         httpx.DecodingError: It cannot be decompressed.
     """
-    encoding = response.headers.get(CONTENT_ENCODING, "identity").strip().lower()
+    encoding = message.headers.get(CONTENT_ENCODING, "identity").strip().lower()
     if encoding == "identity":
-        return body
+        return body[:ANSWER_MAX_BYTES]
     try:
         return zlib.decompressobj(_PACKED[encoding]).decompress(body, ANSWER_MAX_BYTES)
     except (KeyError, zlib.error) as error:
         raise httpx.DecodingError(f"the answer is packed as {encoding[:32]!r} and cannot be unpacked") from error
-
-
-def _way(url: str, *, encoded: bool = False) -> tuple[URL, URL | None]:
-    """Parse a URL, which takes a tenth of a request, and find the proxy that leads there."""
-    target = URL(url, encoded=encoded)
-    return target, proxy_for(target)
 
 
 def _timeout(request: httpx.Request) -> aiohttp.ClientTimeout:

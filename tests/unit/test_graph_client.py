@@ -14,8 +14,9 @@ from stream import __version__
 from stream.contract.identifiers import PhoneNumberId
 from stream.meta.classifier import MetaErrorClassifier
 from stream.meta.client import Accepted, GraphClient
+from stream.meta.exchange import ANSWER_MAX_BYTES
 from stream.meta.failure import Certainty, Failure, GraphError
-from stream.meta.transport import ANSWER_MAX_BYTES, HonestTransport, Transport
+from stream.meta.transport import HonestTransport, Transport
 from tests.unit.seam import OverHttpx
 
 NUMBER = PhoneNumberId("100000001")

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from stream.app import build
-from stream.meta.transport import ANSWER_MAX_BYTES, HonestTransport
+from stream.meta.exchange import ANSWER_MAX_BYTES
+from stream.meta.transport import HonestTransport
 from stream.settings import Settings
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -165,13 +166,34 @@ async def test_a_post_sends_what_it_was_given_and_little_else(transport: HonestT
     assert (first, body) == ("POST /v26.0/1/messages HTTP/1.1", BODY)
     assert sorted(rest) == [
         "Accept-Encoding: identity",
-        "Accept: */*",
         "Authorization: Bearer EAAG",
         f"Content-Length: {len(BODY)}",
         "Content-Type: x/y",
         f"Host: 127.0.0.1:{port}",
         "User-Agent: stream",
     ]
+
+
+async def test_a_header_whose_value_would_end_early_is_not_sent(transport: HonestTransport) -> None:
+    arrived = asyncio.get_running_loop().create_future()
+
+    async def listens(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        arrived.set_result(await reader.read())
+
+    async with Server(listens) as port:
+        with pytest.raises(ValueError, match="line break"):
+            await transport.post(f"http://127.0.0.1:{port}/", {"Authorization": "Bearer EAAG\r\nHost: elsewhere"}, BODY)
+        assert await arrived == b""
+
+
+async def test_an_interim_answer_is_not_taken_for_the_answer(transport: HonestTransport, door: Door) -> None:
+    async def hints_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        writer.write(ANSWER + b'{"ok": true}')
+
+    async with Server(hints_first) as port:
+        assert await door(transport, f"http://127.0.0.1:{port}/") == (200, b'{"ok": true}')
 
 
 async def test_a_header_of_an_answer_is_found_however_it_is_spelt(transport: HonestTransport) -> None:

@@ -10,6 +10,7 @@ from sandbox.ports import REDIS_PORT, port_or_free
 from sandbox.processes import PrivateServer, answers, free_ports
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from sandbox.certificates import ServerCertificate
@@ -25,6 +26,8 @@ class PrivateRedis(PrivateServer):
         appendonly: Keep data on disk.
         certificate: With one it listens on a port with TLS too.
         fixed_ports: Listen where Redis usually does, if that port is free.
+        password: What clients have to log in with.
+        options: More of its own options.
     """
 
     def __init__(
@@ -34,6 +37,8 @@ class PrivateRedis(PrivateServer):
         appendonly: bool = False,
         certificate: ServerCertificate | None = None,
         fixed_ports: bool = False,
+        password: str = "",
+        options: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__("Redis", base_dir)
         self.port, self._tls_port = free_ports(2)
@@ -41,6 +46,8 @@ class PrivateRedis(PrivateServer):
             self.port = port_or_free(REDIS_PORT)
         self._certificate = certificate
         self._appendonly = appendonly
+        self._password = password
+        self._options = options or {}
 
     @staticmethod
     def installed() -> bool:
@@ -50,7 +57,8 @@ class PrivateRedis(PrivateServer):
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        login = f":{self._password}@" if self._password else ""
+        return f"redis://{login}127.0.0.1:{self.port}/0"
 
     @property
     def tls_url(self) -> str:
@@ -65,7 +73,10 @@ class PrivateRedis(PrivateServer):
             "--dir": str(self._dir),
             "--save": "",
             "--appendonly": "yes" if self._appendonly else "no",
+            **self._options,
         }
+        if self._password:
+            options |= {"--requirepass": self._password, "--masterauth": self._password}
         if self._certificate is not None:
             options |= {
                 "--tls-port": str(self._tls_port),
@@ -75,4 +86,7 @@ class PrivateRedis(PrivateServer):
                 "--tls-auth-clients": "no",
             }
         command = ["redis-server", *(part for option in options.items() for part in option)]
-        self._process.start(command, os.environ, lambda: answers(self.port, b"PING\r\n", b"+PONG"), START_SECONDS)
+        question, answer = (f"AUTH {self._password}", b"+OK") if self._password else ("PING", b"+PONG")
+        self._process.start(
+            command, os.environ, lambda: answers(self.port, f"{question}\r\n".encode(), answer), START_SECONDS
+        )

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from stream.operations.environment import redis_address
 from stream.operations.exits import CommandFailed, ExitCode
 from stream.redis.availability import RedisAway
-from stream.redis.client import connect_patiently
+from stream.redis.client import Client, connect_patiently
 from stream.redis.link import RedisLink
 
 
@@ -37,7 +36,7 @@ def redis_is_away(error: Exception) -> str:
     return f"Redis cannot be reached: {error}; check REDIS_URL"
 
 
-async def _ping(redis: Redis) -> None:
+async def _ping(redis: Client) -> None:
     """The worker goes on without Redis; an operator must know."""
     try:
         await redis.ping()

@@ -6,11 +6,9 @@ sent twice. While it is away, one caller a second finds out whether it is back; 
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from typing import Any, Final, Self
+from collections.abc import Callable, Sequence
+from typing import Final, Self
 
 import structlog
 from redis.exceptions import ResponseError
@@ -50,13 +48,19 @@ class Availability:
     """Whether Redis is there, judged by its last answer or by a missing one.
 
     Args:
+        master: Which master of a Redis Cluster; empty if there is but one Redis.
         on_refused: Called with the number of commands that were refused because of the value of their key.
         clock: Seconds, for the pause between probes.
     """
 
     def __init__(
-        self, *, on_refused: Callable[[int], None] = lambda _: None, clock: Callable[[], float] = time.monotonic
+        self,
+        master: str = "",
+        *,
+        on_refused: Callable[[int], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._who = {"master": master} if master else {}
         self._on_refused = on_refused
         self._clock = clock
         self._away_since: float | None = None
@@ -86,7 +90,7 @@ class Availability:
     def note_there(self) -> None:
         """Redis has answered."""
         if self._away_since is not None:
-            log.warning("redis_back", awayS=round(self._clock() - self._away_since, 1))
+            log.warning("redis_back", **self._who, awayS=round(self._clock() - self._away_since, 1))
             self._away_since = None
 
     def note_away(self, error: Exception) -> None:
@@ -96,6 +100,7 @@ class Availability:
             self._away_since = now
             log.warning(
                 "redis_away",
+                **self._who,
                 error=_words(error),
                 consequence="credentials are kept locally, and a message that is delivered again may be sent again",
             )
@@ -115,23 +120,9 @@ class Availability:
                 return False
         if refusals:
             self._on_refused(len(refusals))
-            log.warning("redis_refused", error=str(refusals[0]), commands=len(refusals))
+            log.warning("redis_refused", **self._who, error=str(refusals[0]), commands=len(refusals))
         self.note_there()
         return True
-
-    async def watch(self, probe: Callable[[], Awaitable[Any]]) -> None:
-        """Ask at once, then every second while Redis is away. Never ends. So the state is known before any message.
-
-        Args:
-            probe: Asks Redis, and notes the answer in this object.
-        """
-        due = True
-        while True:
-            if due:
-                with suppress(RedisAway):
-                    await probe()
-            await asyncio.sleep(PROBE_EVERY_S)
-            due = self.away
 
     def close(self) -> None:
         """From now on, refuse every caller."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from stream.redis.availability import Availability, RedisAway
-from stream.redis.client import BatchConnection
-from stream.redis.scripts import Part, Script, ScriptBatches
-
-PROBE_KEY: Final = "whatsapp-stream:probe"
-# A write, because a Redis that is full or a replica answers reads, but cannot be used.
-_PROBE: Final = Script("return redis.call('SET', KEYS[1], '1', 'PX', 1000)")
+from stream.redis.availability import PROBE_EVERY_S, Availability, RedisAway
+from stream.redis.client import Client
+from stream.redis.cluster import Cluster
+from stream.redis.connection import BatchConnection
+from stream.redis.masters import Masters
+from stream.redis.server import Server
 
 
 class RedisLink:
@@ -25,24 +26,32 @@ class RedisLink:
         redis: The client.
         on_refused: Called with the number of commands that were refused because of the value of their key.
         clock: Seconds, for the pause between probes.
+
+    Attributes:
+        run: Runs a script: `Server.run`, or `Masters.run` with a Redis Cluster.
     """
 
     def __init__(
         self,
-        redis: Redis,
+        redis: Client,
         *,
         on_refused: Callable[[int], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.redis = redis
-        self._availability = Availability(on_refused=on_refused, clock=clock)
-        self._connection = BatchConnection(redis)
-        self._scripts = ScriptBatches(self._connection, self._availability)
+        noted = partial(Availability, on_refused=on_refused, clock=clock)
+        self._availability = noted()  # of single commands and, but for a cluster's, of scripts
+        self._servers: Server | Masters
+        if isinstance(redis, Cluster):
+            self._servers = Masters(redis, self.ask, noted)
+        else:
+            self._servers = Server(BatchConnection(redis), self._availability)
+        self.run = self._servers.run
 
     @property
     def away(self) -> bool:
-        """Whether Redis, when last asked, did not answer or could not be used."""
-        return self._availability.away
+        """Whether Redis, or a part of it, when last asked, did not answer or could not be used."""
+        return self._availability.away or self._servers.away
 
     async def ask(self, command: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
         """Run a command of the client, on its own.
@@ -55,7 +64,7 @@ class RedisLink:
             answer = await command(*args, **options)
         except ResponseError as error:
             if not self._availability.note_refusals([error]):
-                await self._connection.drop_all()
+                await self._servers.leave()
             raise RedisAway.because(error) from None
         except (RedisError, OSError) as error:
             self._availability.note_away(error)
@@ -63,30 +72,18 @@ class RedisLink:
         self._availability.note_there()
         return answer
 
-    async def run(self, script: Script, keys: tuple[str, ...], args: tuple[Part, ...]) -> Any:
-        """Run a script, together with what others run at the same time.
-
-        It may run twice: see `ScriptBatches.send`. A caller that is cancelled while its command waits takes it back;
-        once it has left, it runs.
-
-        Args:
-            script: What to run.
-            keys: Its `KEYS`.
-            args: Its `ARGV`.
-
-        Raises:
-            RedisAway: Redis cannot be reached, was found so less than a second ago, or refuses this command; it says
-                whether the script may have run nevertheless.
-        """
-        self._availability.enter()
-        return await self._scripts.send(script, keys, args)
-
     async def watch(self) -> None:
-        """Ask at once, then every second while Redis is away. Never ends. So the state is known before any message."""
-        await self._availability.watch(lambda: self.run(_PROBE, (PROBE_KEY,), ()))
+        """Probe at once, so that the state is known before any message, then each second while away. Never ends."""
+        due = True
+        while True:
+            if due:
+                with suppress(RedisAway):
+                    await self._servers.probe()
+            await asyncio.sleep(PROBE_EVERY_S)
+            due = self.away
 
     async def aclose(self) -> None:
         """Close the client; callers that still wait for an answer get `RedisAway`."""
         self._availability.close()
-        await self._scripts.aclose()
+        await self._servers.aclose()
         await self.redis.aclose()

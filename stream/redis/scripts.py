@@ -18,12 +18,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from stream.redis.availability import Availability, RedisAway
-from stream.redis.client import TIMEOUT_S, BatchConnection
+from stream.redis.client import TIMEOUT_S
+from stream.redis.connection import BatchConnection
 
 MOST_IN_BATCH: Final = 64  # Redis runs them in about 1 ms, and their answers fit into one read of redis-py, 64 KiB
 
 Part = str | bytes | int
-_pack: Final = cast("Callable[[tuple[Part, ...]], bytes]", pack_command)  # its stub knows tuples of one part only
+pack: Final = cast("Callable[[tuple[Part, ...]], bytes]", pack_command)  # its stub knows tuples of one part only
 
 
 class Script:
@@ -65,12 +66,16 @@ class _Command:
     def bring_script(self) -> None:
         """Send the script's text next time; Redis then keeps it."""
         self.whole = True
-        self.packed = _pack((b"EVAL", self.script.text, *self.arguments))
+        self.packed = pack((b"EVAL", self.script.text, *self.arguments))
 
     def fail(self, error: Exception) -> None:
         """Raise `RedisAway` at the caller, if it still waits."""
+        self.pass_on(RedisAway.because(error, may_have_run=self.lost))
+
+    def pass_on(self, error: Exception) -> None:
+        """Raise this at the caller, if it still waits."""
         if not self.answer.done():
-            self.answer.set_exception(RedisAway.because(error, may_have_run=self.lost))
+            self.answer.set_exception(error)
 
 
 class ScriptBatches:
@@ -79,11 +84,18 @@ class ScriptBatches:
     Args:
         connection: What the batches are sent on.
         availability: Notes how each batch ended.
+        passed_on: Refusals that the caller gets as they are, and that say nothing about the server.
     """
 
-    def __init__(self, connection: BatchConnection, availability: Availability) -> None:
+    def __init__(
+        self,
+        connection: BatchConnection,
+        availability: Availability,
+        passed_on: tuple[type[ResponseError], ...] = (),
+    ) -> None:
         self._connection = connection
         self._availability = availability
+        self._passed_on = passed_on
         self._waiting: deque[_Command] = deque()
         self._sender: asyncio.Task[None] | None = None
 
@@ -102,7 +114,7 @@ class ScriptBatches:
             Where its answer will be; it raises `RedisAway` if Redis cannot be reached or refuses this command.
         """
         arguments = (len(keys), *keys, *args)
-        packed = _pack((b"EVALSHA", script.sha, *arguments))
+        packed = pack((b"EVALSHA", script.sha, *arguments))
         command = _Command(script, arguments, packed, asyncio.get_running_loop().create_future())
         self._waiting.append(command)
         if self._sender is None:
@@ -183,6 +195,8 @@ class ScriptBatches:
             if isinstance(answer, NoScriptError) and not command.whole:
                 command.bring_script()
                 self._waiting.append(command)
+            elif isinstance(answer, self._passed_on):
+                command.pass_on(answer)
             elif isinstance(answer, ResponseError):
                 refused.append(answer)
                 command.fail(answer)

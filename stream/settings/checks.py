@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from stream.contract.queues import DEAD_LETTER_QUEUE, OWN_PREFIX
 from stream.meta.versions import NEWEST, OLDEST_MAJOR
+from stream.redis.address import CLUSTER, SENTINEL_OPTIONS, Address
 
 DEFAULT_CREDENTIALS_PATH: Final = "/api/v1/tenants/{tenant_id}/credentials?type=whatsapp"
 
@@ -45,19 +46,35 @@ def intake_queue(value: str) -> str:
 
 def redis_url(value: SecretStr) -> SecretStr:
     """Redis' address, with no option that the worker sets itself."""
-    _check_url(value.get_secret_value(), ("redis", "rediss"))
-    parts = urlsplit(value.get_secret_value())
+    address = _redis_address(value.get_secret_value())
+    parts = urlsplit(address.server)
     allowed = _REDIS_OPTIONS | (_REDIS_TLS_OPTIONS if parts.scheme == "rediss" else frozenset())
     options = parse_qsl(parts.query, keep_blank_values=True)
     if any(name not in allowed for name, _ in options):
         raise ValueError(
-            f"has an option that is not for it: leave in only {', '.join(sorted(_REDIS_OPTIONS))}, and with rediss:// "
-            f"{', '.join(sorted(_REDIS_TLS_OPTIONS))}; the worker sets the others itself"
+            f"has an option that is not for it: leave in only {', '.join(sorted(_REDIS_OPTIONS))}, with rediss:// "
+            f"{', '.join(sorted(_REDIS_TLS_OPTIONS))}, and with redis+sentinel:// "
+            f"{', '.join(sorted(SENTINEL_OPTIONS))}; the worker sets the others itself"
         )
     numbers = [parts.path.strip("/"), *(number for name, number in options if name == "db")]
     if not all(re.fullmatch(r"\d*", number, re.ASCII) for number in numbers):
         raise ValueError("must end with the number of a database, like redis://host:6379/0")
+    if address.kind == CLUSTER and any(number.strip("0") for number in numbers):
+        raise ValueError("names a database, and a Redis Cluster has only the database 0: leave the number out")
     return value
+
+
+def _redis_address(url: str) -> Address:
+    try:
+        address = None if _has_spaces(url) else Address.parse(url)
+    except ValueError:  # its text may quote the URL, with the password
+        address = None
+    if address is None:
+        raise ValueError(
+            "must be a URL like redis://host:port/0, redis+sentinel://host:port,host:port/name-of-master/0 or "
+            "redis+cluster://host:port,host:port, or the same with rediss, and without spaces"
+        )
+    return address
 
 
 def http_url(value: str) -> str:

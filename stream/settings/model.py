@@ -79,7 +79,9 @@ class Settings(BaseSettings):
         description="type of the intake and `outbound-failed`; the delay levels are always quorum queues",
     )
     redis_url: Annotated[SecretStr, AfterValidator(checks.redis_url)] = Field(
-        default=SecretStr("redis://localhost:6379/0"), description="redis:// or rediss:// URL, shared by all replicas"
+        default=SecretStr("redis://localhost:6379/0"),
+        description="redis://, redis+sentinel:// or redis+cluster:// URL, with rediss in place of redis for TLS; "
+        "shared by all replicas",
     )
     tenant_service_url: HttpUrl = Field(default="", description="base URL of the Tenant Service; required")
     tenant_credentials_path: Annotated[str, AfterValidator(checks.credentials_path)] = Field(

@@ -18,11 +18,19 @@ from stream.delivery.ledger import SentLedger
 from stream.meta.client import Accepted
 from stream.redis.availability import RedisAway
 from stream.redis.client import connect
+from stream.redis.connection import BatchConnection
 from stream.redis.link import RedisLink
 from stream.redis.scripts import Script
+from stream.redis.server import Server
 from tests.scene import unique
 
 ACCEPTED = Accepted(Wamid("wamid.A"), "16505551234", None, 200)
+
+
+def connection_of(link: RedisLink) -> BatchConnection:
+    """What a link to one server sends its batches on."""
+    assert isinstance(link._servers, Server)
+    return link._servers._connection
 
 
 class Message:
@@ -57,7 +65,7 @@ class Message:
 
     def lose_next_answers(self) -> None:
         """Let Redis run the next batch, and the connection die before the worker reads its answers."""
-        connection = self.link._connection
+        connection = connection_of(self.link)
         exchange = connection.exchange
 
         async def lose(commands: list[bytes]) -> list[object]:
@@ -221,7 +229,7 @@ async def test_a_redis_that_has_forgotten_the_scripts_runs_each_all_the_same(
 
 async def test_a_connection_that_redis_closed_while_it_was_idle_costs_nothing(message: Message) -> None:
     await message.claim("one")
-    connection = message.link._connection._connection
+    connection = connection_of(message.link)._connection
     assert connection._writer is not None
     host, port = connection._writer.get_extra_info("sockname")
     assert await message.link.redis.client_kill_filter(addr=f"{host}:{port}") == 1

@@ -7,10 +7,13 @@ import pytest
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from stream.contract.identifiers import TenantId, hash_tag, routing_word
+from stream.contract.identifiers import PhoneNumberId, TenantId, hash_tag, routing_word
 from stream.delivery.claims import Claims
 from stream.redis.link import RedisLink
 from stream.tenants.cache import entry_key, lease_key
+from stream.traffic import platform
+from stream.traffic.open_circuits import KEYS as OPEN_KEYS
+from stream.traffic.paces import Paces, Rates
 from tests.unit.doubles import Clock, FakeRedis, message
 
 ODD = [
@@ -36,7 +39,12 @@ def test_the_keys_of_a_tenant_are_on_one_node_of_a_redis_cluster(tenant: str) ->
     link = RedisLink(cast("Redis", FakeRedis(Clock())))
     claims = Claims(link, replica="r", lease_s=1, ttl_ms=1, most_doubts=1)
     keys = [*claims.keys(message(tenantId=tenant)), entry_key(TenantId(tenant)), lease_key(TenantId(tenant))]
-    assert len({key_slot(key.encode()) for key in keys}) == 1
+    paces = Paces(Rates(1, 60, 6000, 45)).of(TenantId(tenant), PhoneNumberId("100000001"), "16505551234")
+    assert len({key_slot(key.encode()) for key in (*keys, *paces.keys)}) == 1
+
+
+def test_the_keys_that_are_looked_at_each_second_are_on_one_node_of_a_redis_cluster() -> None:
+    assert len({key_slot(key.encode()) for key in (platform.KEY, *OPEN_KEYS.values())}) == 1
 
 
 def test_no_two_tenants_share_a_key() -> None:

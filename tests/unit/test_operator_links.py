@@ -6,13 +6,12 @@ import asyncio
 
 import aiormq
 import pytest
-from redis.asyncio import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.operations.exits import CommandFailed, ExitCode
 from stream.operations.rabbitmq_link import rabbitmq_connection
 from stream.redis import client
-from stream.redis.client import connect, connect_patiently
+from stream.redis.client import Client, connect, connect_patiently
 
 
 class Connection:
@@ -100,7 +99,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "TIMEOUT_S", 0.05)
 
 
-async def pinged(redis: Redis) -> bool:
+async def pinged(redis: Client) -> bool:
     try:
         await redis.ping()
     except RedisTimeoutError:

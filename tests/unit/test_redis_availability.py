@@ -11,9 +11,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from stream.redis import availability
+from stream.redis import availability, link
 from stream.redis.availability import PROBE_EVERY_S, Availability, RedisAway
-from stream.redis.link import PROBE_KEY
+from stream.redis.server import PROBE_KEY
 from tests.unit.doubles import turns
 from tests.unit.redis_world import WRONG_TYPE, World
 
@@ -114,7 +114,8 @@ async def test_a_batch_that_fails_and_those_behind_it_all_learn_that_redis_is_aw
 async def test_without_any_message_a_redis_of_no_use_is_noticed_at_once_and_its_return_too(
     world: World, lines: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
-    monkeypatch.setattr(availability, "PROBE_EVERY_S", 0.0)
+    for module in (availability, link):
+        monkeypatch.setattr(module, "PROBE_EVERY_S", 0.0)
     world.trouble = {PROBE_KEY: [trouble] * 6}
     watch = asyncio.create_task(world.link.watch())
     for _ in range(20):

@@ -8,13 +8,15 @@ from collections.abc import MutableMapping
 from typing import Any, cast
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.redis import scripts
 from stream.redis.availability import RedisAway
-from stream.redis.client import BatchConnection, connect
+from stream.redis.client import connect
+from stream.redis.connection import BatchConnection
 from stream.redis.scripts import MOST_IN_BATCH
 from tests.unit.doubles import turns
 from tests.unit.redis_world import ECHO, WRONG_TYPE, World
@@ -63,6 +65,7 @@ async def test_a_batch_is_bounded(world: World) -> None:
 
 async def test_a_connection_of_the_clients_own_pool_has_what_a_batch_needs() -> None:
     client = connect("redis://localhost:1")
+    assert isinstance(client, Redis)
     connection = BatchConnection(client)._connection
     assert callable(connection.send_packed_command)
     assert callable(connection.read_response)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from stream.contract.delays import LONGEST_S
 from stream.meta.errors import ROWS
@@ -86,6 +87,9 @@ def test_a_setting_has_its_default(environment: pytest.MonkeyPatch, name: str, v
         ("RABBITMQ_QUEUE_TYPE", "quorum", "quorum"),
         ("INTAKE_QUEUE", "outbound-a", "outbound-a"),
         ("REDIS_URL", "rediss://:pw@redis:6380/1", None),
+        ("REDIS_URL", "redis+sentinel://:pw@one:26379,two/mymaster/0?sentinel_username=a&sentinel_password=b", None),
+        ("REDIS_URL", "rediss+sentinel://one/mymaster?ssl_ca_certs=/ca.crt", None),
+        ("REDIS_URL", "redis+cluster://user:pw@one:6379,two:6379/0", None),
         ("TENANT_SERVICE_URL", "https://tenants.example/base/", "https://tenants.example/base/"),
         ("TENANT_CREDENTIALS_PATH", "/tenants/{tenant_id}/credentials/meta", "/tenants/{tenant_id}/credentials/meta"),
         ("META_API_VERSION", "v25.0", "v25.0"),
@@ -129,6 +133,13 @@ def test_keys_are_separated_by_commas_and_the_first_is_first(environment: pytest
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector:4317"),
         ("REDIS_URL", "redis://localhost:99999"),
+        ("REDIS_URL", "redis+sentinel://one,two"),
+        ("REDIS_URL", "redis+sentinel://one,,two/mymaster"),
+        ("REDIS_URL", "redis+sentinel://one/mymaster/first"),
+        ("REDIS_URL", "redis+cluster://one:0,two"),
+        ("REDIS_URL", "redis+cluster://one,two/1"),
+        ("REDIS_URL", "redis+cluster://one?sentinel_password=s3cret"),
+        ("REDIS_URL", "redis+nonsense://one"),
         ("TENANT_SERVICE_URL", ""),
         ("TENANT_SERVICE_URL", "tenants:3000"),
         ("TENANT_SERVICE_URL", "ftp://tenants"),
@@ -258,8 +269,9 @@ def test_an_option_of_redis_that_the_worker_depends_on_is_refused(environment: p
     ],
 )
 def test_a_url_of_redis_that_is_taken_makes_a_connection(environment: pytest.MonkeyPatch, url: str) -> None:
-    pool = connect(loaded(environment, REDIS_URL=url).redis_url.get_secret_value()).connection_pool
-    assert pool.make_connection()  # type: ignore[no-untyped-call]  # it reads every option, and connects to nothing
+    redis = connect(loaded(environment, REDIS_URL=url).redis_url.get_secret_value())
+    assert isinstance(redis, Redis)
+    assert redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # it reads every option, and connects to nothing
 
 
 @pytest.mark.parametrize(

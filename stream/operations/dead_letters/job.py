@@ -13,9 +13,9 @@ from enum import StrEnum
 from typing import Any, Final
 
 import orjson
-from redis.asyncio import Redis
 
 from stream.operations.dead_letters.plan import Permission
+from stream.redis.client import Client
 
 KEY_PREFIX: Final = "whatsapp-stream:job:"
 INDEX: Final = "whatsapp-stream:jobs"
@@ -192,7 +192,7 @@ class JobStore:
         redis: The client.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Client) -> None:
         self._redis: Any = redis  # its stubs know no awaitable hash commands
 
     async def create(self, job: Job, letters: Mapping[str, Entry]) -> None:

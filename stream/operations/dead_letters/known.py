@@ -7,16 +7,16 @@ from itertools import islice
 from typing import Final
 
 import orjson
-from redis.asyncio import Redis
 
 from stream.operations.dead_letters.plan import NOTHING_KNOWN, Known
+from stream.redis.client import Client
 
 AT_ONCE: Final = 500  # keys in one write
 
 _DOUBTS: Final = frozenset({b"sending", b"unknown", b"held"})
 
 
-async def known_of(redis: Redis, keys: Sequence[str]) -> list[Known]:
+async def known_of(redis: Client, keys: Sequence[str]) -> list[Known]:
     """What is known under each key, in their order; an empty key is of a letter that is no message."""
     answers: list[Known] = []
     left = iter(keys)
@@ -28,7 +28,7 @@ async def known_of(redis: Redis, keys: Sequence[str]) -> list[Known]:
     return answers
 
 
-async def known_of_either(redis: Redis, own: Sequence[str], resent: Sequence[str]) -> list[Known]:
+async def known_of_either(redis: Client, own: Sequence[str], resent: Sequence[str]) -> list[Known]:
     """What is known of letters under their own keys, or under those of the resends that a job makes of them."""
     pairs = zip(await known_of(redis, own), await known_of(redis, resent), strict=True)
     return [Known(one.wamid or other.wamid, one.in_doubt or other.in_doubt) for one, other in pairs]

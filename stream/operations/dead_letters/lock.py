@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import orjson
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from stream.operations.exits import CommandFailed, ExitCode
+from stream.redis.client import Client
 
 KEY: Final = "whatsapp-stream:dead-letters:lock"
 LEASE_MS: Final = 10_000
@@ -25,7 +25,7 @@ _RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.ca
 
 
 @asynccontextmanager
-async def locked(redis: Redis, facts: dict[str, str], on_lost: Callable[[ExitCode], None]) -> AsyncIterator[None]:
+async def locked(redis: Client, facts: dict[str, str], on_lost: Callable[[ExitCode], None]) -> AsyncIterator[None]:
     """Hold the lock.
 
     Args:
@@ -49,7 +49,7 @@ async def locked(redis: Redis, facts: dict[str, str], on_lost: Callable[[ExitCod
 
 
 @asynccontextmanager
-async def naming_the_holder(redis: Redis) -> AsyncIterator[None]:
+async def naming_the_holder(redis: Client) -> AsyncIterator[None]:
     """Say who holds the lock where a look fails because somebody else reads the queue.
 
     Raises:
@@ -64,7 +64,7 @@ async def naming_the_holder(redis: Redis) -> AsyncIterator[None]:
         raise
 
 
-async def work_under_lock(redis: Redis) -> str:
+async def work_under_lock(redis: Client) -> str:
     """What the holder of the lock does; empty if there is none."""
     client: Any = redis
     holder = await client.get(KEY)

@@ -6,8 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from redis.asyncio import Redis
-
 from stream.operations.dead_letters.copying import ledger_key, resend_of
 from stream.operations.dead_letters.edits import edited
 from stream.operations.dead_letters.filters import Filter
@@ -16,6 +14,7 @@ from stream.operations.dead_letters.job import Options
 from stream.operations.dead_letters.known import known_of_either
 from stream.operations.dead_letters.looking import Seen, look_through
 from stream.operations.dead_letters.plan import Skip, left_by_itself, left_by_ledger
+from stream.redis.client import Client
 
 MOST_NAMED: Final = 1_000  # letters that were sent before are counted, and so many of them named
 
@@ -66,7 +65,7 @@ class _Candidate:
     left: Skip | None
 
 
-async def plan_for(wanted: Filter, options: Options, redis: Redis) -> Plan:
+async def plan_for(wanted: Filter, options: Options, redis: Client) -> Plan:
     """Look at all letters, and ask the ledger.
 
     Raises:

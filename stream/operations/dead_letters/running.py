@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from stream.operations.dead_letters.brake import Brake, Stopped
@@ -24,6 +23,7 @@ from stream.operations.progress import progress
 from stream.operations.rabbitmq_link import rabbitmq_connection
 from stream.operations.redis_link import redis_is_away
 from stream.operations.signals import on_signal
+from stream.redis.client import Client
 
 MOST_LOOKS: Final = 5  # the last one shows all, and nothing to take off
 ASK_S: Final = 0.5
@@ -42,7 +42,7 @@ class Ended:
     code: ExitCode = ExitCode.DONE
 
 
-async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: bool) -> Ended:
+async def run_job(job: Job, entries: dict[str, Entry], redis: Client, *, fresh: bool) -> Ended:
     """Replay what is left of a job.
 
     Args:
@@ -68,7 +68,7 @@ async def run_job(job: Job, entries: dict[str, Entry], redis: Redis, *, fresh: b
         return await _run(job, entries, redis, brake)
 
 
-async def stop_job(job_id: str, redis: Redis) -> bool:
+async def stop_job(job_id: str, redis: Client) -> bool:
     """Have a job stop; one that nobody runs any more, as its process was killed, is stopped from now on.
 
     Returns:
@@ -88,7 +88,7 @@ def _work(job_id: str) -> str:
     return f"replays, job {job_id}"
 
 
-async def _run(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake) -> Ended:
+async def _run(job: Job, entries: dict[str, Entry], redis: Client, brake: Brake) -> Ended:
     """Replay, and write down how it ended."""
     store, ended = JobStore(redis), Ended()
     try:
@@ -106,7 +106,7 @@ async def _run(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake) 
     return ended
 
 
-async def _looks(job: Job, entries: dict[str, Entry], redis: Redis, brake: Brake) -> None:
+async def _looks(job: Job, entries: dict[str, Entry], redis: Client, brake: Brake) -> None:
     done = sum(entry.status not in OPEN for entry in entries.values())
     with progress(f"job {job.id}", len(entries)) as bar:
 

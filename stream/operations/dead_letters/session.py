@@ -17,7 +17,6 @@ from typing import Final
 
 from aio_pika.message import IncomingMessage
 from aiormq.abc import AbstractChannel
-from redis.asyncio import Redis
 
 from stream.broker.handover import Handover
 from stream.broker.look import Look
@@ -32,6 +31,7 @@ from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.looking import Seen
 from stream.operations.dead_letters.ramp import Step, Tally, judged_with, must_stop, steps
 from stream.operations.dead_letters.spool import Spool
+from stream.redis.client import Client
 
 AT_ONCE: Final = 32  # publishes in flight
 POLL_S: Final = 0.2
@@ -77,7 +77,7 @@ class Session:
         self,
         job: Job,
         entries: dict[str, Entry],
-        redis: Redis,
+        redis: Client,
         spool: Spool,
         *,
         brake: Brake,

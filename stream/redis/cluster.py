@@ -33,6 +33,7 @@ class Cluster(RedisCluster):
             RedisError: It cannot be run.
         """
         try:
+            await self.initialize()  # first: redis-py's own wait for it does not wait for all of it
             return await super().execute_command(*args, **options)
         except RedisClusterException as error:
             raise RedisConnectionError(str(error)) from None
@@ -44,6 +45,7 @@ class Cluster(RedisCluster):
             RedisError: No node answers, or some keys have no master.
         """
         try:
+            await self.initialize()
             await self.nodes_manager.initialize()
         except RedisClusterException as error:
             raise RedisConnectionError(str(error)) from None

@@ -1,0 +1,199 @@
+"""Redis fails over while messages are delivered: behind Sentinels, and as a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.crc import key_slot
+
+from sandbox.redis import PrivateRedis
+from sandbox.redis_failover import ClusteredRedis, SentinelRedis, cli
+from sandbox.world import World
+from stream.contract.identifiers import TenantId, hash_tag
+from tests.scene import Evidence, Scene, number, unique
+
+RATE = 100  # messages a second
+BACK_WITHIN_S = 10.0
+TENANTS = 12
+MOVING_S = 0.2
+
+
+class Load:
+    """Messages of several tenants, published steadily.
+
+    Args:
+        stage: Where.
+    """
+
+    def __init__(self, stage: Scene) -> None:
+        self._stage = stage
+        self.tenants = [unique("failover") for _ in range(TENANTS)]
+        self.published: dict[str, tuple[str, str]] = {}  # recipient → tenant and internal id
+
+    async def publish(self) -> None:
+        while True:
+            tenant, to = self.tenants[len(self.published) % TENANTS], number()
+            self.published[to] = (tenant, await self._stage.publish(to, tenant))
+            await asyncio.sleep(1 / RATE)
+
+    async def ended_well(self) -> None:
+        """Each message was sent once and announced once, with no doubt about it."""
+        await self._stage.all_accepted(list(self.published))
+        assert set(self._stage.accepted_of(self.published)) == {1}
+        await self._stage.until(lambda: len(self._announced()) >= len(self.published), 20, "all announced")
+        assert sorted(self._announced()) == sorted(internal_id for _, internal_id in self.published.values())
+        assert not self._stage.letters
+        await self._stage.settled()
+
+    async def are_known(self, tenants: set[str]) -> None:
+        """A message of each of these tenants that was sent before is recognised."""
+        some = {tenant: (to, internal_id) for to, (tenant, internal_id) in self.published.items() if tenant in tenants}
+        for tenant, (to, internal_id) in some.items():
+            await self._stage.publish(to, tenant, internal_id=internal_id)
+        ids = {internal_id for _, internal_id in some.values()}
+        await self._stage.until(lambda: ids <= self._duplicates(), what="all recognised")
+
+    def _duplicates(self) -> set[str]:
+        lines = [line for worker in self._stage.workers for line in worker.lines()]
+        return {line["internalId"] for line in lines if line["event"] == "duplicate"}
+
+    def _announced(self) -> list[str]:
+        return [body["internalId"] for key, body in self._stage.events if key.startswith("outbound.sent")]
+
+
+@pytest.fixture(scope="module")
+def sentinels(world: World) -> Iterator[SentinelRedis]:
+    with SentinelRedis(world.base_dir / unique("sentinels")) as started:
+        Evidence.secrets |= {started.password, started.sentinel_password}
+        yield started
+
+
+@pytest.fixture(scope="module")
+def cluster(world: World) -> Iterator[ClusteredRedis]:
+    with ClusteredRedis(world.base_dir / unique("cluster")) as started:
+        yield started
+
+
+@asynccontextmanager
+async def loaded(stage: Scene, redis_url: str) -> AsyncIterator[Load]:
+    """Two replicas under load, for a second at least before and after."""
+    for _ in range(2):
+        await stage.start_worker(REDIS_URL=redis_url, RABBITMQ_PREFETCH="50")
+    await stage.watch()
+    load = Load(stage)
+    publishing = asyncio.create_task(load.publish())
+    await asyncio.sleep(1)
+    yield load
+    await asyncio.sleep(1)
+    publishing.cancel()
+
+
+async def back_s(stage: Scene) -> float:
+    """Seconds until each replica has noticed that Redis is away, and then that it is back."""
+    started = time.monotonic()
+    for worker in stage.workers:
+        await stage.logged(worker, "redis_away")
+    for worker in stage.workers:
+        while (await stage.metrics(worker))["redis_away"]:
+            assert time.monotonic() - started < BACK_WITHIN_S, worker.tail()
+            await asyncio.sleep(0.05)
+    return time.monotonic() - started
+
+
+def away_lines(stage: Scene) -> list[str]:
+    return [line["error"] for worker in stage.workers for line in worker.lines() if line["event"] == "redis_away"]
+
+
+async def test_a_master_that_sentinels_demote_is_left_before_it_refuses_two_writes(
+    stage: Scene, sentinels: SentinelRedis
+) -> None:
+    old = sentinels.master
+    async with loaded(stage, sentinels.url) as load:
+        await asyncio.to_thread(sentinels.ask, "sentinel", "failover", "mymaster")
+        async with asyncio.timeout(BACK_WITHIN_S):
+            while (await asyncio.to_thread(lambda: sentinels.master)) is old:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(2)  # longer than a state that ends with the next probe
+    await load.ended_well()
+    await load.are_known(set(load.tenants))
+    assert len([line for line in away_lines(stage) if "READONLY" in line]) <= len(stage.workers)
+    for worker in stage.workers:
+        assert (await stage.metrics(worker))["redis_away"] == 0
+
+
+async def test_a_master_that_dies_is_replaced_by_its_replica_on_every_worker(
+    stage: Scene, sentinels: SentinelRedis
+) -> None:
+    async with loaded(stage, sentinels.url) as load:
+        await asyncio.to_thread(sentinels.master.kill)
+        assert await back_s(stage) < BACK_WITHIN_S
+    await load.ended_well()
+    for to, tenant in ((number(), tenant) for tenant in load.tenants):  # sent from now on
+        load.published[to] = (tenant, await stage.publish(to, tenant))
+    await load.ended_well()
+    await load.are_known(set(load.tenants))
+
+
+def owner_of(cluster: ClusteredRedis, tenant: str) -> PrivateRedis:
+    """The master that has a tenant's keys."""
+    slot = key_slot(hash_tag(TenantId(tenant)).encode())
+    for line in cli(cluster.nodes[0].port, "cluster", "nodes").splitlines():
+        _, address, flags, *rest = line.split()
+        if "master" in flags and any(_has(slots, slot) for slots in rest[5:]):
+            port = int(address.split("@")[0].rpartition(":")[2])
+            return next(node for node in cluster.nodes if node.port == port)
+    raise AssertionError(f"nobody has slot {slot}")
+
+
+def _has(slots: str, slot: int) -> bool:
+    first, _, last = slots.partition("-")
+    return int(first) <= slot <= int(last or first)
+
+
+async def test_a_tenant_whose_slot_moves_to_another_master_keeps_its_ledger(
+    stage: Scene, cluster: ClusteredRedis
+) -> None:
+    async with loaded(stage, cluster.url) as load:
+        tenant = load.tenants[0]
+        await asyncio.to_thread(move, cluster, tenant)
+    await load.ended_well()
+    await load.are_known({tenant})
+    assert away_lines(stage) == []
+
+
+def move(cluster: ClusteredRedis, tenant: str) -> None:
+    """Move a tenant's slot, with its keys, to another master, as `redis-cli --cluster reshard` does it."""
+    slot = str(key_slot(hash_tag(TenantId(tenant)).encode()))
+    old = owner_of(cluster, tenant)
+    new = next(owner for owner in masters(cluster) if owner is not old)
+    ids = {node.port: cli(node.port, "cluster", "myid").strip() for node in (old, new)}
+    cli(new.port, "cluster", "setslot", slot, "importing", ids[old.port])
+    cli(old.port, "cluster", "setslot", slot, "migrating", ids[new.port])
+    time.sleep(MOVING_S)  # what is not there yet is asked for at the new one
+    while keys := cli(old.port, "cluster", "getkeysinslot", slot, "100").split():
+        cli(old.port, "migrate", "127.0.0.1", str(new.port), "", "0", "1000", "keys", *keys)
+    for node in (new, old):
+        cli(node.port, "cluster", "setslot", slot, "node", ids[new.port])
+
+
+def masters(cluster: ClusteredRedis) -> list[PrivateRedis]:
+    return [node for node in cluster.nodes if "role:master" in cli(node.port, "info", "replication")]
+
+
+async def test_a_master_of_a_cluster_that_dies_is_replaced_by_its_replica_on_every_worker(
+    stage: Scene, cluster: ClusteredRedis
+) -> None:
+    async with loaded(stage, cluster.url) as load:
+        victim = owner_of(cluster, load.tenants[0])
+        concerned = {tenant for tenant in load.tenants if owner_of(cluster, tenant) is victim}
+        await asyncio.to_thread(victim.kill)
+        assert await back_s(stage) < BACK_WITHIN_S
+    await load.ended_well()
+    for to, tenant in ((number(), tenant) for tenant in load.tenants):  # sent from now on
+        load.published[to] = (tenant, await stage.publish(to, tenant))
+    await load.ended_well()
+    await load.are_known(concerned)

@@ -121,10 +121,13 @@ class Instructions:
     Attributes:
         resend: Names an explicit resend: it is sent once more although an earlier copy was sent.
         on_unknown: Overrides `ON_UNKNOWN_OUTCOME` for this message.
+        needs_ledger: It is a copy of a job of the replay tool, which makes another one if it cannot know what became of
+            this one: it is not sent while Redis is away.
     """
 
     resend: str | None = None
     on_unknown: OnUnknown | None = None
+    needs_ledger: bool = False
 
     @classmethod
     def read(cls, headers: Mapping[str, Any]) -> Instructions:
@@ -137,6 +140,7 @@ class Instructions:
         return cls(
             resend=resend[:256] if isinstance(resend, str) and resend else None,
             on_unknown=on_unknown if on_unknown in _ON_UNKNOWN else None,
+            needs_ledger=REPLAY_JOB in headers,
         )
 
 

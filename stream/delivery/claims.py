@@ -45,8 +45,8 @@ from stream.traffic import circuit_script as circuits
 from stream.traffic import pace_script as paces
 from stream.traffic.circuit import Wait
 from stream.traffic.circuit_script import Seen
-from stream.traffic.pace_alone import PaceAlone
-from stream.traffic.paces import NO_LIMITS, MessageLimits, limit_name
+from stream.traffic.pace_alone import CLOSED_LOOK_US, PaceAlone
+from stream.traffic.paces import NO_LIMITS, REDIS, MessageLimits, limit_name
 from stream.traffic.pacing import SECOND_US
 
 LONGEST_LEFT_S: Final = 1e9  # 30 years: Redis' numbers are exact to that in microseconds
@@ -79,7 +79,7 @@ class Claims:
     """Claims messages.
 
     Args:
-        link: Redis, which may be away: then every claim is granted, and nothing is recorded for certain.
+        link: Redis, which may be away: then claims are granted, and nothing is recorded for certain.
         replica: This process's name.
         lease_s: How long a send may take, in seconds; longer than the longest one.
         ttl_ms: How long a claim that nobody ended is remembered, in milliseconds.
@@ -119,7 +119,7 @@ class Claims:
             circuits.KEY_PREFIX + tag,
         )
 
-    async def claim(
+    async def claim(  # noqa: PLR0913 - all that a claim depends on
         self,
         keys: Keys,
         owner: str,
@@ -130,6 +130,7 @@ class Claims:
         platform: CircuitOpen | None = None,
         send_again: bool,
         need_credentials: bool,
+        needs_ledger: bool = False,
     ) -> Claim:
         """Claim a message for one try, and read its tenant's credentials on the way.
 
@@ -142,6 +143,7 @@ class Claims:
             platform: The platform's circuit, if it is open: the answer, unless something is known of the message.
             send_again: Whether a message in doubt may be sent again.
             need_credentials: Claim nothing if there are no credentials.
+            needs_ledger: Grant nothing while Redis is away.
         """
         terms = self._terms[send_again, need_credentials]
         left_us = int(min(left_s, LONGEST_LEFT_S) * SECOND_US)
@@ -149,6 +151,8 @@ class Claims:
         try:
             verdict, *rest = await self._link.run(CLAIM, keys + limits.keys, arguments)
         except RedisAway as away:
+            if needs_ledger:
+                return Paced(CLOSED_LOOK_US / SECOND_US, REDIS)
             recorded = away.may_have_run
             if need_credentials:
                 return NoCredentials(recorded)

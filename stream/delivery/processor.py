@@ -232,6 +232,7 @@ class MessageProcessor:
                 platform=platform,
                 send_again=current.send_again,
                 need_credentials=need_credentials,
+                needs_ledger=current.message.instructions.needs_ledger,
             )
         if isinstance(claim, _NOT_FORBIDDEN):
             current.claimed = current.claimed or claim.recorded

@@ -57,7 +57,7 @@ PACE_REASONS: Final = {
     "phone_number": "the rate limit of its phone number",
     "tenant": "the rate limit of its tenant",
     "pair": "the rate limit of its phone number and recipient",
-    REDIS: "Redis, which keeps its rate limits and is away",
+    REDIS: "Redis, which is away",
 }
 
 

@@ -93,7 +93,7 @@ class FakeClaims(Claims):
         self.send_again: set[bool] = set()
         self.left_s: list[float] = []
 
-    async def claim(
+    async def claim(  # noqa: PLR0913 - as the real one
         self,
         keys: Keys,
         owner: str,
@@ -104,7 +104,9 @@ class FakeClaims(Claims):
         platform: CircuitOpen | None = None,
         send_again: bool,
         need_credentials: bool,
+        needs_ledger: bool = False,
     ) -> Claim:
+        assert not needs_ledger
         assert all("acme" in key for key in keys)
         assert number_field.startswith("number:1")
         self.platform = platform

@@ -127,4 +127,5 @@ def test_an_instruction_that_makes_no_sense_asks_for_nothing(headers: dict[str, 
 
 def test_an_instruction_is_read() -> None:
     asked = Instructions.read({"x-resend": "ticket-7", "x-on-unknown-outcome": "dead-letter"})
-    assert (asked.resend, asked.on_unknown) == ("ticket-7", "dead-letter")
+    assert (asked.resend, asked.on_unknown, asked.needs_ledger) == ("ticket-7", "dead-letter", False)
+    assert Instructions.read({"x-replay-job": "20261128-091500-4f2a"}).needs_ledger

@@ -124,6 +124,14 @@ async def test_without_redis_a_claim_is_granted_but_says_that_nothing_was_record
     assert await away().claim(need_credentials=False) == Granted(None, recorded=False)
 
 
+@pytest.mark.parametrize("book", [away(), Book(FROZEN)], ids=["away", "no answer"])
+async def test_without_redis_a_copy_that_a_job_may_make_again_waits(book: Book) -> None:
+    claim = await book.claims.claim(
+        KEYS, "owner", "number:1", send_again=True, need_credentials=True, needs_ledger=True
+    )
+    assert claim == Paced(5.0, "redis")
+
+
 async def test_a_claim_names_the_limits_of_its_message_and_how_long_that_is_valid() -> None:
     book = Book([b"claimed", None])
     limits = MessageLimits.of(("n", "t"), (Limit(5, 50), UNLIMITED))

@@ -150,11 +150,10 @@ def scene() -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("options", [RESENDING, Options(rate=1000)], ids=["doubt allowed", "doubt not allowed"])
-async def test_a_letter_whose_first_copy_is_being_sent_is_published_again_as_the_same_message(
+async def test_a_letter_of_whose_first_copy_nothing_is_known_is_published_again_as_the_same_message(
     scene: Scene, options: Options
 ) -> None:
     name, key = scene.lay(), ledger_key(BODY, WRITTEN)
-    scene.ledger.hashes[key] = {"state": b"sending"}
     entries = {name: Entry(Status.PUBLISHING, key)}
     await scene.run(entries, options)
     assert (scene.intake.sent, scene.intake.resends) == ([key], [None])
@@ -167,10 +166,21 @@ async def test_a_resend_that_was_begun_is_published_again_as_the_same_resend(sce
     await scene.run(entries)
     assert entries[name].status is Status.DELIVERED
     entries = {name: Entry(Status.PUBLISHING, entries[name].key)}
-    scene.ledger.hashes[entries[name].key]["state"] = b"sending"
+    del scene.ledger.hashes[entries[name].key]
     await scene.run(entries)
     first, again = scene.intake.resends
     assert first == again is not None
+
+
+@pytest.mark.parametrize("state", [b"sending", b"unknown", b"held"])
+async def test_a_letter_whose_first_copy_came_to_a_worker_is_taken_off_and_not_published_again(
+    scene: Scene, state: bytes
+) -> None:
+    name, key = scene.lay(), ledger_key(BODY, WRITTEN)
+    scene.ledger.hashes[key] = {"state": state}
+    entries = {name: Entry(Status.PUBLISHING, key)}
+    await scene.run(entries)
+    assert (scene.intake.sent, scene.taken_off, entries[name].status) == ([], [1], Status.REPLAYED)
 
 
 async def test_a_look_that_took_letters_off_is_followed_by_another(scene: Scene) -> None:

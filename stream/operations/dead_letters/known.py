@@ -8,6 +8,7 @@ from typing import Final
 
 import orjson
 
+from stream.operations.dead_letters.job import Status
 from stream.operations.dead_letters.plan import NOTHING_KNOWN, Known
 from stream.redis.client import Client
 
@@ -32,6 +33,21 @@ async def known_of_either(redis: Client, own: Sequence[str], resent: Sequence[st
     """What is known of letters under their own keys, or under those of the resends that a job makes of them."""
     pairs = zip(await known_of(redis, own), await known_of(redis, resent), strict=True)
     return [Known(one.wamid or other.wamid, one.in_doubt or other.in_doubt) for one, other in pairs]
+
+
+def status_by(known: Known, before: Status, *, came_back: bool) -> Status:
+    """What became of a letter of which a copy may be on the intake.
+
+    Args:
+        known: What the ledger knows of the copy.
+        before: What was known before.
+        came_back: The copy has failed, and is a new letter.
+    """
+    if known.wamid is not None:
+        return Status.DELIVERED
+    if came_back:
+        return Status.FAILED
+    return Status.REPLAYED if known.in_doubt else before  # a worker has it, or had it: it need not be published again
 
 
 def _known(state: bytes | None, answer: bytes | None) -> Known:

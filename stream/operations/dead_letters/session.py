@@ -2,8 +2,9 @@
 
 The order of these three is what makes an interruption harmless. Interrupted before the publish: the letter lies there,
 and is replayed at the next run. Between publish and note: it lies there and counts as `publishing`; the next run looks
-for its outcome (the ledger, or a new letter of this job) and publishes the same copy again only if there is none, and
-then the ledger lets only one of the two be sent. Between note and take-off: the next run only takes it off.
+for its copy (in the ledger, or as a new letter of this job) and publishes the same one again only if there is none, and
+then the ledger lets only one of the two be sent (no copy is sent while Redis is away). Between note and take-off: the
+next run only takes it off.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from stream.contract.replay import Replay
 from stream.operations.dead_letters import copying
 from stream.operations.dead_letters.brake import Brake, Stopped
 from stream.operations.dead_letters.job import OPEN, SENT_ON, Entry, Job, JobStore, Status
-from stream.operations.dead_letters.known import known_of, known_of_either
+from stream.operations.dead_letters.known import known_of, known_of_either, status_by
 from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.looking import Seen
 from stream.operations.dead_letters.ramp import Step, Tally, judged_with, must_stop, steps
@@ -237,9 +238,10 @@ class Session:
         known = await known_of(self._redis, [self._entries[name].key for name in asked])
         learnt: dict[str, Entry] = {}
         for name, found in zip(asked, known, strict=True):
-            if found.wamid is not None or name in self._failed:
-                learnt[name] = entry = self._entries[name]
-                entry.status = Status.DELIVERED if found.wamid is not None else Status.FAILED
+            entry = self._entries[name]
+            status = status_by(found, entry.status, came_back=name in self._failed)
+            if status is not entry.status:
+                entry.status, learnt[name] = status, entry
         await self._store.note(self._job.id, learnt)
 
     def _tally(self, names: Iterable[str]) -> Tally:

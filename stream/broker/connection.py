@@ -289,7 +289,7 @@ class BrokerConnection:
                 "delivery_limit",
                 queues=list(declared.limited),
                 consequence="RabbitMQ drops a message that came back 20 times, also a dead letter looked at 20 times",
-                fix="empty and delete the queue: the worker declares it without a limit",
+                fix="set the policy of docs/upgrade.md (Delivery limit)",
             )
         if declared.former_levels is not None:
             log.warning(

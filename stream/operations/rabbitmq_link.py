@@ -104,7 +104,7 @@ def _near_limit(near: NearLimit) -> str:
     doubt = "" if near.certain else ", unless it has no limit, which a user who may configure it can see"
     return (
         f"RabbitMQ drops the letters of {DEAD_LETTER_QUEUE} when they have come back {LIMIT} times{doubt}, and looks "
-        f"have used {near.returns}: look no more, and move them as docs/upgrade.md says (Delivery limit)"
+        f"have used {near.returns}: look no more before you have set the policy of docs/upgrade.md (Delivery limit)"
     )
 
 

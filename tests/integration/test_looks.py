@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shlex
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import aio_pika
 import pytest
@@ -15,6 +18,7 @@ from tests.integration.test_dead_letter_looks import command
 from tests.scene import Scene, management, number
 
 LOOKS = 100
+PAGE = Path(__file__).parents[2] / "docs" / "upgrade.md"
 
 
 async def _reject(message: AbstractIncomingMessage) -> None:
@@ -87,3 +91,24 @@ async def test_no_look_brings_letters_to_the_limit_of_a_queue_from_before_rabbit
     code, _, err = await command(stage, "dead-letters", "groups")
     assert (code, err.split(" when ")[0]) == (1, "RabbitMQ drops the letters of outbound-failed")
     assert await stage.outside.count(DEAD_LETTER_QUEUE) == 1
+    await set_policy(stage)
+    async with await aio_pika.connect(stage.url) as connection:
+        letters = await (await connection.channel()).get_queue(DEAD_LETTER_QUEUE)
+        for _ in range(20):
+            await _reject(await _get(letters))
+    code, out, _ = await command(stage, "dead-letters", "groups")
+    assert (code, out[:4]) == (0, "1 x ")
+
+
+async def set_policy(stage: Scene) -> None:
+    """Do what `docs/upgrade.md` says, and wait until RabbitMQ says that the queue obeys."""
+    (line,) = [line for line in PAGE.read_text().splitlines() if line.startswith("rabbitmqctl set_policy")]
+    name, pattern, definition = shlex.split(line)[4:7]
+    vhost = stage.url.rsplit("/", 1)[1]
+    async with management(stage.world) as api:
+        policy = {"pattern": pattern, "definition": json.loads(definition), "apply-to": "queues"}
+        (await api.put(f"/api/policies/{vhost}/{name}", json=policy)).raise_for_status()
+        async with asyncio.timeout(20):
+            path = f"/api/queues/{vhost}/{DEAD_LETTER_QUEUE}"
+            while (await api.get(path)).json().get("policy") != name:  # noqa: ASYNC110 - RabbitMQ does not tell
+                await asyncio.sleep(0.1)

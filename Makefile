@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo tour test soak bench-quick bench bench-scale bench-isolation bench-peers unit check format tables asyncapi docs recording asyncapi-check asyncapi-release lock clean coverage lowest audit \
+.PHONY: help demo tour test soak bench-quick bench bench-scale bench-isolation bench-letters bench-peers unit check format tables asyncapi docs recording asyncapi-check asyncapi-release lock clean coverage lowest audit \
 	deploy-check image image-steps base-image alerts dist release hooks
 
 help: ## Show the targets
@@ -66,6 +66,9 @@ bench-scale: $(BENCH)/.installed ## See whether replicas, tenants and a backlog 
 
 bench-isolation: $(BENCH)/.installed ## See what one tenant's trouble costs the others: a slow, a silent and a limited one
 	$(BENCH)/bin/python -m bench isolation
+
+bench-letters: $(BENCH)/.installed ## See how long a look at 100,000 dead letters takes, and how much memory
+	$(BENCH)/bin/python -m bench letters
 
 bench-peers: $(PEERS)/.installed ## Compare it with Celery, Dramatiq, taskiq, plain FastStream and Node, in less than six minutes
 	$(BENCH)/bin/python -m bench peers

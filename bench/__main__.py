@@ -1,4 +1,4 @@
-"""Run a benchmark: `python -m bench quick|full|scale|isolation|peers`."""
+"""Run a benchmark: `python -m bench quick|full|scale|isolation|letters|peers`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench import plans
 from bench.isolation import run_isolation
+from bench.letters import run_letters
 from bench.measure import Stalled
 from bench.peers.plan import run_peers
 from bench.stage import open_stage
@@ -29,7 +30,11 @@ PLANS: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "full": plans.full,
     "scale": plans.scale,
 }
-ON_STAGES_OF_THEIR_OWN: dict[str, Callable[[], Awaitable[None]]] = {"isolation": run_isolation, "peers": run_peers}
+ON_STAGES_OF_THEIR_OWN: dict[str, Callable[[], Awaitable[None]]] = {
+    "isolation": run_isolation,
+    "letters": run_letters,
+    "peers": run_peers,
+}
 WARNING = (
     "{cores} cores are shared by publisher, RabbitMQ, Redis, the Graph stub and the worker: compare rows of one run "
     "with each other; the absolute figures are this machine's."

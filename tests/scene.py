@@ -26,7 +26,7 @@ from sandbox.world import World
 from stream.broker.declaration import declare
 from stream.broker.topology import Topology
 from stream.broker.wire import guard_deliveries
-from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, QueueKind
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE, QueueKind
 
 POLL_S = 0.02
 _numbers = itertools.count(1)
@@ -138,9 +138,9 @@ class Scene:
                 with suppress(httpx.TransportError):  # whether it goes is no part of any promise: nobody uses it again
                     await api.delete(path)
 
-    async def declare(self, kind: QueueKind = "classic") -> None:
+    async def declare(self, kind: QueueKind = "classic", intake: str = INTAKE_QUEUE) -> None:
         """Declare the topology without a worker."""
-        await declare(self._connection, Topology(kind))
+        await declare(self._connection, Topology(kind, intake_name=intake))
 
     async def start_worker(self, name: str = "worker", *, wait: bool = True, **settings: str) -> WorkerProcess:
         """Start a replica."""

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from pydantic import SecretStr
 
+from stream.contract.queues import INTAKE_QUEUE
 from stream.operations.exits import CommandFailed, ExitCode
-from stream.settings import Settings
-from stream.settings.checks import amqp_url, redis_url
+from stream.settings import Settings, checks
 from stream.settings.secret_files import file_variable, from_file
 
 
@@ -20,7 +20,7 @@ def redis_address() -> str:
     Raises:
         CommandFailed: One sentence that names the variable and the fix, never the value.
     """
-    return _secret("redis_url", redis_url)
+    return _secret("redis_url", checks.redis_url)
 
 
 def rabbitmq_address() -> str:
@@ -29,7 +29,7 @@ def rabbitmq_address() -> str:
     Raises:
         CommandFailed: One sentence that names the variable and the fix, never the value.
     """
-    return _secret("rabbitmq_url", amqp_url)
+    return _secret("rabbitmq_url", checks.amqp_url)
 
 
 def message_max_age() -> timedelta:
@@ -44,6 +44,18 @@ def message_max_age() -> timedelta:
             "MESSAGE_MAX_AGE_MS: is no number of milliseconds: set it as the worker has it", ExitCode.WRONG_USE
         )
     return timedelta(milliseconds=int(text))
+
+
+def intake_queue() -> str:
+    """`INTAKE_QUEUE`.
+
+    Raises:
+        CommandFailed: It cannot be one.
+    """
+    try:
+        return checks.intake_queue(os.environ.get("INTAKE_QUEUE") or INTAKE_QUEUE)
+    except ValueError as error:
+        raise CommandFailed(f"INTAKE_QUEUE: {error}", ExitCode.WRONG_USE) from None
 
 
 def _secret(field: str, check: Callable[[SecretStr], SecretStr]) -> str:

@@ -20,6 +20,7 @@ from stream.operations.dead_letters.known import known_of
 from stream.operations.dead_letters.letter import Letter
 from stream.operations.dead_letters.looking import Seen, look_through
 from stream.operations.dead_letters.plan import Known
+from stream.operations.environment import intake_queue
 from stream.operations.exits import CommandFailed, ExitCode, run
 from stream.operations.output import Json, printable
 from stream.operations.queues import Queues, read_queues
@@ -92,9 +93,9 @@ def message(
 
 
 async def _ask(internal_id: str, tenant: TenantId, body: bytes) -> tuple[list[Trace], Queues]:
-    traces = await _traces(internal_id, tenant, body)
+    intake, traces = intake_queue(), await _traces(internal_id, tenant, body)
     async with rabbitmq_connection() as connection:
-        return traces, await read_queues(connection)
+        return traces, await read_queues(connection, intake)
 
 
 async def _traces(internal_id: str, tenant: TenantId, body: bytes) -> list[Trace]:

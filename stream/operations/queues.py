@@ -11,7 +11,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from stream.contract import delays
 from stream.contract.lanes import MOST_LANES, lane_names
-from stream.contract.queues import DUE_QUEUE, INTAKE_QUEUE
+from stream.contract.queues import due_queue
 
 ANSWER_S: Final = 10.0
 UNKNOWN: Final = "not known (this user has no right on it)"
@@ -27,7 +27,7 @@ class Queues:
         intake: On the intake.
         lanes: On each lane that has some.
         waiting: On all delay levels.
-        due: On `whatsapp-due`.
+        due: On the queue of messages whose reserved time has come.
     """
 
     intake: int | None
@@ -48,14 +48,18 @@ class Queues:
         return f"queues: {shown}\n  {NONE_THERE if set(counts.values()) == {0} else NUMBERS_ONLY}"
 
 
-async def read_queues(connection: AbstractConnection) -> Queues:
+async def read_queues(connection: AbstractConnection, intake_queue: str) -> Queues:
     """Ask for the numbers.
+
+    Args:
+        connection: An open one.
+        intake_queue: `INTAKE_QUEUE`.
 
     Raises:
         AMQPError: RabbitMQ does not answer.
     """
     levels = [delays.level_name(level) for level in range(delays.LEVELS)]
-    groups = ([INTAKE_QUEUE], lane_names(MOST_LANES), levels, [DUE_QUEUE])
+    groups = ([intake_queue], lane_names(MOST_LANES, intake_queue), levels, [due_queue(intake_queue)])
     # All before the first question: a refusal closes a channel, and aiormq gives its number away too early.
     channels = [await connection.channel(publisher_confirms=False) for _ in groups]
     intake, lanes, waiting, due = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from stream.contract.delays import route
 from stream.contract.queues import INTAKE_QUEUE
 from tests.integration.test_dead_letter_looks import command
@@ -39,19 +41,22 @@ async def test_a_message_is_found_in_the_letters_and_in_the_ledger(stage: Scene,
     assert (code, err.startswith("no dead letter of it lies there")) == (0, True)
 
 
-async def test_a_message_that_waits_somewhere_is_one_of_those_on_the_queues(stage: Scene) -> None:
-    await stage.declare()
-    for _ in range(2):
-        await stage.publish(number())
+@pytest.mark.parametrize(
+    ("intake", "lane"), [(INTAKE_QUEUE, "whatsapp-lane-7"), ("outbound-a", "whatsapp-lane-outbound-a-7")]
+)
+async def test_a_message_that_waits_somewhere_is_one_of_those_on_the_queues(
+    stage: Scene, intake: str, lane: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INTAKE_QUEUE", intake)
+    await stage.declare(intake=intake)
     async with connected(stage.url) as connection:
         channel = await connection.channel()
-        exchange, key = route(600, INTAKE_QUEUE)
-        await channel.basic_publish(b"{}", exchange=exchange, routing_key=key)
-        await channel.basic_publish(b"{}", routing_key="whatsapp-lane-7")
+        for exchange, key in (("", intake), ("", intake), ("", lane), route(600, intake)):
+            await channel.basic_publish(b"{}", exchange=exchange, routing_key=key)
     code, out, _ = await command(stage, "message", "id", "--tenant", "acme", "--json")
     assert (code, [json.loads(line) for line in out.splitlines()]) == (
         0,
-        [{"place": "queues", "intake": 2, "lanes": {"whatsapp-lane-7": 1}, "waiting": 1, "due": 0}],
+        [{"place": "queues", "intake": 2, "lanes": {lane: 1}, "waiting": 1, "due": 0}],
     )
     _, out, _ = await command(stage, "message", "id", "--tenant", "acme")
-    assert out.splitlines()[0] == "queues: intake 2, whatsapp-lane-7 1, waiting 1, due 0"
+    assert out.splitlines()[0] == f"queues: intake 2, {lane} 1, waiting 1, due 0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from stream.operations.dead_letters import replay
 from stream.operations.dead_letters.job import JobStore, Recorded
 from stream.operations.dead_letters.running import stop_job
 from stream.operations.exits import CommandFailed, ExitCode, run
-from stream.operations.output import Json, say
+from stream.operations.output import Json, printable, say
 from stream.operations.redis_link import redis_link
 
 app = typer.Typer(help="Jobs that replay dead letters.")
@@ -34,8 +35,9 @@ def list_(*, as_json: Json = False) -> None:
 def show(job: Name, *, as_json: Json = False) -> None:
     """Show one job."""
     facts = run(_find(job)).to_json()
-    text = "\n".join(f"{name:<14} {value}" for name, value in facts.items())
-    say(text, facts, as_json=as_json)
+    changes = {path: " -> ".join(values) for path, values in facts["changes"].items()}
+    text = "\n".join(f"{name:<14} {_in_words(value)}" for name, value in {**facts, "changes": changes}.items())
+    say(printable(text), facts, as_json=as_json)
 
 
 @app.command(epilog="Example: stream jobs resume 20261128-091500-4f2a")
@@ -49,6 +51,12 @@ def stop(job: Name, *, as_json: Json = False) -> None:
     """Stop a job that runs, wherever it runs, after the letters that are on their way."""
     runs = run(_stop(job))
     say(f"asked job {job} to stop" if runs else f"nobody runs job {job}", {"job": job}, as_json=as_json)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{name}: {each}" for name, each in value.items()]
+    return (", ".join(value) if isinstance(value, list) else str(value or "")) or "-"
 
 
 async def _all() -> list[Recorded]:

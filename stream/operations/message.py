@@ -62,7 +62,7 @@ class Trace:
         letter = self.letter
         replayed = f", replayed {letter.replays} times, last by job {letter.job}" if letter.replays else ""
         return (
-            f"dead letter {letter.id}: {letter.error_type} at {letter.failed_at}, {letter.attempts} attempts, "
+            f"dead letter {letter.id}: {letter.error_type} at {letter.failed_at}, attempts: {letter.attempts}, "
             f"replay: {letter.replay}{replayed}; ledger: {self.state}{sent}\n  {letter.detail}"
         )
 

@@ -51,15 +51,16 @@ RUNS_ANOTHER = {"who": "ann@host", "what": "replays, job job-11"}
         (RUNS_ANOTHER, State.RUNNING, State.STOPPED),
         (None, State.RUNNING, State.STOPPED),
         (None, State.DONE, State.DONE),
+        (None, State.STOPPED, State.STOPPED),
     ],
 )
 async def test_a_stop_leaves_word_for_whoever_runs_the_job_and_ends_one_that_nobody_runs(
     holder: dict[str, str] | None, state: State, after: State
 ) -> None:
     redis = cast("Redis", store := Store(holder, state))
-    assert await stop_job(JOB.id, redis) is (after is state)
+    assert await stop_job(JOB.id, redis) is (holder is RUNS_IT)
     found = await JobStore(redis).find(JOB.id)
     assert found is not None
     assert found.state is after
-    assert bool(found.because) is (after is State.STOPPED)
-    assert bool(store.fields[b"stop"]) is (after is state)
+    assert bool(found.because) is (after is not state)
+    assert bool(store.fields[b"stop"]) is (holder is RUNS_IT)

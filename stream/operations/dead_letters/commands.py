@@ -19,7 +19,7 @@ from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.groups import Groups
 from stream.operations.dead_letters.looking import Seen, look_through
 from stream.operations.dead_letters.options import filtered
-from stream.operations.dead_letters.printing import print_groups
+from stream.operations.dead_letters.printing import nothing_found, print_groups
 from stream.operations.dead_letters.replay import replay
 from stream.operations.dead_letters.spool import disk_is_named
 from stream.operations.dead_letters.story import Story, story
@@ -43,20 +43,24 @@ class Format(StrEnum):
 def groups(wanted: Filter, *, as_json: Json = False) -> None:
     """Show the causes: how many letters each has, whose they are, and what to do."""
     found = Groups()
-    run(look_through(wanted, lambda seen: found.add(seen.letter)))
+    lying = run(look_through(wanted, lambda seen: found.add(seen.letter)))
     if as_json:
         for group in found.all():
             typer.echo(orjson.dumps(group.to_json()).decode())
-    else:
-        print_groups(found.all())
+        return
+    print_groups(found.all())
+    if not found.all():
+        typer.echo(nothing_found(lying))
 
 
 @app.command(name="list", epilog="Example: stream dead-letters list --type AUTH_ERROR --newer-than 2h")
 @filtered
 def list_(wanted: Filter, *, as_json: Json = False) -> None:
-    """Show letters, one a line."""
+    """Show letters, one a line. Times are in UTC."""
     with SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8") as lines:
-        run(look_through(wanted, lambda seen: write_line(lines, seen, as_json=as_json)))
+        lying = run(look_through(wanted, lambda seen: write_line(lines, seen, as_json=as_json)))
+        if not lines.tell() and not as_json:
+            typer.echo(nothing_found(lying), err=True)
         _copy_out(lines)
 
 

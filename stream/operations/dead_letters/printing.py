@@ -19,8 +19,11 @@ def print_groups(groups: list[Group]) -> None:
     columns = max(shutil.get_terminal_size().columns, 2 * LABEL)
     for group in groups:
         typer.echo(printable(_text(group, columns)) + "\n")
-    if not groups:
-        typer.echo("no dead letters")
+
+
+def nothing_found(lying: int) -> str:
+    """What is said instead of letters, where so many lie there."""
+    return f"none of {lying:,} dead letters is meant by the filter" if lying else "no dead letters"
 
 
 def _text(group: Group, columns: int) -> str:
@@ -30,7 +33,7 @@ def _text(group: Group, columns: int) -> str:
     facts = {
         "detail": letter.detail[:120],
         "tenants": _some(sorted(group.tenants)),
-        "failed": " - ".join(f"{moment:%m-%d %H:%M}" for moment in (group.first, group.last) if moment),
+        "failed": _span(group),
         "replay": group.replay,
         "advice": group.advice,
         "fingerprint": letter.fingerprint,
@@ -38,6 +41,11 @@ def _text(group: Group, columns: int) -> str:
     }
     lines = [_line(name, fact, columns) for name, fact in facts.items() if fact]
     return "\n".join([f"{group.count:,} x {cause}", *lines])
+
+
+def _span(group: Group) -> str:
+    moments = dict.fromkeys(f"{moment:%m-%d %H:%M}" for moment in (group.first, group.last) if moment)
+    return " - ".join(moments) + " UTC" if moments else ""
 
 
 def _line(name: str, fact: str, columns: int) -> str:

@@ -74,13 +74,14 @@ async def stop_job(job_id: str, redis: Client) -> bool:
     Returns:
         Whether somebody may run it.
     """
-    store, work = JobStore(redis), await work_under_lock(redis)  # asked first: a job's end is written before it lets go
+    store = JobStore(redis)
+    if await work_under_lock(redis) == _work(job_id):  # asked first: a job's end is written before it lets go
+        await store.ask_to_stop(job_id)
+        return True
     found = await store.find(job_id)
-    if found and found.state is State.RUNNING and work != _work(job_id):
+    if found and found.state is State.RUNNING:
         await store.set_state(job_id, State.STOPPED, "nobody runs it: its process has ended")
-        return False
-    await store.ask_to_stop(job_id)
-    return True
+    return False
 
 
 def _work(job_id: str) -> str:

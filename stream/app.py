@@ -18,8 +18,8 @@ import httpx
 from aiohttp import web
 from faststream import FastStream
 from faststream.rabbit import RabbitBroker, RabbitRouter
-from yarl import URL
 
+from stream.broker.addresses import CONNECT_TIMEOUT_S, Addresses
 from stream.broker.connection import BrokerConnection
 from stream.broker.depths import QueueDepths
 from stream.broker.express import ExpressLane
@@ -76,7 +76,7 @@ from stream.traffic.shares import Shares
 from stream.traffic.slow_downs import SlowDowns
 from stream.traffic.transitions import Transitions
 
-HEARTBEAT_S: Final = 10  # seconds; a frozen broker is noticed within three heartbeats. RabbitMQ's default is 60 s
+HEARTBEAT_S: Final = 6  # a broker that is frozen or cut off is noticed within 24 s. RabbitMQ's default is 60 s
 RECONNECT_S: Final = 1.0
 CONNECT_SHARE: Final = 0.5  # of META_API_TIMEOUT_MS: so a connect that hangs differs from an answer that hangs
 LEASE_MARGIN_S: Final = 5.0  # a lease is this much longer than the longest send: it only ends if the replica has died
@@ -107,9 +107,10 @@ def build(settings: Settings) -> Worker:
     instruments = Instruments(tenants=settings.metrics_tenants)
     metrics = DeliveryMetrics(instruments)
     clients = _clients(settings, instruments)
-    broker = _broker(settings)
+    addresses = Addresses(settings.rabbitmq_url.get_secret_value())
+    broker = _broker(settings, addresses)
     topology = Topology(settings.rabbitmq_queue_type, settings.lanes, settings.intake_queue)
-    connection = BrokerConnection(broker, vhost=_vhost(settings), topology=topology)
+    connection = BrokerConnection(broker, addresses, topology=topology)
     in_flight, express = InFlight(), ExpressLane()
     traffic = _traffic(settings, clients.redis, instruments)
     processor = _processor(settings, clients, traffic, metrics)
@@ -159,10 +160,11 @@ def _clients(settings: Settings, instruments: Instruments) -> _Clients:
     )
 
 
-def _broker(settings: Settings) -> RabbitBroker:
-    url = URL(settings.rabbitmq_url.get_secret_value())
+def _broker(settings: Settings, addresses: Addresses) -> RabbitBroker:
+    url = addresses.url
     broker = RabbitBroker(
         str(url if "heartbeat" in url.query else url.update_query(heartbeat=HEARTBEAT_S)),
+        timeout=CONNECT_TIMEOUT_S,
         reconnect_interval=RECONNECT_S,
         graceful_timeout=STOP_ALLOWANCE_S,
         app_id=None,
@@ -170,6 +172,7 @@ def _broker(settings: Settings) -> RabbitBroker:
         apply_types=False,  # injection costs more than the rest of FastStream; nothing here is injected
         logger=None,
     )
+    addresses.lead(broker)
     declare_publishers(broker)
     return broker
 
@@ -201,10 +204,6 @@ def traces(endpoint: str, intake: str) -> tuple[Any, ...]:
     telemetry = Telemetry.to(endpoint, intake)
     tracing.start(telemetry)
     return (telemetry.middleware(),)
-
-
-def _vhost(settings: Settings) -> str:
-    return URL(settings.rabbitmq_url.get_secret_value()).path.removeprefix("/") or "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,7 +456,7 @@ def _status(
 ) -> Status:
     return Status(
         (
-            Dependency("rabbitmq", required=True, probe=depths.probe),
+            Dependency("rabbitmq", required=True, probe=depths.probe, address=lambda: connection.address),
             Dependency("redis", required=False, probe=redis.redis.ping),
             Dependency("tenantService", required=False, probe=lambda: reachable(settings.tenant_service_url)),
             Dependency("metaApi", required=True, probe=lambda: reachable(settings.meta_api_base_url)),

@@ -17,9 +17,10 @@ from faststream import FastStream
 from faststream.rabbit import RabbitBroker
 
 from stream import __version__
-from stream.broker.connection import BrokerConnection, CannotStart
+from stream.broker.connection import BrokerConnection
 from stream.broker.express import ExpressLane
 from stream.broker.sorting import Sorting
+from stream.broker.start import CannotStart
 from stream.delivery.admission import Admission
 from stream.delivery.inflight import InFlight
 from stream.meta.transport import HonestTransport
@@ -116,7 +117,7 @@ class Lifecycle:
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)
-        log.info("consuming")
+        log.info("consuming", rabbitmq=self._worker.connection.address)
 
     async def drain(self) -> None:
         """Before FastStream's own stop: consume nothing more, and finish what is in flight."""

@@ -7,7 +7,6 @@ start fails if the broker is not there yet. Both are done here instead, around F
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,37 +15,24 @@ from typing import Any, Final
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractRobustConnection
-from aiormq.exceptions import (
-    AMQPConnectionError,
-    AMQPError,
-    ChannelAccessRefused,
-    ChannelInvalidStateError,
-    InvalidFrameError,
-    ProbableAuthenticationError,
-)
+from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidStateError
 from faststream import AckPolicy
 from faststream.rabbit import RabbitBroker, RabbitQueue
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
+from stream.broker.addresses import Addresses
 from stream.broker.declaration import Declared, TopologyMismatch, declare
 from stream.broker.express import abandon
+from stream.broker.start import TEMPORARY, CannotStart, lasting, wait_for_broker
 from stream.broker.topology import Topology
 
-CONNECT_TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 10.0  # with the first channel
 # What messages pass on their way back from a wait, no publish of ours can miss: it is declared again this often.
 DECLARE_EVERY_S: Final = 15.0
-LONGEST_WAIT_S: Final = 10.0  # between attempts to reach a broker that is not there yet
 CANCEL_TIMEOUT_S: Final = 2.0  # a cancel waits for the connection, which may not come back
 CLOSE_TIMEOUT_S: Final = 2.0  # without it, aiormq waits 12 s for a frozen broker's answer to the close
 
-# What a declaration may raise on a broker that has just started, crashed, or been frozen. It works a little later.
-TEMPORARY: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
-
 log = structlog.get_logger(__name__)
-
-
-class CannotStart(Exception):  # noqa: N818 - a sentence for an operator
-    """The worker cannot start, and waiting would not help."""
 
 
 class BrokerConnection:
@@ -54,7 +40,7 @@ class BrokerConnection:
 
     Args:
         broker: The broker with its subscriber, not started.
-        vhost: The vhost of its URL, for messages to an operator.
+        addresses: Where its connections lead.
         topology: What is declared.
         monotonic: Seconds.
     """
@@ -62,13 +48,13 @@ class BrokerConnection:
     def __init__(
         self,
         broker: RabbitBroker,
+        addresses: Addresses,
         *,
-        vhost: str,
         topology: Topology,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
-        self._vhost = vhost
+        self._addresses = addresses
         self._topology = topology
         self._monotonic = monotonic
         self.robust: AbstractRobustConnection | None = None
@@ -88,6 +74,11 @@ class BrokerConnection:
     @property
     def _connected(self) -> bool:
         return self.robust is not None and self.robust.connected.is_set()
+
+    @property
+    def address(self) -> str:
+        """The host and port that it is connected to, or has tried last."""
+        return str(self._addresses)
 
     @property
     def underlay(self) -> Any:
@@ -124,27 +115,10 @@ class BrokerConnection:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     self.robust = await self._broker.connect()
-            except ProbableAuthenticationError:
-                raise CannotStart(
-                    "RabbitMQ refuses the login in RABBITMQ_URL: correct the user and the password"
-                ) from None
-            except InvalidFrameError:
-                # RabbitMQ answers the opening of a vhost by closing the connection; aiormq does not show its reason.
-                raise CannotStart(
-                    f"RabbitMQ refuses the vhost '{self._vhost}' of RABBITMQ_URL: create it, or give the user access "
-                    "(the vhost /whatsapp is written %2Fwhatsapp)"
-                ) from None
-            except (FileNotFoundError, PermissionError):
-                raise CannotStart(
-                    "RABBITMQ_URL names a certificate file that cannot be read: correct cafile, certfile and keyfile"
-                ) from None
-            except (AMQPConnectionError, OSError, TimeoutError) as error:
-                if isinstance(untrusted := error.__cause__, ssl.SSLCertVerificationError):
-                    raise CannotStart(
-                        f"RabbitMQ's certificate is not trusted ({untrusted.verify_message}): name its CA in "
-                        "RABBITMQ_URL with ?cafile=/path/to/ca.crt, and its host as the certificate does"
-                    ) from None
-                await _wait_for_broker(attempt, error)
+            except TEMPORARY as error:
+                if cannot_start := lasting(error, self._addresses.vhost):
+                    raise cannot_start from None
+                await wait_for_broker(attempt, error, self.address)
         self.robust.close_callbacks.add(self._lost)
         self.robust.reconnect_callbacks.add(self._reconnected)
         await self._declare_patiently()
@@ -158,16 +132,16 @@ class BrokerConnection:
             try:
                 return await self._declare()
             except TEMPORARY as error:
-                await _wait_for_broker(attempt, error)
+                await wait_for_broker(attempt, error, self.address)
 
     def _lost(self, _connection: object, error: BaseException | None) -> None:
         self._end_declaring()
         if not self._stopping:
-            log.warning("rabbitmq_lost", error=f"{type(error).__name__}: {error}")
+            log.warning("rabbitmq_lost", address=self.address, error=f"{type(error).__name__}: {error}")
 
     async def _reconnected(self, _connection: object) -> None:
         """The broker may have come back empty."""
-        log.warning("rabbitmq_back")
+        log.warning("rabbitmq_back", address=self.address)
         self._declare_again()
 
     def mend(self) -> None:
@@ -298,13 +272,6 @@ class BrokerConnection:
                 consequence="they are delivered when their wait ends; a crash of RabbitMQ may lose some of them",
                 fix="once every replica is of this release, delete the queues whatsapp-delay-00 to -13 when empty",
             )
-
-
-async def _wait_for_broker(attempt: int, error: BaseException) -> None:
-    wait_s = min(0.5 * 2**attempt, LONGEST_WAIT_S)
-    reason = f"{type(error).__name__}: {error}"
-    log.warning("rabbitmq_not_there_yet", attempt=attempt, nextInS=wait_s, error=reason)
-    await asyncio.sleep(wait_s)
 
 
 def _is_consumed(subscriber: RabbitSubscriber) -> bool:

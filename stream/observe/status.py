@@ -28,11 +28,13 @@ class Dependency:
         name: As it is shown.
         required: Without it nothing is delivered; without an optional one, the worker still delivers.
         probe: Asks it something cheap; raises when it does not answer.
+        address: Which of several it is.
     """
 
     name: str
     required: bool
     probe: Callable[[], Awaitable[object]]
+    address: Callable[[], str] | None = None
 
 
 class Status:
@@ -98,13 +100,15 @@ class Status:
 
     async def _probed(self, dependency: Dependency) -> dict[str, Any]:
         started = self._monotonic()
-        role = "required" if dependency.required else "optional"
+        known = {"role": "required" if dependency.required else "optional"}
+        if dependency.address is not None:
+            known["address"] = dependency.address()
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await dependency.probe()
         except Exception as error:  # noqa: BLE001 - with any error, the dependency did not answer
-            return {"status": "down", "role": role, "error": type(error).__name__}
-        return {"status": "up", "role": role, "latencyMs": round((self._monotonic() - started) * 1000, 1)}
+            return {"status": "down", **known, "error": type(error).__name__}
+        return {"status": "up", **known, "latencyMs": round((self._monotonic() - started) * 1000, 1)}
 
 
 async def reachable(url: str) -> None:

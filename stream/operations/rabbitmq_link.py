@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ssl import SSLCertVerificationError
 from typing import Final
 
 import aiormq
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import (
+    AMQPConnectionError,
     AMQPError,
     AuthenticationError,
     ChannelAccessRefused,
@@ -22,6 +23,7 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
+from stream.broker.addresses import CONNECT_TIMEOUT_S, Addresses
 from stream.broker.look import QueueInUse
 from stream.broker.return_limit import LIMIT, NearLimit
 from stream.broker.wire import guard_deliveries
@@ -29,7 +31,6 @@ from stream.contract.queues import DEAD_LETTER_EXCHANGE, DEAD_LETTER_QUEUE, INTA
 from stream.operations.environment import rabbitmq_address
 from stream.operations.exits import CommandFailed, ExitCode
 
-CONNECT_S: Final = 10.0
 HEARTBEAT_S: Final = 30
 
 _SENTENCES: Final[dict[type[Exception], str]] = {
@@ -53,10 +54,9 @@ async def rabbitmq_connection(address: str | None = None) -> AsyncIterator[Abstr
     """
     guard_deliveries()
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # our one sentence says it
-    url = URL(address or rabbitmq_address())
+    addresses = Addresses(address or rabbitmq_address())
     try:
-        async with asyncio.timeout(CONNECT_S):
-            connection = await aiormq.connect(url.update_query(heartbeat=HEARTBEAT_S))
+        connection = await _connect(addresses)
         try:
             yield connection
         except BaseException as error:
@@ -73,7 +73,21 @@ async def rabbitmq_connection(address: str | None = None) -> AsyncIterator[Abstr
     except NearLimit as near:
         raise CommandFailed(_near_limit(near), ExitCode.STOPPED) from None
     except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
-        raise CommandFailed(_sentence(error, url), ExitCode.UNREACHABLE) from None
+        raise CommandFailed(_sentence(error, addresses.url.user), ExitCode.UNREACHABLE) from None
+
+
+async def _connect(addresses: Addresses) -> AbstractConnection:
+    """Connect to the first address that answers; the error is that of the last one."""
+    url = addresses.url.update_query(heartbeat=HEARTBEAT_S)
+    for _ in range(len(addresses) - 1):
+        with suppress(AMQPConnectionError, OSError, TimeoutError):
+            return await _connect_once(url, addresses)
+    return await _connect_once(url, addresses)
+
+
+async def _connect_once(url: URL, addresses: Addresses) -> AbstractConnection:
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        return await aiormq.connect(url, transport_factory=addresses)
 
 
 def _tells_a_loss(error: BaseException, connection: AbstractConnection) -> bool:
@@ -85,13 +99,13 @@ def _tells_a_loss(error: BaseException, connection: AbstractConnection) -> bool:
     return type(error) in {Exception, RuntimeError, EOFError}
 
 
-def _sentence(error: Exception, url: URL) -> str:
+def _sentence(error: Exception, user: str | None) -> str:
     """What is missing, and what to do."""
     untrusted = error.__cause__
     if isinstance(untrusted, SSLCertVerificationError):
         return f"RabbitMQ's certificate is not trusted ({untrusted.verify_message}): name its CA with ?cafile="
     if isinstance(error, ChannelAccessRefused):
-        return f"the RabbitMQ user '{url.user}' needs the right to {_missing_right(str(error))}"
+        return f"the RabbitMQ user '{user}' needs the right to {_missing_right(str(error))}"
     for kind, sentence in _SENTENCES.items():
         if isinstance(error, kind):
             return sentence.format(queue=DEAD_LETTER_QUEUE)

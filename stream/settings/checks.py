@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from stream.broker.addresses import each_url
 from stream.contract.queues import DEAD_LETTER_QUEUE, OWN_PREFIX
 from stream.meta.versions import NEWEST, OLDEST_MAJOR
 from stream.redis.address import CLUSTER, SENTINEL_OPTIONS, Address
@@ -30,8 +31,15 @@ _REDIS_TLS_OPTIONS: Final = frozenset(
 
 
 def amqp_url(value: SecretStr) -> SecretStr:
-    """RabbitMQ's address."""
-    _check_url(value.get_secret_value(), ("amqp", "amqps"))
+    """RabbitMQ's addresses: one, or several that differ in host and port only."""
+    addresses = each_url(value.get_secret_value())
+    for address in addresses:
+        _check_url(address, ("amqp", "amqps"))
+    if len({urlsplit(address)._replace(netloc=_login(address)) for address in addresses}) > 1:
+        raise ValueError(
+            "names several addresses that differ in more than host and port: give all of them the same scheme, login, "
+            "vhost and options, or write amqp://user:password@host1:5672,host2:5672/%2Fwhatsapp"
+        )
     return value
 
 
@@ -146,6 +154,10 @@ def _check_url(value: str, schemes: tuple[str, ...]) -> None:
         raise ValueError(
             f"must be a URL like {schemes[0]}://host:port/…, with scheme {' or '.join(schemes)} and without spaces"
         )
+
+
+def _login(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[0]
 
 
 def _has_spaces(value: str) -> bool:

@@ -44,7 +44,8 @@ class Settings(BaseSettings):
 
     rabbitmq_url: Annotated[SecretStr, AfterValidator(checks.amqp_url)] = Field(
         default=SecretStr("amqp://guest:guest@localhost:5672/%2Fwhatsapp"),
-        description="amqp:// or amqps:// URL; the vhost /whatsapp is written %2Fwhatsapp",
+        description="amqp:// or amqps:// URL; the vhost /whatsapp is written %2Fwhatsapp; several with commas between "
+        "them, or one with several hosts, for a cluster",
     )
     rabbitmq_prefetch: int = Field(
         default=10,

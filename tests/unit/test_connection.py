@@ -24,8 +24,11 @@ from faststream.rabbit import RabbitBroker
 from structlog.testing import capture_logs
 
 from stream.broker import connection as broker_connection
-from stream.broker.connection import BrokerConnection, CannotStart
+from stream.broker import start
+from stream.broker.addresses import Addresses
+from stream.broker.connection import BrokerConnection
 from stream.broker.declaration import DECLARE_TIMEOUT_S, declare
+from stream.broker.start import CannotStart
 from stream.broker.topology import Topology, exchange_names
 from stream.contract import delays
 from stream.contract.lanes import lane_name, lane_names
@@ -192,7 +195,10 @@ class Door:
         self.subscriber: Any = self.broker.subscriber(Topology(kind).intake.subscribed(), ack_policy=ack_policy)
         vars(self.broker).update(connect=self._connect, ping=self._ping)
         self.connection = BrokerConnection(
-            self.broker, vhost="/whatsapp", topology=Topology(kind, LANES), monotonic=self.clock
+            self.broker,
+            Addresses("amqp://node/%2Fwhatsapp"),
+            topology=Topology(kind, LANES),
+            monotonic=self.clock,
         )
 
     def consume(self) -> None:
@@ -216,7 +222,7 @@ def declarations(door: Door) -> list[Channel]:
 @pytest.fixture
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
     noted = Sleeps()
-    monkeypatch.setattr(broker_connection, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": noted}))
+    monkeypatch.setattr(start, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": noted}))
     return noted
 
 
@@ -356,7 +362,7 @@ async def test_a_broker_that_comes_back_is_declared_to_again_until_it_takes_it(
     async def well_again(_seconds: float) -> None:
         door.amqp.refusal = None
 
-    monkeypatch.setattr(broker_connection, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": well_again}))
+    monkeypatch.setattr(start, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": well_again}))
     door.amqp.refusal = refusal
     (again,) = door.amqp.reconnect_callbacks
     with capture_logs() as logs:

@@ -28,7 +28,7 @@ class Connection:
 def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
     made = Connection()
 
-    async def opened(_: object) -> Connection:
+    async def opened(_url: object, **_: object) -> Connection:
         return made
 
     monkeypatch.setattr(aiormq, "connect", opened)

@@ -44,6 +44,7 @@ class Circuit(msgspec.Struct, frozen=True):
         by_hand: A person opened it: nothing is probed until a person closes it.
         token: A digest of the token that Meta refused, if that is what opened it.
         owner: The try that failed last; in half open, the one that probes.
+        probes: How many have probed since it opened.
     """
 
     state: State = State.CLOSED
@@ -55,6 +56,7 @@ class Circuit(msgspec.Struct, frozen=True):
     by_hand: bool = False
     token: str = ""
     owner: str = ""
+    probes: int = 0
 
     @property
     def began(self) -> datetime:
@@ -120,8 +122,10 @@ def ask(circuit: Circuit, owner: str, now: int, lease_ms: int) -> Circuit | Wait
     if now < circuit.ends and not mine:
         if circuit.state is State.HALF_OPEN:
             return Wait(PROBING_MS, 2 * PROBING_MS)
-        return Wait(circuit.ends - now, spread_ms(circuit.open_ms))
-    return replace(circuit, state=State.HALF_OPEN, owner=owner, ends=now + lease_ms)
+        if circuit.ends - now <= circuit.open_ms:  # else the clock has stepped back: nobody knows how long is left
+            return Wait(circuit.ends - now, spread_ms(circuit.open_ms))
+    probes = circuit.probes if mine else circuit.probes + 1
+    return replace(circuit, state=State.HALF_OPEN, owner=owner, ends=now + lease_ms, probes=probes)
 
 
 def fail(circuit: Circuit, failure: Failure, now: int, rules: Rules) -> Circuit:
@@ -136,7 +140,7 @@ def fail(circuit: Circuit, failure: Failure, now: int, rules: Rules) -> Circuit:
     if not probing and failed.failures < rules.failures:
         return failed
     open_ms = min(2 * circuit.open_ms, LONGEST_OPEN_MS) if probing else rules.open_ms
-    return replace(failed, state=State.OPEN, open_ms=open_ms, ends=now + open_ms)
+    return replace(failed, state=State.OPEN, open_ms=open_ms, ends=now + open_ms, probes=0)
 
 
 def succeed(circuit: Circuit, owner: str) -> Circuit:

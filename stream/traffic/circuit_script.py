@@ -40,11 +40,13 @@ local function ask(circuit, owner, now, lease_ms)
     if circuit.state == 'closed' then return end
     if circuit.by_hand then return {BY_HAND_LOOK_MS}, spread({BY_HAND_LOOK_MS}) end
     local probing = circuit.state == 'half_open'
-    if now < circuit.ends and not (probing and circuit.owner == owner) then
+    local mine = probing and circuit.owner == owner
+    if now < circuit.ends and not mine then
         if probing then return {PROBING_MS}, {2 * PROBING_MS} end
-        return circuit.ends - now, spread(circuit.open_ms)
+        if circuit.ends - now <= circuit.open_ms then return circuit.ends - now, spread(circuit.open_ms) end
     end
     circuit.state, circuit.owner, circuit.ends = 'half_open', owner, now + lease_ms
+    circuit.probes = (circuit.probes or 0) + (mine and 0 or 1)
 end
 local function fail(circuit, failure, now, rules)
     local probing = circuit.state == 'half_open'
@@ -56,11 +58,11 @@ local function fail(circuit, failure, now, rules)
     circuit.reason, circuit.token, circuit.owner = failure.reason, failure.token, failure.owner
     if not probing and circuit.failures < rules.failures then return end
     circuit.open_ms = probing and math.min(2 * circuit.open_ms, {LONGEST_OPEN_MS}) or rules.open_ms
-    circuit.state, circuit.ends = 'open', now + circuit.open_ms
+    circuit.state, circuit.ends, circuit.probes = 'open', now + circuit.open_ms, 0
 end
 local function closed()
     return {{state = 'closed', failures = 0, since = 0, ends = 0, open_ms = 0, reason = '', by_hand = false,
-        token = '', owner = ''}}
+        token = '', owner = '', probes = 0}}
 end
 local function succeed(circuit, owner)
     local probe = circuit.state == 'half_open' and circuit.owner == owner
@@ -89,6 +91,10 @@ local function keep(key, field, circuit)
 end
 """
 
+# A message may name any phone number id, and a wrong one is a failure of that number. A tenant with so many circuits in
+# trouble gets none for another number.
+MOST_FIELDS: Final = 1_000
+
 # How a try ended, told to several circuits of one tenant: after the failure's description, a field and a verb each.
 # Answers with the time, and for each: the field, where it has moved to, if it has, and the circuit; one that has closed
 # is shown as it was before.
@@ -96,12 +102,16 @@ TELL: Final = Script(f"""{FUNCTIONS}
 local key, owner, now = KEYS[1], ARGV[1], clock()
 local failure = {{owner = owner, reason = ARGV[2], token = ARGV[3]}}
 local rules = {{failures = tonumber(ARGV[4]), open_ms = tonumber(ARGV[5])}}
+local function has_room(field)
+    local known = field == '{TENANT_FIELD}' or redis.call('HEXISTS', key, field) == 1
+    return known or redis.call('HLEN', key) < {MOST_FIELDS}
+end
 local told = {{now}}
 for place = 6, #ARGV, 2 do
     local field, verb, moved = ARGV[place], ARGV[place + 1], ''
     local before, circuit = load(key, field), load(key, field)
     if verb == 'fail' then
-        fail(circuit, failure, now, rules)
+        if has_room(field) then fail(circuit, failure, now, rules) end
         if circuit.state == 'open' and circuit.owner == owner then moved = 'open' end
     elseif verb == 'succeed' then
         circuit = succeed(circuit, owner)

@@ -64,9 +64,9 @@ class Circuits:
         self._index = index
 
     async def probes(self, tenant_id: TenantId, owner: str, seen: Seen) -> None:
-        """Note which circuits a try probes, by what its claim has found."""
+        """Note which circuits a try is the first to probe, by what its claim has found."""
         for field, circuit in seen:
-            if circuit.state is State.HALF_OPEN and circuit.owner == owner:
+            if circuit.state is State.HALF_OPEN and circuit.owner == owner and circuit.probes == 1:
                 await self._note(tenant_id, field, State.HALF_OPEN, circuit)
 
     async def tell(

@@ -18,6 +18,7 @@ NUMBER, TENANT, PAIR = 0, 1, 2  # the places of a message's limits
 LIMIT_NAMES: Final = ("phone_number", "tenant", "pair")
 REDIS: Final = "redis"  # it is away, and no message goes without it
 LEAST_PER_S: Final = 1 / 3600  # a slower rate is a mistake: a message an hour is sent still
+_PUNCTUATION: Final = str.maketrans("", "", "+-() ")  # Meta reads a phone number without it
 REMEMBERED: Final = 10_000  # senders; one that is forgotten is made again, which costs a few microseconds
 
 
@@ -109,7 +110,8 @@ class Paces:
         if not self._pair.interval_us or recipient is None:
             return sender.limits
         # Nobody should read recipients off the keys of Redis.
-        pair = hashlib.sha256(f"{phone_number_id}:{recipient}".encode()).hexdigest()[:32]
+        names = f"{phone_number_id}:{recipient.translate(_PUNCTUATION)}"
+        pair = hashlib.sha256(names.encode()).hexdigest()[:32]
         return MessageLimits((*sender.limits.keys, sender.pair_key + pair), sender.pair_terms)
 
     def _remember(self, tenant_id: TenantId, phone_number_id: PhoneNumberId, rate: float) -> _Sender:

@@ -40,6 +40,7 @@ if circuit.state == 'closed' and first and first ~= ARGV[3] and not several then
     redis.call('HSET', KEYS[1], 'several', 1)
 end
 redis.call('HSETNX', KEYS[1], 'first', ARGV[3])
+circuit.since = math.min(circuit.since, now) -- it is later only if the clock has stepped back
 if not circuit.by_hand then redis.call('PEXPIRE', KEYS[1], {KEPT_MS}) end
 local lasts = circuit.since > 0 and now - circuit.since >= tonumber(ARGV[6])
 local rules = {{failures = several and lasts and tonumber(ARGV[4]) or math.huge, open_ms = tonumber(ARGV[5])}}
@@ -119,7 +120,7 @@ class PlatformCircuit:
             if self._circuit.state is State.CLOSED:
                 return None
             if self._circuit.owner == owner:
-                if known.owner != owner or known.state is not State.HALF_OPEN:
+                if self._circuit.probes == 1 and (known.owner != owner or known.state is not State.HALF_OPEN):
                     self._note(tenant_id, State.HALF_OPEN, self._circuit)
                 return None
             wait = ask(self._circuit, owner, self._now_ms(), self._rules.lease_ms)
@@ -168,6 +169,7 @@ class PlatformCircuit:
             answer: list[Any] = await self._link.run(script, keys, args)
         except RedisAway:
             self._circuit, self.suspected = Circuit(), False
+            self.open_circuits[Scope.PLATFORM] = 0
             return None
         now_ms, raw, *rest = answer
         self._ahead_ms = now_ms - self._clock() * 1000

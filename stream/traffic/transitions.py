@@ -48,7 +48,7 @@ class Transitions:
 
     def __init__(self, count: Callable[[str, str], Any]) -> None:
         self._count = count
-        # The last one to each state of each circuit: a probe that is given back again and again is told once.
+        # The last one to each state of each circuit.
         self._news: dict[TenantId, dict[tuple[Scope, str, State], Transition]] = {}
 
     def note(self, transition: Transition) -> None:

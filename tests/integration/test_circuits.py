@@ -20,8 +20,8 @@ from stream.redis.scripts import Script
 from stream.traffic import circuit as specification
 from stream.traffic.by_hand import CircuitsByHand, Place
 from stream.traffic.circuit import LONGEST_OPEN_MS, Circuit, Failure, Rules, State, Wait
-from stream.traffic.circuit_script import FUNCTIONS, KEY_PREFIX, read_circuit
-from stream.traffic.circuits import Circuits, digest
+from stream.traffic.circuit_script import FUNCTIONS, KEY_PREFIX, MOST_FIELDS, read_circuit
+from stream.traffic.circuits import Circuits, Verb, digest
 from stream.traffic.open_circuits import KEYS as OPEN_KEYS
 from stream.traffic.open_circuits import OpenCircuits
 from stream.traffic.platform import KEY as PLATFORM_KEY
@@ -31,7 +31,7 @@ from tests.scene import unique
 
 OWNERS = some.sampled_from(["", "a", "b", "c"])
 TOKENS = some.sampled_from(["", "t1", "t2"])
-TIMES = some.integers(0, 4_000_000_000_000)
+TIMES = some.integers(0, 2_000_000) | some.integers(0, 4_000_000_000_000)
 CIRCUITS = some.builds(
     Circuit,
     state=some.sampled_from(State),
@@ -43,6 +43,7 @@ CIRCUITS = some.builds(
     by_hand=some.booleans(),
     token=TOKENS,
     owner=OWNERS,
+    probes=some.integers(0, 3),
 )
 CALLS = Script(f"""{FUNCTIONS}
 local circuit, owner, now = cjson.decode(ARGV[2]), ARGV[3], tonumber(ARGV[4])
@@ -160,6 +161,18 @@ async def test_another_token_closes_a_circuit_that_a_refused_token_opened_and_th
     assert kept == {}
 
 
+async def test_a_tenant_that_writes_any_number_has_no_more_than_a_thousand_circuits(link: RedisLink) -> None:
+    tenant, replica = TenantId(unique("numbers")), Replica(link, failures=1)
+    key = f"{KEY_PREFIX}{{{tenant}}}"
+    failing: dict[str, Verb] = {f"number:{number}": "fail" for number in range(MOST_FIELDS + 50)}
+    told = await replica.circuits.tell(tenant, "a", failing, Failure("a", "PHONE_NUMBER_NOT_FOUND"))
+    assert await link.redis.hlen(key) == MOST_FIELDS
+    assert list(told.circuits.values()).count(Circuit()) == 50
+    assert states(replica.transitions.take(tenant)) == [State.OPEN] * MOST_FIELDS
+    told = await replica.circuits.tell(tenant, "b", {"tenant": "fail", "number:0": "fail"}, Failure("b", "AUTH_ERROR"))
+    assert {field: each.failures for field, each in told.circuits.items()} == {"tenant": 1, "number:0": 2}
+
+
 async def test_a_circuit_that_was_open_before_circuits_were_turned_off_still_closes_and_none_opens(
     link: RedisLink,
 ) -> None:
@@ -244,7 +257,8 @@ async def test_one_probe_over_all_replicas_and_another_when_its_replica_has_died
     assert [replica.platform.open for replica in replicas] == [True] * 3
 
     async def probes() -> list[int]:
-        answers = [await replica.platform.ask(TenantId("x"), unique("try")) for replica in replicas for _ in range(3)]
+        asked = (replica.platform.ask(TenantId("x"), unique("try")) for replica in replicas for _ in range(3))
+        answers = await asyncio.gather(*asked)
         return [place for place, answer in enumerate(answers) if answer is None]
 
     assert await probes() == []

@@ -80,12 +80,15 @@ async def test_a_probe_that_fails_for_its_own_sake_closes_or_leaves_the_probe_to
     assert bool(following.seen) is not closes
 
 
-async def test_a_probe_that_ends_without_a_request_leaves_the_probe_to_the_next(link: RedisLink) -> None:
-    tenant = Tenant(link)
+async def test_probes_that_end_without_a_request_leave_the_probe_to_the_next_and_are_told_once(link: RedisLink) -> None:
+    tenant, told = Tenant(link), list[State]()
     await tenant.opened()
-    probe, _ = await tenant.a_try()
-    await tenant.reports.ended(probe)
-    assert isinstance((await tenant.a_try())[1], Granted)
+    for _ in range(3):
+        probe, claim = await tenant.a_try()
+        assert isinstance(claim, Granted)
+        await tenant.reports.ended(probe)
+        told += states(tenant.reports.news(probe))
+    assert told == [State.OPEN, State.HALF_OPEN]
 
 
 async def test_a_probe_that_fails_opens_the_circuit_for_twice_as_long_and_says_how_long(link: RedisLink) -> None:

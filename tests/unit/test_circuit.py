@@ -26,7 +26,7 @@ AUTH = "AUTH_ERROR"
 HEALTHY = Circuit()
 TROUBLED = Circuit(State.CLOSED, 2, 500, reason=AUTH, token="t1", owner="b")
 OPEN = Circuit(State.OPEN, 3, 500, ends=61_000, open_ms=60_000, reason=AUTH, token="t1", owner="c")
-PROBED = replace(OPEN, state=State.HALF_OPEN, owner="p", ends=76_000)
+PROBED = replace(OPEN, state=State.HALF_OPEN, owner="p", ends=76_000, probes=1)
 BY_HAND = opened_by_hand(OPEN, "maintenance", 1_000)
 
 
@@ -38,12 +38,24 @@ BY_HAND = opened_by_hand(OPEN, "maintenance", 1_000)
         (OPEN, "x", 1_000, Wait(60_000, 10_000)),
         (OPEN, "c", 60_999, Wait(1, 10_000)),
         (OPEN, "p", 61_000, PROBED),
+        (OPEN, "p", 999, replace(PROBED, ends=15_999)),
         (PROBED, "x", 75_999, Wait(1_000, 2_000)),
         (PROBED, "p", 62_000, replace(PROBED, ends=77_000)),
-        (PROBED, "x", 76_000, replace(PROBED, owner="x", ends=91_000)),
+        (PROBED, "x", 76_000, replace(PROBED, owner="x", ends=91_000, probes=2)),
         (BY_HAND, "x", 1_000_000_000, Wait(60_000, 10_000)),
     ],
-    ids=["healthy", "troubled", "open", "open-own", "probe", "probing", "probe-again", "probe-died", "by-hand"],
+    ids=[
+        "healthy",
+        "troubled",
+        "open",
+        "open-own",
+        "probe",
+        "clock-stepped-back",
+        "probing",
+        "probe-again",
+        "probe-died",
+        "by-hand",
+    ],
 )
 def test_who_may_go(circuit: Circuit, owner: str, now: int, answer: Circuit | Wait) -> None:
     assert ask(circuit, owner, now, RULES.lease_ms) == answer
@@ -95,7 +107,7 @@ def test_an_open_time_is_doubled_up_to_ten_minutes() -> None:
 
 
 def test_a_probe_that_says_nothing_lets_the_next_one_go_at_once() -> None:
-    assert give_back(PROBED, "p", 70_000) == replace(OPEN, owner="p", ends=70_000)
+    assert give_back(PROBED, "p", 70_000) == replace(OPEN, owner="p", ends=70_000, probes=1)
     assert give_back(PROBED, "x", 70_000) == PROBED
 
 

@@ -38,6 +38,11 @@ def test_all_keys_are_in_the_tenants_slot_of_a_cluster_and_show_no_recipient() -
     assert len({keys[2], *(other.keys[2] for other in others)}) == 3
 
 
+@pytest.mark.parametrize("spelled", ["+16505551234", "+1 (650) 555-1234", "1-650-5551234"])
+def test_a_recipient_is_the_same_however_the_number_is_written(spelled: str) -> None:
+    assert limits(recipient=spelled) == limits()
+
+
 @pytest.mark.parametrize(("rates", "recipient"), [(RATES, None), (Rates(pair_interval_ms=0), RECIPIENT)])
 def test_a_message_without_a_recipient_or_without_that_limit_has_no_pair(rates: Rates, recipient: str | None) -> None:
     assert len(limits(rates, recipient=recipient).keys) == 2

@@ -19,6 +19,8 @@ from stream.operations.redis_link import redis_link
 from tests.letters import CAUSES, lay, letter_of
 from tests.scene import Scene, number, unique
 
+pytestmark = pytest.mark.any_servers
+
 AUTH = CAUSES[0]
 SLOW = "999403000"  # Meta answers after three seconds
 

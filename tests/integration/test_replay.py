@@ -129,6 +129,8 @@ async def test_a_field_can_be_changed_and_the_difference_is_kept(stage: Scene) -
     assert done["failedAgain"] == 1
     code, out, _ = await command(stage, "jobs", "show", done["job"], "--json")
     assert (code, json.loads(out)["changes"]) == (0, change)
+    _, out, _ = await command(stage, "jobs", "show", done["job"])
+    assert f"changes        to: ***{wrong[-4:]} -> ***{right[-4:]}\ncounts         failed again: 1\n" in out
     ((body, headers),) = await lying(stage)
     assert json.loads(body)["wabaPayload"]["to"] == right
     assert json.loads(headers["x-replayed-from"])["changed"] == change

@@ -16,7 +16,7 @@ from stream.operations.dead_letters.commands import write_line
 from stream.operations.dead_letters.filters import Filter
 from stream.operations.dead_letters.groups import Groups
 from stream.operations.dead_letters.looking import Seen
-from stream.operations.dead_letters.printing import print_groups
+from stream.operations.dead_letters.printing import nothing_found, print_groups
 from stream.operations.dead_letters.story import story
 from stream.operations.exits import ExitCode
 from stream.operations.output import REPLACED
@@ -38,6 +38,13 @@ def printed(capsys: pytest.CaptureFixture[str], detail: str = "the token has exp
     groups.add(letter(x_error_detail=detail))
     print_groups(groups.all())
     return capsys.readouterr().out
+
+
+def test_a_filter_that_means_no_letter_is_told_apart_from_an_empty_queue() -> None:
+    assert [nothing_found(lying) for lying in (0, 1_200)] == [
+        "no dead letters",
+        "none of 1,200 dead letters is meant by the filter",
+    ]
 
 
 @pytest.mark.parametrize("columns", ["20", "80", "200"])

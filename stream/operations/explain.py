@@ -15,6 +15,7 @@ from stream.operations.output import Json, say
 
 BAD_REQUEST: Final = 400  # what Meta answers most refusals with
 
+_YES_NO: Final = {True: "yes", False: "no"}
 _LIMITS: Final = {
     Budget.FAILURE: "at most META_API_MAX_RETRIES times",
     Budget.THROTTLE: "while the message is valid",
@@ -52,7 +53,8 @@ class Explanation:
 
     def to_text(self) -> str:
         """For people."""
-        return "\n".join(f"{name:<10} {value}" for name, value in self.to_json().items())
+        facts = {name: _YES_NO[value] if isinstance(value, bool) else value for name, value in self.to_json().items()}
+        return "\n".join(f"{name:<10} {value}" for name, value in facts.items())
 
 
 def explain(

@@ -53,4 +53,4 @@ def test_every_row_has_words_for_what_the_worker_does(row: ErrorRule) -> None:
 
 def test_people_get_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert stream("explain", "190") == 0
-    assert "AUTH_ERROR" in capsys.readouterr().out
+    assert {"errorType  AUTH_ERROR", "alert      yes", "notify     no"} <= set(capsys.readouterr().out.splitlines())

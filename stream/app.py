@@ -128,7 +128,7 @@ def build(settings: Settings) -> Worker:
         express=express,
         subscribe_to_lanes=lambda: broker.include_router(_lane_subscribers(settings, connection, reading)),
         admission=admission,
-        sorting=_sorting(settings, connection, express, admission, settlement, reading),
+        sorting=_sorting(settings, connection, admission, settlement, reading),
         in_flight=in_flight,
         health=_health(settings, connection, in_flight, clients.redis, traffic.platform, instruments, metrics),
         platform=traffic.platform,
@@ -370,14 +370,12 @@ def _reading(settings: Settings, admission: Admission) -> Reading:
 def _sorting(
     settings: Settings,
     connection: BrokerConnection,
-    express: ExpressLane,
     admission: Admission,
     settlement: Settlement,
     reading: Reading,
 ) -> Sorting:
     return Sorting(
         lambda: connection.underlay,
-        express,
         intake=settings.intake_queue,
         moves=lambda: admission.moves,
         sort=Sorter(admission, settlement).sort,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from aio_pika import IncomingMessage
+from aio_pika.abc import AbstractIncomingMessage
 
 from stream.broker.republish import NotRepublishable, waiting_copy
 from stream.broker.sorting import Sorted
@@ -37,7 +37,7 @@ class Sorter:
         self._settlement = settlement
         self._now = now
 
-    def sort(self, incoming: IncomingMessage) -> Sorted | None:
+    def sort(self, incoming: AbstractIncomingMessage) -> Sorted | None:
         """The move of a message, if its tenant is laned and nothing about the message is unusual."""
         now = self._now()
         if UNREADABLE in incoming.headers:

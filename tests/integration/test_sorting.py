@@ -11,11 +11,10 @@ from itertools import count
 
 import aio_pika
 import pytest
-from aio_pika.abc import AbstractQueue, AbstractRobustConnection
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue, AbstractRobustConnection
 from pamqp.common import FieldTable
 from structlog.testing import capture_logs
 
-from stream.broker.express import ExpressLane
 from stream.broker.republish import waiting_copy
 from stream.broker.sorting import LARGEST_BYTES, LOOKED_AT, Sorted, Sorting
 from stream.broker.wire import guard_deliveries
@@ -24,7 +23,7 @@ from stream.contract.queues import INTAKE_QUEUE
 from tests.scene import Scene
 
 LANE = lane_name(3)
-MESSAGES = 3 * LOOKED_AT
+MESSAGES = 2 * LOOKED_AT
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Backlog:
     settled: list[bytes] = field(default_factory=list)
     passed_on: list[bytes] = field(default_factory=list)
 
-    def sort(self, incoming: aio_pika.IncomingMessage) -> Sorted | None:
+    def sort(self, incoming: AbstractIncomingMessage) -> Sorted | None:
         if not self.moves(incoming.body):
             return None
         copy = waiting_copy(incoming, {"x-moved-at": "now"})
@@ -60,7 +59,6 @@ class Backlog:
         assert transport is not None
         sorting = Sorting(
             lambda: transport.connection,
-            ExpressLane(),
             intake=INTAKE_QUEUE,
             moves=count(step=1000).__next__,
             sort=self.sort,

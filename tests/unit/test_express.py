@@ -157,11 +157,22 @@ async def test_what_comes_while_a_write_is_on_its_way_goes_together_with_the_nex
     intake = Channel(connection, 2)
     lane = lane_on(intake)
     lane.acknowledge(came_on(intake, 1))
-    await asyncio.sleep(0)
+    await turns(3)
     for tag in (2, 3, 4):
         lane.acknowledge(came_on(intake, tag))
     assert [one.delivery_tag for _, one in await connection.written()] == [1]
     assert [one.delivery_tag for _, one in await connection.written()] == [2, 3, 4]
+    await lane.flush()
+
+
+async def test_a_lane_that_gathers_has_what_comes_in_the_meantime_in_one_write() -> None:
+    connection = Connection()
+    intake = Channel(connection, 2)
+    lane = ExpressLane(gather_s=0.05)
+    lane.acknowledge(came_on(intake, 1))
+    await turns(10)
+    lane.acknowledge(came_on(intake, 2))
+    assert [one.delivery_tag for _, one in await connection.written()] == [1, 2]
     await lane.flush()
 
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from aio_pika import IncomingMessage
+from aio_pika.abc import AbstractIncomingMessage
 from structlog.testing import capture_logs
 
 from stream.broker import sorting as module
-from stream.broker.express import ExpressLane
 from stream.broker.sorting import Sorted, Sorting
 from stream.contract.queues import INTAKE_QUEUE
 from tests.unit.doubles import turns
 
 
-def no_move(_: IncomingMessage) -> Sorted | None:
+def no_move(_: AbstractIncomingMessage) -> Sorted | None:
     return None
 
 
@@ -27,7 +27,7 @@ async def nowhere(_: IncomingMessage) -> None:
 
 
 def sorting(connection: Callable[[], Any], moves: Callable[[], int]) -> Sorting:
-    return Sorting(connection, ExpressLane(), intake=INTAKE_QUEUE, moves=moves, sort=no_move, pass_on=nowhere)
+    return Sorting(connection, intake=INTAKE_QUEUE, moves=moves, sort=no_move, pass_on=nowhere)
 
 
 @pytest.fixture(autouse=True)

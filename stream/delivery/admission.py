@@ -217,9 +217,9 @@ class Admission:
     def _free(self, slot: Slot, source: str, holder: str) -> None:
         """Give a slot to what waits for one."""
         self._shares.give_back(slot, holder)
-        self._spare_of[source] -= slot is not Slot.OPEN
-        if waiting := self._first(INTAKE, self._shares.take_open):
-            self._tell(waiting, Slot.OPEN)
+        self._spare_of[source] -= slot is not Slot.REGULAR
+        if waiting := self._first(INTAKE, self._shares.take_regular):
+            self._tell(waiting, Slot.REGULAR)
         while self._give_to_next():
             pass
 
@@ -234,8 +234,8 @@ class Admission:
             if waiting := self._first(source, self._shares.take_lane if source else self._shares.take_overflow):
                 slot = Slot.LANE if source else Slot.OVERFLOW
                 self._spare_of[source] += 1
-            elif source and (waiting := self._first(source, self._shares.take_open_from_lane)):
-                slot = Slot.OPEN
+            elif source and (waiting := self._first(source, self._shares.take_regular_from_lane)):
+                slot = Slot.REGULAR
             if waiting and slot:
                 self._tell(waiting, slot)
                 return True
@@ -245,7 +245,7 @@ class Admission:
         if self._shares.take_lane(holder):
             self._spare_of[lane] += 1
             return Slot.LANE
-        return Slot.OPEN if self._shares.take_open_from_lane(holder) else None
+        return Slot.REGULAR if self._shares.take_regular_from_lane(holder) else None
 
     def _first(self, source: str, take: Callable[[str], bool]) -> _Waiting | None:
         """The first that waits and gets a slot. Hundreds may wait, mostly of few tenants: each tenant is asked once."""

@@ -61,7 +61,8 @@ class Settings(BaseSettings):
         default=0.5,
         gt=0,
         le=1,
-        description="part of a replica's slots for the intake that one tenant alone may hold; the rest is for others",
+        description="part of a replica's slots for the intake that one tenant alone may hold, one at least; all "
+        "where LANES is 0",
     )
     lanes: int = Field(
         default=DEFAULT_LANES,

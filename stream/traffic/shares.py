@@ -2,14 +2,14 @@
 
 A replica has two sets of slots, each of `RABBITMQ_PREFETCH`:
 
-    open     for messages of the intake. A tenant takes one only while it holds less than its share of those that are
+    regular  for messages of the intake. A tenant takes one only while it holds less than its share of those that are
              still free, so some stay free for a tenant that comes later. A message of a lane may take one if all that
              its tenant holds is within that share.
     spare    for the lanes. Half of them may also go to messages of the intake beyond their tenant's share.
 
-The share is a dynamic threshold: with alpha = share / (1 - share), a tenant takes an open slot while it holds less
-than alpha · (free open slots). With a share of a half, one tenant alone gets half of the slots, and n busy tenants get
-1/(n+1) each.
+The share is a dynamic threshold: with alpha = share / (1 - share), a tenant takes a regular slot while it holds less
+than alpha · (free regular slots). With a share of a half, one tenant alone gets half of the slots, and n busy tenants
+get 1/(n+1) each.
 Source: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998.
 """
 
@@ -21,7 +21,7 @@ from enum import Enum
 class Slot(Enum):
     """A place for one try."""
 
-    OPEN = "open"
+    REGULAR = "regular"
     OVERFLOW = "overflow"
     """A spare one, taken by a message of the intake beyond its tenant's share."""
     LANE = "lane"
@@ -32,48 +32,48 @@ class Shares:
     """Who holds which slots.
 
     Args:
-        slots: How many open ones there are, and how many spare ones.
-        share: Of the open slots, which one tenant alone may hold: above 0, at most 1, which is all of them.
+        slots: How many regular ones there are, and how many spare ones.
+        share: Of the regular slots, which one tenant alone may hold: above 0, at most 1, which is all of them.
     """
 
     def __init__(self, slots: int, share: float) -> None:
         self._share = share
-        self._open = slots
+        self._regular = slots
         self._spare = slots
         self._overflow = slots // 2
-        self._held_open: dict[str, int] = {}
+        self._held_regular: dict[str, int] = {}
         self._held_overflow: dict[str, int] = {}
         self._held_lane: dict[str, int] = {}
 
     def holds(self, tenant: str) -> bool:
         """Whether messages of the tenant from the intake hold any slot."""
-        return tenant in self._held_open or tenant in self._held_overflow
+        return tenant in self._held_regular or tenant in self._held_overflow
 
     def take(self, tenant: str) -> Slot | None:
-        """Take a slot for a message of the intake, an open one if the tenant's share allows it."""
-        if self.take_open(tenant):
-            return Slot.OPEN
+        """Take a slot for a message of the intake, a regular one if the tenant's share allows it."""
+        if self.take_regular(tenant):
+            return Slot.REGULAR
         return Slot.OVERFLOW if self.take_overflow(tenant) else None
 
-    def take_open(self, tenant: str) -> bool:
-        """Take an open slot, if one is within the tenant's share."""
-        held = self._held_open.get(tenant, 0)
-        if held * (1 - self._share) >= self._open * self._share:
+    def take_regular(self, tenant: str) -> bool:
+        """Take a regular slot, if one is within the tenant's share."""
+        held = self._held_regular.get(tenant, 0)
+        if held * (1 - self._share) >= self._regular * self._share:
             return False
-        self._open -= 1
-        self._held_open[tenant] = held + 1
+        self._regular -= 1
+        self._held_regular[tenant] = held + 1
         return True
 
-    def take_open_from_lane(self, tenant: str) -> bool:
-        """Take an open slot for a message of a lane, if all slots that its tenant holds are within its share.
+    def take_regular_from_lane(self, tenant: str) -> bool:
+        """Take a regular slot for a message of a lane, if all slots that its tenant holds are within its share.
 
         So a tenant whose lane has to wait for another's is not worse off than one of the intake.
         """
-        held = sum(each.get(tenant, 0) for each in (self._held_open, self._held_overflow, self._held_lane))
-        if held * (1 - self._share) >= self._open * self._share:
+        held = sum(each.get(tenant, 0) for each in (self._held_regular, self._held_overflow, self._held_lane))
+        if held * (1 - self._share) >= self._regular * self._share:
             return False
-        self._open -= 1
-        self._held_open[tenant] = self._held_open.get(tenant, 0) + 1
+        self._regular -= 1
+        self._held_regular[tenant] = self._held_regular.get(tenant, 0) + 1
         return True
 
     def take_overflow(self, tenant: str) -> bool:
@@ -96,9 +96,9 @@ class Shares:
     def give_back(self, slot: Slot, tenant: str) -> None:
         """Give back a slot that the tenant has taken."""
         match slot:
-            case Slot.OPEN:
-                self._open += 1
-                _release(self._held_open, tenant)
+            case Slot.REGULAR:
+                self._regular += 1
+                _release(self._held_regular, tenant)
             case Slot.OVERFLOW:
                 self._spare += 1
                 self._overflow += 1

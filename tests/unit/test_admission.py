@@ -97,7 +97,7 @@ async def test_a_tenant_beyond_its_share_waits_and_another_one_does_not() -> Non
     world = World()
     noisy = [await world.arrive() for _ in range(4)]
     quiet = await world.arrive("quiet")
-    assert world.tries.tried == [*noisy[:2], quiet]  # an open slot, a spare one, and the open one that was left
+    assert world.tries.tried == [*noisy[:2], quiet]  # a regular slot, a spare one, and the regular one that was left
     await world.end(noisy[0])
     await world.end(noisy[1])
     assert world.tries.tried == [*noisy[:2], quiet, *noisy[2:]]
@@ -177,7 +177,7 @@ async def test_a_lane_whose_tries_take_long_leaves_slots_to_other_lanes_and_noth
     slow = [await world.arrive(lane="whatsapp-lane-0") for _ in range(4)]
     assert world.tries.tried == slow[:2]  # all spare slots
     quick = [await world.arrive("other", lane="whatsapp-lane-1") for _ in range(3)]
-    assert world.tries.tried == [*slow[:2], quick[0]]  # an open one, within its share
+    assert world.tries.tried == [*slow[:2], quick[0]]  # a regular one, within its share
     await world.end(slow[0])
     assert world.tries.tried[-1] is quick[1]  # it has fewer spare ones than the slow lane
     await world.end(quick[1])

@@ -66,12 +66,24 @@ def test_a_message_that_was_seen_before_keeps_its_first_sight() -> None:
         (BODY.replace(b"noisy", b"quiet"), {}),
         (b"no JSON", {}),
         (b'{"metadata": {}}', {}),
+        (BODY.replace(b"not read", b"\xff"), {}),
+        (BODY.replace(b"not read", b"\\ud800"), {}),
         (BODY, {"redelivered": True}),
         (BODY, {"headers": {"x-redelivered": True}}),
         (BODY, {"headers": {"x-unreadable-properties": "any"}}),
         (BODY, {"headers": {"x-large": "x" * 100_000}}),
     ],
-    ids=["another tenant", "no JSON", "no tenant", "delivered before", "copied before", "unreadable", "too large"],
+    ids=[
+        "another tenant",
+        "no JSON",
+        "no tenant",
+        "no UTF-8",
+        "half a surrogate",
+        "delivered before",
+        "copied before",
+        "unreadable",
+        "too large",
+    ],
 )
 def test_what_needs_a_closer_look_does_not_move(body: bytes, more: dict[str, Any]) -> None:
     assert World().sort(body, **more) is None

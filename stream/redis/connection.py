@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError, TryAgainError
+
+NOT_LOCAL: Final = "Script attempted to access a non local key"  # Redis 7 and 8 say so
 
 
 class BatchConnection:
@@ -91,6 +93,16 @@ class NodeConnection(BatchConnection):
         made: AbstractConnection = self._node.connection_class(**self._node.connection_kwargs)
         return made
 
+    async def exchange(self, commands: list[bytes]) -> list[Any]:
+        """The same, with a `TryAgainError` where a script was stopped because its key is moving to another node."""
+        return [_try_again(answer) for answer in await super().exchange(commands)]
+
     async def drop_all(self) -> None:
         """Disconnect: there is no other connection."""
         await self.drop()
+
+
+def _try_again(answer: Any) -> Any:
+    """While a slot moves, a script that deletes a key and writes it again is stopped between the two."""
+    stopped = isinstance(answer, ResponseError) and str(answer).startswith(NOT_LOCAL)
+    return TryAgainError(str(answer)) if stopped else answer

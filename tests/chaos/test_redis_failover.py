@@ -13,7 +13,17 @@ from redis.crc import key_slot
 from sandbox.redis import PrivateRedis
 from sandbox.redis_failover import ClusteredRedis, SentinelRedis, cli
 from sandbox.world import World
+from stream.contract.events import Scope
 from stream.contract.identifiers import TenantId, hash_tag
+from stream.operations.dead_letters.job import Entry, Job, JobStore, Options
+from stream.operations.dead_letters.known import known_of
+from stream.operations.dead_letters.lock import locked
+from stream.operations.dead_letters.plan import NOTHING_KNOWN
+from stream.redis.client import connect_patiently
+from stream.redis.link import RedisLink
+from stream.tenants.cache import CredentialCache, entry_key
+from stream.tenants.codec import CredentialCodec
+from stream.traffic.by_hand import CircuitsByHand, Place
 from tests.scene import Evidence, Scene, number, unique
 
 RATE = 100  # messages a second
@@ -140,6 +150,25 @@ async def test_a_master_that_dies_is_replaced_by_its_replica_on_every_worker(
         await load.publish_one(tenant)
     await load.ended_well()
     await load.are_known(set(load.tenants))
+
+
+async def test_what_operators_read_and_write_is_on_every_master_of_a_cluster(cluster: ClusteredRedis) -> None:
+    link = RedisLink(connect_patiently(cluster.url))
+    tenants = [TenantId(unique("operated")) for _ in range(TENANTS)]
+    cache, circuits, store = CredentialCache(link, CredentialCodec([])), CircuitsByHand(link), JobStore(link.redis)
+    for tenant in tenants:
+        await link.redis.set(entry_key(tenant), b"")
+        await circuits.open(Place.named(Scope.TENANT, tenant), "a test")
+    assert {place.tenant_id async for place, _ in circuits.open_ones()} >= set(tenants)
+    for tenant in tenants:
+        await circuits.close(Place.named(Scope.TENANT, tenant))
+    assert await cache.clear() >= TENANTS
+    job = Job.new("a test", {}, Options(), {})
+    async with locked(link.redis, {"who": "a test"}, lambda _: None):
+        await store.create(job, {tenant: Entry() for tenant in tenants})
+    assert set(await store.letters(job.id)) == set(tenants)
+    assert await known_of(link.redis, [*map(entry_key, tenants), ""]) == [NOTHING_KNOWN] * (TENANTS + 1)
+    await link.aclose()
 
 
 def owner_of(cluster: ClusteredRedis, tenant: str) -> PrivateRedis:

@@ -195,14 +195,18 @@ class ScriptBatches:
             if isinstance(answer, NoScriptError) and not command.whole:
                 command.bring_script()
                 self._waiting.append(command)
-            elif isinstance(answer, self._passed_on):
-                command.pass_on(answer)
             elif isinstance(answer, ResponseError):
-                refused.append(answer)
-                command.fail(answer)
+                self._refuse(command, answer, refused)
             elif not command.answer.done():
                 command.answer.set_result(answer)
         return refused
+
+    def _refuse(self, command: _Command, answer: ResponseError, refused: list[ResponseError]) -> None:
+        if isinstance(answer, self._passed_on):
+            command.pass_on(answer)
+        else:
+            refused.append(answer)
+            command.fail(answer)
 
     def _give_up(self, batch: list[_Command], reason: Exception) -> None:
         """Fail a batch and the commands behind it: they would fail too, each only after a timeout."""

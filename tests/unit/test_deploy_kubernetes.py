@@ -209,7 +209,7 @@ def test_the_network_is_closed_but_for_what_is_used() -> None:
     secrets, config = _one("Secret")["stringData"], _one("ConfigMap")["data"]
     urls = [secrets["RABBITMQ_URL"], secrets["REDIS_URL"], config["TENANT_SERVICE_URL"], config["META_API_BASE_URL"]]
     assert {URL(url).port for url in urls} <= open_ports
-    assert open_ports == {53, 5671, 5672, 6379, 3000, 443, OTLP_PORT}
+    assert open_ports == {53, 5671, 5672, 6379, 26379, 3000, 443, OTLP_PORT}
 
 
 def test_traces_reach_a_collector_in_the_monitoring_namespace() -> None:

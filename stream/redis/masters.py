@@ -8,7 +8,6 @@ moved to; for the batches that is done here.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -24,6 +23,7 @@ from stream.redis.connection import NodeConnection
 from stream.redis.scripts import Part, Script, pack
 from stream.redis.server import PROBE_KEY, Server
 
+PROBE_KEYS: Final = tuple(f"{PROBE_KEY}:{number}" for number in range(256))  # some are on each master
 MOST_TRIES: Final = 10  # of a script whose keys are on their way to another master
 MOVING_S: Final = 0.05  # between two of them: Redis moves some hundred keys in that time
 
@@ -79,11 +79,11 @@ class Masters:
             RedisAway: No node answers.
         """
         await self._read_map()
-        nodes = {node.name: node for node in self._cluster.get_primaries()}
-        for node in nodes.values():
+        one_each = {self._cluster.node_of(key).name: key for key in PROBE_KEYS}
+        for key in one_each.values():
             with suppress(RedisAway, AskError, TryAgainError):
-                await self._master(node).probe(self._key_at(node))
-        for name in set(self._masters) - set(nodes):
+                await self._master(self._cluster.node_of(key)).probe(key)
+        for name in set(self._masters) - {node.name for node in self._cluster.get_primaries()}:
             log.warning("redis_master_replaced", master=name)
             await _close(self._masters.pop(name))
 
@@ -140,11 +140,6 @@ class Masters:
             if self._reads == reads:
                 await self._ask(self._cluster.read_map)
                 self._reads += 1
-
-    def _key_at(self, node: ClusterNode) -> str:
-        """A key that this master has."""
-        keys = (f"{PROBE_KEY}:{number}" for number in itertools.count())
-        return next(key for key in keys if self._cluster.node_of(key).name == node.name)
 
 
 async def _close(master: Server) -> None:

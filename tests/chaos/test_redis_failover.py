@@ -79,6 +79,12 @@ class Load:
         return [body["internalId"] for key, body in self._stage.events if key.startswith("outbound.sent")]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> None:
+    if not PrivateRedis.installed():
+        pytest.skip("needs redis-server on this machine: its servers are killed")
+
+
 @pytest.fixture(scope="module")
 def sentinels(world: World) -> Iterator[SentinelRedis]:
     with SentinelRedis(world.base_dir / unique("sentinels")) as started:

@@ -67,9 +67,10 @@ class Masters:
             try:
                 return await self._run_once(script, keys, args)
             except MovedError:
-                await self._read_map()
+                await self._read_map()  # of any node, which may learn of it later than the one that has told
             except TryAgainError:
-                await asyncio.sleep(MOVING_S)
+                pass  # some of the keys are here, and some are there already
+            await asyncio.sleep(MOVING_S)
         raise RedisAway("the keys are on their way to another master")
 
     async def probe(self) -> None:

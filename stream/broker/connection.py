@@ -23,6 +23,7 @@ from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 from stream.broker.addresses import Addresses
 from stream.broker.declaration import Declared, TopologyMismatch, declare
 from stream.broker.express import abandon
+from stream.broker.handover import is_blocked
 from stream.broker.start import TEMPORARY, CannotStart, lasting, wait_for_broker
 from stream.broker.topology import Topology
 
@@ -64,11 +65,17 @@ class BrokerConnection:
         self._declaring: asyncio.Task[None] | None = None
         self._declared: Declared | None = None  # what was found, once everything is declared
         self._warned_of: tuple[object, ...] = ()
+        self._answers = True  # a node without a majority keeps its connections, but answers no declaration
+        self._leaving: asyncio.Task[None] | None = None
         self._stopping = False
 
     @property
     def consuming(self) -> bool:
-        """Whether messages arrive: connected, subscribed, and not stopping."""
+        """Whether messages arrive: connected to a node that answers, subscribed, and not stopping."""
+        return self._subscribed and self._answers
+
+    @property
+    def _subscribed(self) -> bool:
         return self._connected and not self._stopping and all(_is_consumed(each) for each in self._subscribers())
 
     @property
@@ -92,7 +99,7 @@ class BrokerConnection:
         A broker that is away is not the worker's fault, and no reason to restart the worker. A consumer that does not
         come back although the connection did is a reason.
         """
-        if self.consuming or self._stopping or not self._connected:
+        if self._subscribed or self._stopping or not self._connected:
             self._idle_since = None
             return 0.0
         now = self._monotonic()
@@ -130,9 +137,30 @@ class BrokerConnection:
         while True:
             attempt += 1
             try:
-                return await self._declare()
+                await self._declare()
             except TEMPORARY as error:
+                if isinstance(error, TimeoutError):
+                    await self._unanswered(attempt)
                 await wait_for_broker(attempt, error, self.address)
+            else:
+                self._answers = True
+                return
+
+    async def _unanswered(self, attempt: int) -> None:
+        """Leave a node that has not answered twice, if there are others: it may be cut off from them.
+
+        A broker that is short of memory or disk answers nothing either, but the others are no better then.
+        """
+        if self._answers:
+            log.warning(
+                "rabbitmq_answers_nothing",
+                address=self.address,
+                consequence="nothing is consumed; the node may be cut off from the others",
+            )
+        self._answers = False
+        if attempt > 1 and len(self._addresses) > 1 and not await is_blocked(self.underlay):
+            left = ConnectionError("left, because it answers no declaration: is it cut off from the other nodes?")
+            self._leaving = asyncio.create_task(self.underlay.close(left))  # the loss cancels what declares
 
     def _lost(self, _connection: object, error: BaseException | None) -> None:
         self._end_declaring()

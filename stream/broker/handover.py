@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import DeliveryError, PublishError
+from aiormq.exceptions import PublishError
 from pamqp.commands import Basic
 
 from stream.broker import properties as wire
@@ -51,11 +51,13 @@ class Handover:
             try:
                 open_channel_of(incoming)  # the broker may have closed it while another one was opened
                 await publish_copy(channel, copy, exchange, routing_key)
-            except (PublishError, DeliveryError):
+            except PublishError:
                 self._idle.append(channel)
                 raise
             except BaseException:
-                self._discard(channel)  # a late answer on it must not count as the next publish's answer
+                # A late answer on it must not count as the next publish's answer. And RabbitMQ 3.10 refuses everything
+                # on a channel that met a quorum queue without a leader.
+                self._discard(channel)
                 raise
             self._idle.append(channel)
 

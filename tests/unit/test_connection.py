@@ -125,6 +125,8 @@ class Connection:
         self.former_lanes = 0  # lanes that exist
         self.channels: list[Channel] = []
         self.refusal: BaseException | None = None
+        self.blocked = False  # short of memory
+        self.closed_with: list[BaseException] = []
         self.connected = asyncio.Event()
         self.connected.set()
         self.close_callbacks: set[Callable[[object, BaseException | None], None]] = set()
@@ -137,6 +139,13 @@ class Connection:
             raise self.refusal
         self.channels.append(Channel(self.refusal, self.limited, self.former, self.former_lanes))
         return self.channels[-1]
+
+    async def ready(self) -> None:
+        if self.blocked:
+            await asyncio.Event().wait()
+
+    async def close(self, error: BaseException) -> None:
+        self.closed_with.append(error)
 
 
 class RobustChannel:
@@ -185,6 +194,7 @@ class Door:
         kind: QueueKind = "classic",
         version: str = "3.10.8",
         ack_policy: AckPolicy = AckPolicy.MANUAL,
+        hosts: str = "a,b",
     ) -> None:
         self.amqp = Connection(version)
         self.queue = Queue()
@@ -196,7 +206,7 @@ class Door:
         vars(self.broker).update(connect=self._connect, ping=self._ping)
         self.connection = BrokerConnection(
             self.broker,
-            Addresses("amqp://node/%2Fwhatsapp"),
+            Addresses(f"amqp://{hosts}/%2Fwhatsapp"),
             topology=Topology(kind, LANES),
             monotonic=self.clock,
         )
@@ -347,7 +357,6 @@ async def test_lanes_of_a_start_with_more_of_them_are_declared_and_consumed_too(
         AMQPError("closed"),
         OSError("gone"),
         ChannelInvalidStateError("x"),
-        TimeoutError(),
         RuntimeError("closed"),
         Exception(),
     ],
@@ -459,6 +468,32 @@ async def test_a_connection_without_a_consumer_is_stuck_and_a_broker_that_is_awa
     door.amqp.connected.clear()
     told.append(door.connection.stuck_s())
     assert told == [0, 0, 90, 0, 0, 30, 0]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "blocked", "left"),
+    [("a,b", False, 1), ("a", False, 0), ("a,b", True, 0)],
+    ids=["several addresses", "one address", "short of memory"],
+)
+async def test_a_node_that_answers_no_declaration_is_not_consumed_from_and_left_the_second_time_if_there_are_others(
+    monkeypatch: pytest.MonkeyPatch, hosts: str, *, blocked: bool, left: int
+) -> None:
+    door = Door(hosts=hosts)
+    await door.connection.open()
+    door.consume()
+    seen: list[tuple[bool, float, int]] = []
+
+    async def after_an_attempt(_seconds: float) -> None:
+        seen.append((door.connection.consuming, door.connection.stuck_s(), len(door.amqp.closed_with)))
+        await turns()  # for what closes the connection
+        if len(seen) > 2:
+            door.amqp.refusal = None
+
+    monkeypatch.setattr(start, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": after_an_attempt}))
+    door.amqp.refusal, door.amqp.blocked = TimeoutError(), blocked
+    await door.connection._redeclare()
+    assert seen == [(False, 0, 0), (False, 0, 0), (False, 0, left)]  # a restart of the process would not help
+    assert door.connection.consuming
 
 
 async def test_a_connection_that_is_not_open_declares_nothing() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
-from aiormq.exceptions import ChannelInvalidStateError, DeliveryError
+from aiormq.exceptions import ChannelInvalidStateError, DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from stream.broker import express, handover
@@ -97,14 +97,24 @@ async def test_a_copy_without_a_message_id_gets_one_and_another_keeps_its_own(me
     await task
 
 
-async def test_a_refusal_is_told_and_leaves_the_channel_for_the_next() -> None:
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (PublishError(cast("Any", SimpleNamespace(delivery=Basic.Return(), body=b"")), Basic.Return()), True),
+        (DeliveryError(None, Basic.Nack()), False),  # RabbitMQ 3.10 may refuse whatever comes next on it
+    ],
+    ids=["no queue", "refused"],
+)
+async def test_a_refusal_is_told_and_its_channel_is_used_again_only_if_there_was_no_queue(
+    error: Exception, *, kept: bool
+) -> None:
     hand, connection = Handover(), Connection()
     refused = await publishing(hand, connection)
-    connection.channels[0].publishes[0][1].set_exception(DeliveryError(None, Basic.Nack()))
+    connection.channels[0].publishes[0][1].set_exception(error)
     with pytest.raises(DeliveryError):
         await refused
     await publishing(hand, connection)
-    assert len(connection.channels) == 1
+    assert len(connection.channels) == (1 if kept else 2)
 
 
 async def test_a_channel_whose_confirm_does_not_come_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:

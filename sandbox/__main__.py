@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sandbox import numbers, tenants
+from sandbox.cluster import serve_cluster
 from sandbox.demo import read_cases, run_demo
 from sandbox.graph import GraphSimulator
 from sandbox.ports import GRAPH_PORT, TENANTS_PORT
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; Ctrl-C and SIGTERM end it cleanly."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add in (_add_demo, _add_tour, _add_soak, _add_graph, _add_tenants, _add_up, _add_numbers):
+    for add in (_add_demo, _add_tour, _add_soak, _add_graph, _add_tenants, _add_up, _add_cluster, _add_numbers):
         add(commands)
     options = parser.parse_args(arguments)
     for name in ("aiormq", "aio_pika"):  # they log each connection that the sandbox cuts on purpose
@@ -97,6 +98,11 @@ def _add_up(commands: Commands) -> None:
     parser = commands.add_parser("up", help="everything that the worker needs, until Ctrl-C, and how to use it")
     parser.add_argument("--keep", action="store_true", help="leave the servers' files in .sandbox")
     parser.set_defaults(run=_up)
+
+
+def _add_cluster(commands: Commands) -> None:
+    parser = commands.add_parser("cluster", help="three nodes of RabbitMQ that know each other, until Ctrl-C")
+    parser.set_defaults(run=lambda _: serve_cluster())
 
 
 def _add_numbers(commands: Commands) -> None:

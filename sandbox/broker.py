@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
 
+from stream.broker.addresses import CONNECT_TIMEOUT_S, Addresses, AnyAddress
 from stream.contract import delays
 from stream.contract.lanes import DEFAULT_LANES, lane_names
 from stream.contract.queues import DEAD_LETTER_QUEUE, DUE_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE
@@ -14,7 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-    from aio_pika.abc import AbstractIncomingMessage
+    from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
+
+
+async def connect(url: str) -> AbstractRobustConnection:
+    """Connect to the addresses in a value of `RABBITMQ_URL`, and again when the connection is lost."""
+    addresses = Addresses(url)
+    return await aio_pika.connect_robust(
+        addresses.url,
+        timeout=CONNECT_TIMEOUT_S,
+        reconnect_interval=0.5,
+        connection_class=partial(AnyAddress, addresses=addresses),
+    )
 
 
 class Outside:
@@ -29,7 +42,7 @@ class Outside:
 
     async def __aenter__(self) -> Self:
         """Connect."""
-        self._connection = await aio_pika.connect_robust(self._url, reconnect_interval=0.5)
+        self._connection = await connect(self._url)
         self._channel = await self._connection.channel()
         return self
 

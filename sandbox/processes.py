@@ -47,6 +47,17 @@ class ServerProcess:
         """Whether the server's first process is there, paused or not."""
         return self._server is not None and self._server.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The number of its first process.
+
+        Raises:
+            ServerError: It does not run.
+        """
+        if self._server is None:
+            raise ServerError(f"{self.name} does not run")
+        return self._server.pid
+
     def start(self, command: Sequence[str], env: Mapping[str, str], ready: Callable[[], bool], seconds: float) -> None:
         """Start it and wait until `ready` returns true, for at most `seconds`."""
         with self.log.open("ab") as log:
@@ -184,9 +195,9 @@ def free_ports(count: int) -> list[int]:
         return [int(each.getsockname()[1]) for each in sockets]
 
 
-def answers(port: int, question: bytes, answer: bytes) -> bool:
-    """Whether a server on 127.0.0.1 answers a question with bytes that start as expected."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+def answers(port: int, question: bytes, answer: bytes, host: str = "127.0.0.1") -> bool:
+    """Whether a server on this machine answers a question with bytes that start as expected."""
+    with suppress(OSError), socket.create_connection((host, port), timeout=1) as connection:
         connection.sendall(question)
         return connection.recv(1024).startswith(answer)
     return False

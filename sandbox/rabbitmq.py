@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from sandbox.certificates import ServerCertificate
+from sandbox.network import Place
 from sandbox.ports import MANAGEMENT_PORT, PASSWORD, RABBITMQ_PORT, USERNAME, port_or_free
 from sandbox.processes import PrivateServer, ServerError, ServerProcess, answers, free_ports
 
@@ -23,8 +24,7 @@ OK = 200
 BEHIND_WRAPPERS = ("/usr/lib/rabbitmq/bin", "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin")
 BESIDE_PATH = ("/opt/homebrew/sbin", "/usr/local/sbin")
 
-# Two schedulers on any machine, and Erlang's distribution on the loopback interface only.
-ERLANG_ARGUMENTS = "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}"
+HERE = Place()
 
 
 class PrivateRabbitMQ(PrivateServer):
@@ -33,23 +33,29 @@ class PrivateRabbitMQ(PrivateServer):
     Args:
         base_dir: Where all its files go.
         certificate: With one it listens on a port with TLS too.
+        place: Where it runs.
         fixed_ports: Listen where RabbitMQ usually does, if those ports are free, with the Compose file's password, so
             that a command that was printed once works the next time too.
     """
 
     def __init__(
-        self, base_dir: Path, *, certificate: ServerCertificate | None = None, fixed_ports: bool = False
+        self,
+        base_dir: Path,
+        *,
+        certificate: ServerCertificate | None = None,
+        place: Place = HERE,
+        fixed_ports: bool = False,
     ) -> None:
         super().__init__("RabbitMQ", base_dir)
         self.port, self.management_port, self._distribution_port, self._epmd_port, self._tls_port = free_ports(5)
         if fixed_ports:
             self.port, self.management_port = port_or_free(RABBITMQ_PORT), port_or_free(MANAGEMENT_PORT)
         self._certificate = certificate
+        self.place = place
         self.username = USERNAME
         self.password = PASSWORD if fixed_ports else secrets.token_urlsafe(12)
         self._script = find_script("rabbitmq-server")
         self._epmd = ServerProcess("epmd", self._dir / "epmd.log")
-        self._write_configuration()
 
     @staticmethod
     def installed() -> bool:
@@ -57,9 +63,14 @@ class PrivateRabbitMQ(PrivateServer):
         return find_script("rabbitmq-server") is not None
 
     @property
+    def node(self) -> str:
+        """Its name in Erlang."""
+        return f"sandbox-{os.getpid()}@localhost"
+
+    @property
     def url(self) -> str:
         """The AMQP URL, with the vhost /whatsapp."""
-        return f"amqp://{self.username}:{self.password}@127.0.0.1:{self.port}/%2Fwhatsapp"
+        return f"amqp://{self.username}:{self.password}@{self.place.host}:{self.port}/%2Fwhatsapp"
 
     @property
     def tls_url(self) -> str:
@@ -69,15 +80,17 @@ class PrivateRabbitMQ(PrivateServer):
     @property
     def management_url(self) -> str:
         """Where the management API listens; it takes the same user and password."""
-        return f"http://127.0.0.1:{self.management_port}"
+        return f"http://{self.place.host}:{self.management_port}"
 
     def start(self) -> None:
         """Start it and wait until AMQP and the vhost are there."""
         if self._script is None:
             raise ServerError("there is no rabbitmq-server on this machine")
-        if not self._epmd.running:
+        self._write_configuration()
+        if not self._epmd.running and not self._epmd_answers():
             self._start_epmd()
-        self._process.start([str(self._script)], self._environment(), self._is_ready, START_SECONDS)
+        command = [*self.place.command, str(self._script)]
+        self._process.start(command, self._environment(), self._is_ready, START_SECONDS)
 
     def stop(self) -> None:
         """End it gracefully, and the port mapper that belongs to it."""
@@ -93,7 +106,7 @@ class PrivateRabbitMQ(PrivateServer):
         """Run rabbitmqctl against this node and return what it printed."""
         if self._script is None:
             raise ServerError("there is no rabbitmqctl on this machine")
-        command = [str(self._script.with_name("rabbitmqctl")), "--silent", *arguments]
+        command = [*self.place.command, str(self._script.with_name("rabbitmqctl")), "--silent", *arguments]
         done = subprocess.run(
             command, env=self._environment(), capture_output=True, text=True, timeout=CTL_SECONDS, check=False
         )
@@ -104,19 +117,25 @@ class PrivateRabbitMQ(PrivateServer):
     def _start_epmd(self) -> None:
         # Erlang would start one itself, as a daemon that keeps running on a port that all other nodes share.
         epmd = find_epmd()
-        command = [epmd, "-port", str(self._epmd_port), "-address", "127.0.0.1"]
-        names_request = b"\x00\x01n"
-        port = self._epmd_port.to_bytes(4, "big")
-        self._epmd.start(command, os.environ, lambda: answers(self._epmd_port, names_request, port), START_SECONDS)
+        addresses = ",".join({self.place.peer, self.place.host})
+        command = [*self.place.command, epmd, "-port", str(self._epmd_port), "-address", addresses]
+        self._epmd.start(command, os.environ, self._epmd_answers, START_SECONDS)
+
+    def _epmd_answers(self) -> bool:
+        names_request, port = b"\x00\x01n", self._epmd_port.to_bytes(4, "big")
+        return answers(self._epmd_port, names_request, port, self.place.host)
 
     def _write_configuration(self) -> None:
         (self._dir / "enabled_plugins").write_text("[rabbitmq_management, rabbitmq_consistent_hash_exchange].\n")
         (self._dir / "empty.conf").write_text("")
         configuration = self._dir / "rabbitmq.conf"
         configuration.touch(mode=0o600)  # it has the password in it
-        configuration.write_text(
-            f"listeners.tcp.local = 127.0.0.1:{self.port}\n"
-            "management.tcp.ip = 127.0.0.1\n"
+        configuration.write_text(self._configuration())
+
+    def _configuration(self) -> str:
+        return (
+            f"listeners.tcp.local = {self.place.host}:{self.port}\n"
+            f"management.tcp.ip = {self.place.host}\n"
             f"management.tcp.port = {self.management_port}\n"
             "default_vhost = /whatsapp\n"
             f"default_user = {self.username}\n"
@@ -141,9 +160,9 @@ class PrivateRabbitMQ(PrivateServer):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RABBITMQ_")}
         return inherited | {
             "HOME": str(here),  # for the Erlang cookie
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_ADDRESS": self.place.peer,
             "ERL_EPMD_PORT": str(self._epmd_port),
-            "RABBITMQ_NODENAME": f"sandbox-{os.getpid()}@localhost",
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
             # By default rabbitmqctl listens 10,000 ports higher, which may be beyond the last one.
             "RABBITMQ_CTL_DIST_PORT_MIN": "0",
@@ -156,20 +175,29 @@ class PrivateRabbitMQ(PrivateServer):
             "RABBITMQ_LOG_BASE": str(here / "log"),
             "RABBITMQ_PID_FILE": str(here / "rabbitmq.pid"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(here / "generated"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_ARGUMENTS,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self._erlang_arguments(),
         }
+
+    def _erlang_arguments(self) -> str:
+        """Two schedulers on any machine, and Erlang's distribution on one address only."""
+        return f"+S 2:2 -kernel inet_dist_use_interface {{{self.place.peer.replace('.', ',')}}}"
 
     def _is_ready(self) -> bool:
         connection_start = b"\x01\x00\x00"  # a method frame on channel 0, the server's first word in AMQP
-        return answers(self.port, b"AMQP\x00\x00\x09\x01", connection_start) and self._has_vhost()
+        hello = b"AMQP\x00\x00\x09\x01"
+        return answers(self.port, hello, connection_start, self.place.host) and self._has_vhost()
 
     def _has_vhost(self) -> bool:
+        return self._get("/api/vhosts/%2Fwhatsapp") == OK
+
+    def _get(self, path: str) -> int:
+        """The status of an answer of the management API; 0 without an answer."""
         credentials = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.management_port, timeout=2)
+        connection = http.client.HTTPConnection(self.place.host, self.management_port, timeout=2)
         with suppress(OSError, http.client.HTTPException), closing(connection):
-            connection.request("GET", "/api/vhosts/%2Fwhatsapp", headers={"Authorization": f"Basic {credentials}"})
-            return connection.getresponse().status == OK
-        return False
+            connection.request("GET", path, headers={"Authorization": f"Basic {credentials}"})
+            return connection.getresponse().status
+        return 0
 
 
 def find_script(name: str) -> Path | None:

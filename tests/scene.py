@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import aio_pika
 import httpx
 import orjson
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from sandbox.broker import Outside
+from sandbox.broker import Outside, connect
 from sandbox.graph import GraphSimulator
 from sandbox.records import Recorded
 from sandbox.tenants import TenantService
@@ -109,7 +108,7 @@ class Scene:
         """A stage on an existing vhost."""
         stage = cls(world, settings, graph, tenants, url)
         async with stage.outside:
-            stage._connection = await aio_pika.connect_robust(url, reconnect_interval=0.5)
+            stage._connection = await connect(url)
             try:
                 yield stage
             finally:

@@ -1,0 +1,153 @@
+"""A network for the nodes of a cluster: a namespace each, and cables that a test can pull.
+
+Two switches join them: one carries what nodes say to each other, the other what clients on this machine say to them. A
+cable that is pulled loses packets silently, in both directions. All of it lives in processes that only sleep: it ends
+with them, and they end with this interpreter.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from sandbox.processes import ServerError, ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+START_SECONDS = 10
+Switch = Literal["peers", "clients"]
+SWITCHES: tuple[Switch, Switch] = ("peers", "clients")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server runs.
+
+    Attributes:
+        host: The address on which clients reach it.
+        peer: The address on which other nodes reach it.
+        command: What to put before a command, so that it runs there.
+    """
+
+    host: str = "127.0.0.1"
+    peer: str = "127.0.0.1"
+    command: tuple[str, ...] = ()
+
+
+class Network:
+    """Namespaces with the numbers 1 to `count`. Use as a context manager.
+
+    Args:
+        count: How many.
+        base_dir: For log files.
+    """
+
+    def __init__(self, count: int, base_dir: Path) -> None:
+        base_dir.mkdir(parents=True, exist_ok=True)
+        self._count = count
+        self._spaces = [ServerProcess("namespace", base_dir / "namespace.log") for _ in range(count + 1)]
+        self._prefix = ""
+
+    @staticmethod
+    def missing() -> str:
+        """What this machine lacks for it, or nothing."""
+        if os.name != "posix" or os.geteuid() != 0:
+            return "network namespaces need root"
+        programs = [name for name in ("ip", "unshare", "nsenter") if not shutil.which(name)]
+        if programs:
+            return f"there is no {' and no '.join(programs)} on this machine"
+        allowed = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode == 0
+        return "" if allowed else "this machine does not allow network namespaces"
+
+    def place(self, number: int) -> Place:
+        """Where a node runs."""
+        return Place(f"{self._prefix}.2.{number}", f"{self._prefix}.1.{number}", self._inside(number))
+
+    def pull(self, number: int, *switches: Switch) -> None:
+        """Pull a node's cables out of these switches, or out of both."""
+        for switch in switches or SWITCHES:
+            self._ip(0, "link", "set", f"{switch}{number}", "nomaster")
+
+    def plug(self, number: int) -> None:
+        """Put a node's cables back."""
+        for switch in SWITCHES:
+            self._ip(0, "link", "set", f"{switch}{number}", "master", switch)
+
+    def __enter__(self) -> Self:
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything; its cables end with it."""
+        for space in self._spaces:
+            space.kill()
+
+    def _build(self) -> None:
+        self._prefix = _free_prefix()
+        for space in self._spaces:
+            space.start(["unshare", "--net", "sleep", "infinity"], os.environ, _apart(space), START_SECONDS)
+        for switch in SWITCHES:
+            self._ip(0, "link", "add", switch, "type", "bridge")
+            self._ip(0, "link", "set", switch, "up")
+        for number in range(1, self._count + 1):
+            self._ip(number, "link", "set", "lo", "up")
+            for subnet, switch in enumerate(SWITCHES, start=1):
+                self._ip(
+                    0,
+                    "link",
+                    "add",
+                    f"{switch}{number}",
+                    "type",
+                    "veth",
+                    "peer",
+                    "name",
+                    switch,
+                    "netns",
+                    str(self._spaces[number].pid),
+                )
+                self._ip(0, "link", "set", f"{switch}{number}", "up")
+                self._ip(number, "address", "add", f"{self._prefix}.{subnet}.{number}/24", "dev", switch)
+                self._ip(number, "link", "set", switch, "up")
+            self.plug(number)
+        here = f"wa{os.getpid()}"
+        self._ip(0, "link", "add", "machine", "type", "veth", "peer", "name", here, "netns", str(os.getpid()))
+        self._ip(0, "link", "set", "machine", "up", "master", "clients")
+        _run("ip", "address", "add", f"{self._prefix}.2.254/24", "dev", here)
+        _run("ip", "link", "set", here, "up")
+
+    def _inside(self, number: int) -> tuple[str, ...]:
+        return ("nsenter", f"--net=/proc/{self._spaces[number].pid}/ns/net")
+
+    def _ip(self, number: int, *arguments: str) -> None:
+        _run(*self._inside(number), "ip", *arguments)
+
+
+def _apart(space: ServerProcess) -> Callable[[], bool]:
+    """Whether its namespace is another one than ours."""
+    return lambda: Path(f"/proc/{space.pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+
+
+def _free_prefix() -> str:
+    """Two bytes of addresses that this machine does not use."""
+    used = set(re.findall(r"inet (10\.\d+)\.", _run("ip", "-4", "address")))
+    return next(prefix for number in range(200, 256) if (prefix := f"10.{number}") not in used)
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ServerError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout

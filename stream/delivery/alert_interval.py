@@ -16,15 +16,15 @@ KEPT_MS: Final = 86_400_000  # failures are counted for so long after the last a
 # The caller that was told to publish is told the same when its command runs twice.
 _COUNT: Final = Script(f"""
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now, interval = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[1])
 local known = redis.call('HMGET', KEYS[1], 'ends', 'since', 'by', 'told')
 if known[3] == ARGV[2] then return tonumber(known[4]) end
-local count = tonumber(known[2] or 0) + 1
-if now < tonumber(known[1] or 0) then
+local count, left = tonumber(known[2] or 0) + 1, tonumber(known[1] or 0) - now
+if left > 0 and left <= interval then -- more is left only if the clock has stepped back
     redis.call('HSET', KEYS[1], 'since', count)
     return 0
 end
-redis.call('HSET', KEYS[1], 'ends', now + tonumber(ARGV[1]), 'since', 0, 'by', ARGV[2], 'told', count)
+redis.call('HSET', KEYS[1], 'ends', now + interval, 'since', 0, 'by', ARGV[2], 'told', count)
 redis.call('PEXPIRE', KEYS[1], {KEPT_MS})
 return count
 """)

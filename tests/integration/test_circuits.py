@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as some
 
 from stream.contract.events import Scope
 from stream.contract.identifiers import TenantId
+from stream.delivery.alert_interval import KEY_PREFIX as ALERTS_PREFIX
 from stream.delivery.alert_interval import AlertInterval
 from stream.redis.link import RedisLink
 from stream.redis.scripts import Script
@@ -291,4 +293,7 @@ async def test_an_alert_is_due_once_in_its_interval_over_all_replicas_with_the_c
     assert await replicas[1].count(TenantId(unique("alerts")), "AUTH_ERROR") == 1
     await asyncio.sleep(0.31)
     assert [await replica.count(tenant, "AUTH_ERROR") for replica in replicas] == [6, 0]
+    before_a_step_back = int(1000 * (time.time() + 3600))
+    await link.redis.hset(f"{ALERTS_PREFIX}{{{tenant}}}:AUTH_ERROR", "ends", before_a_step_back)
+    assert [await replica.count(tenant, "AUTH_ERROR") for replica in replicas] == [2, 0]
     assert [await AlertInterval(link, interval_ms=0).count(tenant, "AUTH_ERROR") for _ in range(2)] == [1, 1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -19,17 +18,15 @@ from stream.contract.messages import (
     UNKNOWN_OWNER,
     InvalidMessage,
     Message,
-    Metadata,
     OutboundMessage,
     Whose,
     number_as_text,
+    text_or_none,
 )
 from stream.contract.payload_types import check_payload
 from stream.contract.validity import ALWAYS, Validity
 
 NO_INSTRUCTIONS: Final = Instructions()
-LARGE_BYTES: Final = 64 * 1024  # of a body: as objects, it may take two MiB
-_READ_LATER: Final = ("type", "to", "recipient")
 
 
 class _PayloadSlice(msgspec.Struct):
@@ -70,10 +67,8 @@ def decode(
         raise InvalidMessage(*_explained(error), whose(raw)) from None
     except InvalidMessage as error:
         raise InvalidMessage(error.field, error.problem, whose(raw)) from None
-    if len(body) > LARGE_BYTES:
-        content = _essence(content)
     instructions = Instructions.read(headers) if headers else NO_INSTRUCTIONS
-    return Message(content, payload, digest, instructions, validity.until(content.metadata.valid_until))
+    return _message(content, payload, digest, instructions, validity)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -97,17 +92,30 @@ def _payload(body: bytes, payload: dict[str, Any]) -> tuple[bytes, bytes]:
         raise InvalidMessage("body", "is nested more deeply than any message needs: flatten it") from None
 
 
-def _essence(content: OutboundMessage) -> OutboundMessage:
-    """What is read of a message once its payload's bytes are cut out: the rest would stay in memory until it ends."""
+def _message(
+    content: OutboundMessage, payload_bytes: bytes, digest: bytes, instructions: Instructions, validity: Validity
+) -> Message:
     metadata, payload = content.metadata, content.waba_payload
-    known = {name: getattr(metadata, name) for name in Metadata.model_fields}
-    small: dict[str, Any] = {
-        name: value if isinstance(value, str | int | float | datetime) else None for name, value in known.items()
-    }
-    kept: dict[str, Any] = {name: payload[name] for name in _READ_LATER if isinstance(payload.get(name), str)}
-    if isinstance(template := payload.get("template"), dict) and isinstance(name := template.get("name"), str):
-        kept["template"] = {"name": name}
-    return OutboundMessage.model_construct(metadata=Metadata.model_construct(**small), waba_payload=kept)
+    stated = metadata.timestamp
+    return Message(
+        tenant_id=metadata.tenant_id,
+        phone_number_id=metadata.phone_number_id,
+        internal_id=metadata.internal_id,
+        correlation_id=metadata.correlation_id,
+        timestamp=stated if isinstance(stated, str | int | float) else None,
+        payload_type=str(payload["type"]),
+        recipient=text_or_none(payload.get("to") or payload.get("recipient")),  # in this order, as at Meta
+        template_name=_template_name(payload),
+        payload_bytes=payload_bytes,
+        payload_digest=digest,
+        instructions=instructions,
+        validity=validity.until(metadata.valid_until),
+    )
+
+
+def _template_name(payload: Mapping[str, Any]) -> str | None:
+    template = payload.get("template")
+    return text_or_none(template.get("name")) if isinstance(template, dict) else None
 
 
 def owner_of(body: bytes) -> Whose:

@@ -119,7 +119,7 @@ class Delivery:
 
         The message's own `metadata.timestamp` is the most exact: AMQP's property has whole seconds.
         """
-        stated = self.message.content.metadata.timestamp if self.message else None
+        stated = self.message.timestamp if self.message else None
         try:
             if stated is not None:
                 return read_moment(stated).timestamp()

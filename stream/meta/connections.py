@@ -78,10 +78,8 @@ class Connector(aiohttp.TCPConnector):
 
 def _is_quiet(connection: Connection) -> bool:
     """Whether it is new, or nothing has come on it since its last answer, read or not yet read."""
-    handler = connection.protocol
-    if not isinstance(handler, _Handler) or not handler.used:
-        return True
-    return not handler.should_close and not _has_unread(connection)
+    handler: Any = connection.protocol  # a `_Handler`; any other has no `used`, and no message leaves on it
+    return not handler.used or not (handler.should_close or _has_unread(connection))
 
 
 def _has_unread(connection: Connection) -> bool:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import aiohttp
-from aiohttp.hdrs import ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, USER_AGENT
+from aiohttp.hdrs import ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, METH_GET, METH_HEAD, USER_AGENT
 from aiohttp.http import RawResponseMessage
 from yarl import URL
 
@@ -82,7 +82,12 @@ class Pool:
         connection = await self._connector.connect(way.guide, [], limits)
         try:
             handler: Any = connection.protocol
-            handler.set_response_params(read_until_eof=True, auto_decompress=False, read_timeout=limits.sock_read)
+            handler.set_response_params(
+                skip_payload=method == METH_HEAD,
+                read_until_eof=True,
+                auto_decompress=False,
+                read_timeout=limits.sock_read,
+            )
             if transport := connection.transport:  # else it is lost already, and says so when it is read
                 transport.write(_head(method, way, fields, len(content)) + content)
             handler.start_timeout()
@@ -90,6 +95,8 @@ class Pool:
             while message.code in _INTERIM:
                 message, payload = await handler.read()
             body = await _read(payload)
+            if (transport := connection.transport) and transport.get_write_buffer_size():
+                handler.force_close()  # answered early: the next request would lie behind what is left of this one
         except BaseException:
             connection.close()
             raise
@@ -102,18 +109,20 @@ class Pool:
 
     def _way(self, url: str, *, encoded: bool = False) -> Way:
         target = URL(url, encoded=encoded)
-        guide = self._guide(target.origin(), proxy_for(target))
-        return Way(str(target) if guide.proxy and not guide.is_ssl() else target.raw_path_qs, guide)
+        origin = target.origin()  # without user and password: they are not a proxy's business
+        guide = self._guide(origin, proxy_for(target))
+        before_path = str(origin) if guide.proxy and not guide.is_ssl() else ""
+        return Way(before_path + target.raw_path_qs, guide)
 
 
 def _guide(origin: URL, proxy: URL | None) -> aiohttp.ClientRequest:
-    return aiohttp.ClientRequest("GET", origin, proxy=proxy, skip_auto_headers=_NOT_OURS)
+    return aiohttp.ClientRequest(METH_GET, origin, proxy=proxy, skip_auto_headers=_NOT_OURS)
 
 
 def _head(method: str, way: Way, fields: Mapping[str, str], length: int) -> bytes:
     """A request up to its body."""
     fields = {**way.guide.headers, **fields}
-    if length:
+    if length or method != METH_GET:
         fields[CONTENT_LENGTH] = str(length)
     if _ENDS_A_FIELD.search("".join(fields.values())):
         raise ValueError("a header's value has a line break in it")

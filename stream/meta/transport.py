@@ -23,7 +23,7 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from stream.meta.connections import NeverLeft, NoTimeToConnect, ProxyRefused
 from stream.meta.exchange import ANSWER_MAX_BYTES, AnswerBrokeOff, Pool, Way
 
-_ADDED: Final = {"host", "content-length"}  # by `Pool`
+_ADDED: Final = {"host", "content-length", "transfer-encoding"}  # by `Pool`, which never sends chunks
 _OF_THE_PACKED: Final = {b"content-encoding", b"content-length", b"transfer-encoding"}  # headers
 _PACKED: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's window sizes; the worker asks for none of them
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 import struct
 import tracemalloc
@@ -186,6 +185,58 @@ async def test_a_header_whose_value_would_end_early_is_not_sent(transport: Hones
         assert await arrived == b""
 
 
+@pytest.mark.parametrize("content", [b"", b"ok"], ids=["empty", "not empty"])
+async def test_the_length_of_a_content_is_sent_and_nothing_that_contradicts_it(
+    transport: HonestTransport, content: bytes
+) -> None:
+    heads: list[bytes] = []
+
+    async def listens(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(ANSWER + b'{"ok": true}')
+
+    async def streamed() -> AsyncIterator[bytes]:
+        yield content
+
+    async with Server(listens) as port:
+        await transport.handle_async_request(httpx.Request("POST", f"http://127.0.0.1:{port}/", content=streamed()))
+    assert b"Content-Length: %d\r\n" % len(content) in heads[0]
+    assert b"transfer-encoding" not in heads[0].lower()
+
+
+async def test_the_answer_to_a_head_has_no_body_and_keeps_its_connection(transport: HonestTransport) -> None:
+    connections = 0
+
+    async def tells_the_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(ANSWER)
+
+    async with Server(tells_the_length) as port, asyncio.timeout(2):
+        for _ in range(2):
+            response = await transport.handle_async_request(httpx.Request("HEAD", f"http://127.0.0.1:{port}/"))
+            assert (response.status_code, response.content) == (200, b"")
+        await transport.aclose()
+    assert connections == 1
+
+
+async def test_what_is_left_of_a_request_that_was_answered_early_does_not_delay_the_next_one(
+    transport: HonestTransport,
+) -> None:
+    over = asyncio.Event()
+
+    async def answers_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        await over.wait()
+
+    async with Server(answers_early) as port, asyncio.timeout(2):
+        for content in (bytes(32 * 1024 * 1024), BODY):  # the first is more than the kernel takes at once
+            assert (await transport.post(f"http://127.0.0.1:{port}/", {}, content)).status == 413
+        over.set()
+
+
 async def test_an_interim_answer_is_not_taken_for_the_answer(transport: HonestTransport, door: Door) -> None:
     async def hints_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -326,12 +377,10 @@ async def test_a_connection_that_breaks_once_it_was_made_is_a_read_error(
     assert str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_an_answer_that_is_not_http_is_a_read_error(transport: HonestTransport, door: Door) -> None:
     async with Server(speaks_no_http) as port:
         with pytest.raises(httpx.ReadError):
             await door(transport, f"http://127.0.0.1:{port}/")
-    gc.collect()  # aiohttp leaves this connection to the collector, which warns of it: here, and in no other test
 
 
 async def test_a_kept_connection_that_breaks_is_a_read_error_and_nothing_is_sent_twice(

@@ -86,3 +86,11 @@ async def test_a_proxy_that_is_not_there_proves_that_nothing_left(monkeypatch: p
         with pytest.raises(httpx.ConnectError) as caught:
             await posted("https://graph.invalid/")
     assert "password" not in str(caught.value)
+
+
+async def test_a_proxy_that_forwards_is_not_told_the_targets_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Proxy() as proxy:
+        proxy.refusal = "403 Forbidden"
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        await posted("http://user:password@tenants.invalid:3000/a%2Fb?c#d")
+    assert proxy.asked == ["POST http://tenants.invalid:3000/a%2Fb?c HTTP/1.1"]

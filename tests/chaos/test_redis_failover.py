@@ -19,8 +19,9 @@ from stream.operations.dead_letters.job import Entry, Job, JobStore, Options
 from stream.operations.dead_letters.known import known_of
 from stream.operations.dead_letters.lock import locked
 from stream.operations.dead_letters.plan import NOTHING_KNOWN
-from stream.redis.client import connect_patiently
+from stream.redis.client import connect, connect_patiently
 from stream.redis.link import RedisLink
+from stream.redis.scripts import Script
 from stream.tenants.cache import CredentialCache, entry_key
 from stream.tenants.codec import CredentialCodec
 from stream.traffic.by_hand import CircuitsByHand, Place
@@ -127,6 +128,17 @@ async def back_s(stage: Scene) -> float:
 
 def away_lines(stage: Scene) -> list[str]:
     return [line["error"] for worker in stage.workers for line in worker.lines() if line["event"] == "redis_away"]
+
+
+async def test_a_sentinel_that_is_frozen_is_passed_over(sentinels: SentinelRedis) -> None:
+    first = sentinels.sentinels[0]  # it is asked first
+    first.pause()
+    link = RedisLink(connect(sentinels.url))
+    try:
+        assert await link.run(Script("return redis.call('SET', KEYS[1], '1')"), (unique("key"),), ()) == b"OK"
+    finally:
+        first.resume()
+        await link.aclose()
 
 
 async def test_a_master_that_sentinels_demote_is_left_before_it_refuses_two_writes(

@@ -12,8 +12,9 @@ import orjson
 
 from stream.broker.declaration import declare
 from stream.broker.topology import Topology
+from stream.contract import delays
 from stream.contract.publications import SENT
-from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE
+from stream.contract.queues import DEAD_LETTER_QUEUE, INTAKE_EXCHANGE, INTAKE_QUEUE, QueueKind
 
 if TYPE_CHECKING:
     from typing import Self
@@ -45,11 +46,11 @@ class Load:
     async def __aexit__(self, *_: object) -> None:
         await self._connection.close()
 
-    async def fresh_queues(self) -> None:
+    async def fresh_queues(self, kind: QueueKind = "classic") -> None:
         """Make new queues: what an earlier worker left unacknowledged is deleted with the old ones."""
         for name in (INTAKE_QUEUE, DEAD_LETTER_QUEUE, EVENTS_QUEUE):
             await self._channel.queue_delete(name)
-        await declare(self._connection, Topology())
+        await declare(self._connection, Topology(kind))
         # A queue is bound to the sent events, as in production: the broker has to deliver them, not to drop them.
         events = await self._channel.declare_queue(EVENTS_QUEUE, arguments={"x-max-length": EVENTS_KEPT})
         await events.bind(INTAKE_EXCHANGE, SENT.binding)
@@ -86,6 +87,16 @@ class Load:
             sent[await self._publish_one(exchange, tenants)] = at
             number += 1
         return sent
+
+    async def publish_delayed(self, count: int, tenants: list[str], delay_s: float) -> None:
+        """Put `count` messages on the delay levels, from which they come to the intake after `delay_s` seconds."""
+        name, routing_key = delays.route(delay_s, INTAKE_QUEUE)
+        exchange = await self._channel.get_exchange(name, ensure=False)
+        for number in range(count):
+            message, _ = self._message(tenants[number % len(tenants)], f"1650{number:08d}")
+            await exchange.publish(message, routing_key, mandatory=False)
+            if number % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
 
     async def depth(self) -> int:
         """Messages ready on the intake queue."""

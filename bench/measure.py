@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from bench import usage
 from bench.redis_counts import RedisCounts
 from bench.workers import make_worker
+from stream.contract.queues import QueueKind
 
 if TYPE_CHECKING:
     from bench.stage import Stage
@@ -34,6 +35,7 @@ class Run:
         redis: Redis' commands and reads a message.
         broker: RabbitMQ's reads from the worker and writes to it, a message, the warm-up and the connection's start
             included; `None` where they are not known.
+        servers: CPU time a message of RabbitMQ and of Redis, in milliseconds; `None` where they are not known.
     """
 
     rate: float
@@ -41,6 +43,7 @@ class Run:
     peak_mib: float
     redis: tuple[float, float]
     broker: tuple[float, float] | None
+    servers: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,25 @@ class _Moment:
     cpu_ms: float
     requests: int
     redis: RedisCounts
+    servers: tuple[float, float] | None
 
     @classmethod
     def now(cls, stage: Stage, pids: list[int]) -> _Moment:
-        return cls(time.monotonic(), usage.cpu_ms(pids), stage.graph.requests(), stage.redis.counts())
+        return cls(
+            time.monotonic(), usage.cpu_ms(pids), stage.graph.requests(), stage.redis.counts(), stage.servers.cpu_ms()
+        )
 
 
 async def measure(
-    stage: Stage, kind: str, *, prefetch: int, messages: int, tenants: list[str], behind: int = 0, warm: int = WARM
+    stage: Stage,
+    kind: str,
+    *,
+    prefetch: int,
+    messages: int,
+    tenants: list[str],
+    behind: int = 0,
+    warm: int = WARM,
+    queue: QueueKind = "classic",
 ) -> Run:
     """Measure the delivery of a backlog that is there before the worker starts.
 
@@ -68,11 +82,13 @@ async def measure(
         tenants: Whose they are, in turn.
         behind: How many more lie on the queue behind them and stay there.
         warm: How many are sent before measuring begins.
+        queue: The intake's type.
     """
-    await stage.load.fresh_queues()
+    await stage.load.fresh_queues(queue)
     await stage.load.publish(warm + messages + behind, tenants)
     before = stage.graph.requests()
-    worker = make_worker(kind, stage.settings(prefetch, stage.graph.url), stage.log(kind))
+    settings = stage.settings(prefetch, stage.graph.url) | {"RABBITMQ_QUEUE_TYPE": queue}
+    worker = make_worker(kind, settings, stage.log(kind))
     await asyncio.to_thread(worker.start)
     try:
         await sent(stage, before + warm)
@@ -94,7 +110,17 @@ async def measure(
         peak_mib=peak,
         redis=(redis.commands / count, redis.reads / count),
         broker=broker,
+        servers=each_message(start.servers, end.servers, count),
     )
+
+
+def each_message(
+    before: tuple[float, float] | None, after: tuple[float, float] | None, count: int
+) -> tuple[float, float] | None:
+    """What RabbitMQ and Redis used between two moments, a message."""
+    if before is None or after is None:
+        return None
+    return (after[0] - before[0]) / count, (after[1] - before[1]) / count
 
 
 async def _broker_counts(stage: Stage, messages: int) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from bench.capacity import run_capacity
 from bench.flatness import Case, run_cases
 from bench.memory import run_memory
 from bench.replicas import Replicas, run_replicas
@@ -36,6 +37,7 @@ MANY_TENANTS: Final = 10_000
 LONG_QUEUE: Final = 100_000
 
 SCALE_ROUNDS: Final = 1
+CAPACITY_MESSAGES: Final = 4_000
 SCALE_REPLICAS: Final = (Replicas(1, 10_000), Replicas(2, 10_000), Replicas(4, 10_000))
 
 
@@ -67,7 +69,8 @@ async def full(stage: Stage) -> None:
 
 
 async def scale(stage: Stage) -> None:
-    """Replicas over one broker, then tenants and the queue's depth."""
+    """What the servers use, replicas over one broker, then tenants and the queue's depth."""
+    await run_capacity(stage, CAPACITY_MESSAGES)
     await run_replicas(stage, [*SCALE_REPLICAS, *CAPPED])
     few, many, depth = 1_000, MANY_TENANTS, 1_000
     cases = [

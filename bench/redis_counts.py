@@ -44,6 +44,12 @@ class RedisCounter:
             int(info["total_commands_processed"]) - self._asked, int(info["total_reads_processed"]) - self._asked
         )
 
+    def memory(self) -> int:
+        """What Redis holds, in bytes."""
+        info: dict[str, Any] = self._redis.info("memory")
+        self._asked += 1
+        return int(info["used_memory"])
+
     def store(self, entries: dict[str, bytes], ttl_ms: int) -> None:
         """Write entries that end after `ttl_ms` milliseconds; between measurements only, because it is counted."""
         pipeline = self._redis.pipeline(transaction=False)

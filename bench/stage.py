@@ -17,6 +17,7 @@ from bench.broker_counts import BrokerCounter
 from bench.graph_stub import Graph, open_graph
 from bench.load import Load
 from bench.redis_counts import RedisCounter
+from bench.servers import ServerClocks
 from sandbox.processes import ServerProcess, answers, free_ports
 from sandbox.world import VARIABLES, open_world
 
@@ -62,6 +63,7 @@ class Stage:
     tenants: Tenants
     redis: RedisCounter
     broker: BrokerCounter
+    servers: ServerClocks
     rabbitmq_url: str = field(repr=False)
     redis_url: str = field(repr=False)
     cache_key: str = field(repr=False)
@@ -111,6 +113,7 @@ async def open_stage() -> AsyncIterator[Stage]:
                     tenants=tenants,
                     redis=redis,
                     broker=BrokerCounter(world.rabbitmq),
+                    servers=ServerClocks(world),
                     rabbitmq_url=world.rabbitmq.url,
                     redis_url=world.redis.url,
                     cache_key=key,

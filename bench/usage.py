@@ -33,6 +33,11 @@ def cpu_ms(pids: list[int]) -> float:
     return ticks * TICK_MS
 
 
+def tree_cpu_ms(pid: int) -> float:
+    """The same of a process and all that it started, in milliseconds."""
+    return cpu_ms(tree(pid))
+
+
 def peak_mib(pids: list[int]) -> float:
     """The highest resident memory of each of these processes so far, added up, in MiB."""
     return _memory_mib(pids, "VmHWM")

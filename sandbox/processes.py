@@ -43,6 +43,13 @@ class ServerProcess:
         self._guardian: subprocess.Popen[bytes] | None = None
 
     @property
+    def pid(self) -> int:
+        """Its first process, while it runs."""
+        if self._server is None:
+            raise ServerError(f"{self.name} was not started")
+        return self._server.pid
+
+    @property
     def running(self) -> bool:
         """Whether the server's first process is there, paused or not."""
         return self._server is not None and self._server.poll() is None
@@ -144,6 +151,11 @@ class PrivateServer:
         base_dir.mkdir(parents=True, exist_ok=True)
         self._dir = base_dir.resolve()
         self._process = ServerProcess(name, self._dir / f"{name.lower()}.log")
+
+    @property
+    def pid(self) -> int:
+        """Its first process, while it runs."""
+        return self._process.pid
 
     def start(self) -> None:
         """Start it and wait until it answers."""

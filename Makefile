@@ -61,7 +61,7 @@ bench-quick: $(BENCH)/.installed ## Compare this worker with a raw floor, in les
 bench: $(BENCH)/.installed ## Compare it with the floor and a lean Node worker, in less than five minutes
 	$(BENCH)/bin/python -m bench full
 
-bench-scale: $(BENCH)/.installed ## See whether replicas, tenants and a backlog change what a message costs
+bench-scale: $(BENCH)/.installed ## See what the servers use, and whether replicas, tenants and a backlog change what a message costs
 	$(BENCH)/bin/python -m bench scale
 
 bench-isolation: $(BENCH)/.installed ## See what one tenant's trouble costs the others: a slow, a silent and a limited one

@@ -56,7 +56,7 @@ async def _taken(stage: Stage, case: Taken, messages: int) -> list[str]:
         queue=case.queue,
     )
     kept = (stage.redis.memory() - held) / (WARM + messages) if case.kind == "stream" else None
-    return _row(f"{case.kind} takes, {case.queue} queue", run.rate, run.cpu_ms, run.servers, kept)
+    return _row(f"taken by {case.kind}, {case.queue} queue", run.rate, run.cpu_ms, run.servers, kept)
 
 
 async def _published(stage: Stage, queue: QueueKind, messages: int) -> list[str]:

@@ -18,10 +18,11 @@ import pytest
 from bench import broker_counts, isolation, limits, rounds, tables, usage
 from bench.graph_stub import BODY
 from bench.load import make_body
-from bench.measure import Run
+from bench.measure import Run, each_message
 from bench.rounds import Size
+from bench.servers import ServerClocks
 from bench.stage import Stage
-from sandbox.world import RunningRabbitMQ
+from sandbox.world import RunningRabbitMQ, RunningRedis, World
 from stream.contract.decoding import decode
 from stream.meta.client import _accepted
 
@@ -48,6 +49,13 @@ def test_cpu_of_a_child_is_counted() -> None:
     assert len(pids) == 2
     assert of_both - of_parent > 100
     assert 10 < resident <= peak < 500
+
+
+def test_what_the_servers_used_is_told_for_each_message_and_only_of_servers_of_our_own() -> None:
+    theirs = World(RunningRabbitMQ("amqp://host", "http://host"), RunningRedis("redis://host"), Path())
+    assert ServerClocks(theirs).cpu_ms() is None
+    assert each_message(None, None, 100) is None
+    assert each_message((100, 10), (300, 20), 100) == (2.0, 0.1)
 
 
 def test_the_stub_answers_as_meta_documents() -> None:

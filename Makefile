@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: help demo tour test soak bench-quick bench bench-scale bench-isolation bench-letters bench-peers unit check format tables asyncapi docs recording asyncapi-check asyncapi-release lock clean coverage lowest audit \
+.PHONY: help demo tour test soak soak-cluster bench-quick bench bench-scale bench-isolation bench-letters bench-peers unit check format tables asyncapi docs recording asyncapi-check asyncapi-release lock clean coverage lowest audit \
 	deploy-check image image-steps base-image alerts dist release hooks
 
 help: ## Show the targets
@@ -36,6 +36,9 @@ test: $(VENV)/.installed ## Run all tests, on RabbitMQ and Redis that they start
 
 soak: $(VENV)/.installed ## Publish for two minutes while replicas and servers die and come back (ARGS='--seconds 60 --rate 50')
 	$(BIN)/python -m sandbox soak $(ARGS)
+
+soak-cluster: $(VENV)/.installed ## Publish for three minutes while a RabbitMQ cluster, Redis and replicas fail at random (ARGS='--redis cluster --seed 7')
+	$(BIN)/python -m sandbox soak-cluster $(ARGS)
 
 # A benchmark runs on the Python that the image has: BENCH_PYTHON, else the newest of these that is found. Each Python has a
 # folder of its own, with what is shipped; in it, `peers` has what this worker is compared with, at the versions of its own lock.

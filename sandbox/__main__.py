@@ -16,6 +16,7 @@ from sandbox.graph import GraphSimulator
 from sandbox.ports import GRAPH_PORT, TENANTS_PORT
 from sandbox.processes import ServerError
 from sandbox.soak import run_soak
+from sandbox.soak_cluster import REDIS, run_cluster_soak
 from sandbox.tenants import TenantService
 from sandbox.tour import run_tour
 from sandbox.up import KEPT_REQUESTS, serve_world, until_signal
@@ -34,7 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; Ctrl-C and SIGTERM end it cleanly."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add in (_add_demo, _add_tour, _add_soak, _add_graph, _add_tenants, _add_up, _add_cluster, _add_numbers):
+    for add in (
+        _add_demo,
+        _add_tour,
+        _add_soak,
+        _add_soak_cluster,
+        _add_graph,
+        _add_tenants,
+        _add_up,
+        _add_cluster,
+        _add_numbers,
+    ):
         add(commands)
     options = parser.parse_args(arguments)
     for name in ("aiormq", "aio_pika"):  # they log each connection that the sandbox cuts on purpose
@@ -80,6 +91,20 @@ def _add_soak(commands: Commands) -> None:
 def _soak(options: argparse.Namespace) -> int:
     with open_world() as world:
         return 0 if asyncio.run(run_soak(world, options.seconds, options.rate)).held else 1
+
+
+def _add_soak_cluster(commands: Commands) -> None:
+    parser = commands.add_parser("soak-cluster", help="load held while a RabbitMQ cluster and Redis fail at random")
+    parser.add_argument("--seconds", type=float, default=180.0, help="how long to publish")
+    parser.add_argument("--rate", type=float, default=100.0, help="messages a second")
+    parser.add_argument("--redis", choices=list(REDIS), default="sentinel", help="what survives Redis' loss")
+    parser.add_argument("--seed", type=int, default=1, help="what fails, whom it hits and when; the same for one seed")
+    parser.set_defaults(run=_soak_cluster)
+
+
+def _soak_cluster(options: argparse.Namespace) -> int:
+    result = asyncio.run(run_cluster_soak(options.seconds, options.rate, options.redis, options.seed))
+    return 0 if result.held else 1
 
 
 def _add_graph(commands: Commands) -> None:

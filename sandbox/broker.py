@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-    from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
+    from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractRobustConnection
 
 
 async def connect(url: str) -> AbstractRobustConnection:
@@ -39,22 +39,32 @@ class Outside:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._channel: AbstractChannel | None = None
 
     async def __aenter__(self) -> Self:
         """Connect."""
         self._connection = await connect(self._url)
-        self._channel = await self._connection.channel()
+        await self.channel()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Disconnect."""
         await self._connection.close()
 
+    async def channel(self) -> AbstractChannel:
+        """The channel of all that it does."""
+        self._channel = self._channel or await self._connection.channel()
+        return self._channel
+
+    def leave_channel(self) -> None:
+        """Take another channel: RabbitMQ 3.10 goes on to refuse what comes on one that met a queue without a leader."""
+        self._channel = None
+
     async def publish(
         self, body: bytes, tenant: str = "demo", *, headers: Mapping[str, Any] | None = None, **properties: Any
     ) -> None:
         """Publish to the intake exchange as an upstream service would, with a confirm."""
-        exchange = await self._channel.get_exchange(INTAKE_EXCHANGE, ensure=False)
+        exchange = await (await self.channel()).get_exchange(INTAKE_EXCHANGE, ensure=False)
         message = aio_pika.Message(
             body, headers=dict(headers or {}), delivery_mode=aio_pika.DeliveryMode.PERSISTENT, **properties
         )
@@ -63,7 +73,7 @@ class Outside:
     async def count(self, queue: str) -> int:
         """Messages that are ready in a queue."""
         # The robust channel would answer from memory.
-        channel = await self._channel.get_underlay_channel()
+        channel = await (await self.channel()).get_underlay_channel()
         return int((await channel.queue_declare(queue, passive=True)).message_count or 0)
 
     async def waiting(self) -> int:
@@ -81,7 +91,7 @@ class Outside:
 
     async def take_dead_letters(self) -> list[AbstractIncomingMessage]:
         """Everything in the dead-letter queue, taken off it."""
-        queue = await self._channel.get_queue(DEAD_LETTER_QUEUE, ensure=False)
+        queue = await (await self.channel()).get_queue(DEAD_LETTER_QUEUE, ensure=False)
         letters = []
         while (letter := await queue.get(no_ack=True, fail=False)) is not None:
             letters.append(letter)

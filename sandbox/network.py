@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 START_SECONDS = 10
+FIRST_PREFIX, PREFIXES = 200, 56  # 10.200 to 10.255
 Switch = Literal["peers", "clients"]
 SWITCHES: tuple[Switch, Switch] = ("peers", "clients")
 
@@ -141,9 +142,10 @@ def _apart(space: ServerProcess) -> Callable[[], bool]:
 
 
 def _free_prefix() -> str:
-    """Two bytes of addresses that this machine does not use."""
+    """Two bytes of addresses that this machine does not use; two programs that start at once look from different ones."""
     used = set(re.findall(r"inet (10\.\d+)\.", _run("ip", "-4", "address")))
-    return next(prefix for number in range(200, 256) if (prefix := f"10.{number}") not in used)
+    numbers = (FIRST_PREFIX + (os.getpid() + step) % PREFIXES for step in range(PREFIXES))
+    return next(prefix for number in numbers if (prefix := f"10.{number}") not in used)
 
 
 def _run(*command: str) -> str:

@@ -87,24 +87,38 @@ class SentinelRedis:
         port = self.ask("sentinel", "get-master-addr-by-name", MASTER).split()[1]
         return next(server for server in self.servers if str(server.port) == port)
 
+    def lose_master(self) -> PrivateRedis:
+        """Kill the master and wait for another one; returns the one that is away."""
+        old = self.master
+        old.kill()
+        wait_until(lambda: self.master is not old, "the Sentinels name another master")
+        return old
+
+    def fail_over(self) -> None:
+        """Let the replica take over from a master that goes on, as an operator does it."""
+        old = self.master
+        wait_until(lambda: self.ask("sentinel", "failover", MASTER).strip() == "OK", "the Sentinels agree")
+        wait_until(lambda: self.master is not old, "the Sentinels name another master")
+
     def __enter__(self) -> Self:
         with ExitStack() as starting:
             for server in (*self.servers, *self.sentinels):
                 starting.enter_context(server)
-            wait_until(self._whole, "each Sentinel knows the others and the replica, which has what its master has")
+            wait_until(self.whole, "each Sentinel knows the others and the replica, which has what its master has")
             self._started = starting.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._started.close()
 
-    def _whole(self) -> bool:
+    def whole(self) -> bool:
+        """Whether nobody is away, and the replica follows."""
         wanted = {"num-slaves": "1", "num-other-sentinels": "2"}
         for sentinel in self.sentinels:
             facts = cli(sentinel.port, "sentinel", "master", MASTER, password=self.sentinel_password).split()
             if any(facts[facts.index(name) + 1] != value for name, value in wanted.items()):
                 return False
-        return replicated(self.servers[1].port, self.password)
+        return any(replicated(server.port, self.password) for server in self.servers)
 
 
 class ClusteredRedis:
@@ -135,23 +149,47 @@ class ClusteredRedis:
         """What `REDIS_URL` is set to: two nodes, of which the worker learns the others."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
 
+    @property
+    def masters(self) -> list[PrivateRedis]:
+        """The nodes that take themselves for masters; none is away."""
+        return _masters(self.nodes)
+
+    def lose_master(self) -> PrivateRedis:
+        """Kill a master and wait until its replica takes over; returns the one that is away."""
+        old = self.masters[0]
+        others = [node for node in self.nodes if node is not old]
+        old.kill()
+        wait_until(lambda: len(_masters(others)) == NODES // 2, "a replica takes over")
+        return old
+
+    def fail_over(self) -> None:
+        """Let a replica take over from a master that goes on, as an operator does it."""
+        replica = next(node for node in self.nodes if replicated(node.port))
+        cli(replica.port, "cluster", "failover")
+        wait_until(lambda: replica in self.masters, "a replica takes over")
+
     def __enter__(self) -> Self:
         with ExitStack() as starting:
             for node in self.nodes:
                 starting.enter_context(node)
             addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
             cli(self.nodes[0].port, "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes")
-            wait_until(self._whole, "all nodes know a whole cluster")
+            wait_until(self.whole, "all nodes know a whole cluster")
             self._started = starting.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._started.close()
 
-    def _whole(self) -> bool:
+    def whole(self) -> bool:
+        """Whether nobody is away, and every replica follows."""
         replicas = [node for node in self.nodes if replicated(node.port)]
         states = [cli(node.port, "cluster", "info") for node in self.nodes]
         return len(replicas) == NODES // 2 and all("cluster_state:ok" in state for state in states)
+
+
+def _masters(nodes: Sequence[PrivateRedis]) -> list[PrivateRedis]:
+    return [node for node in nodes if "role:master" in cli(node.port, "info", "replication")]
 
 
 def replicated(port: int, password: str = "") -> bool:

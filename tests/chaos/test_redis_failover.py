@@ -228,7 +228,7 @@ def move(cluster: ClusteredRedis, tenant: str) -> None:
     """Move a tenant's slot, with its keys, to another master, as `redis-cli --cluster reshard` does it."""
     slot = str(key_slot(hash_tag(TenantId(tenant)).encode()))
     old = owner_of(cluster, tenant)
-    new = next(owner for owner in masters(cluster) if owner is not old)
+    new = next(owner for owner in cluster.masters if owner is not old)
     ids = {node.port: cli(node.port, "cluster", "myid").strip() for node in (old, new)}
     cli(new.port, "cluster", "setslot", slot, "importing", ids[old.port])
     cli(old.port, "cluster", "setslot", slot, "migrating", ids[new.port])
@@ -237,10 +237,6 @@ def move(cluster: ClusteredRedis, tenant: str) -> None:
         cli(old.port, "migrate", "127.0.0.1", str(new.port), "", "0", "1000", "keys", *keys)
     for node in (new, old):
         cli(node.port, "cluster", "setslot", slot, "node", ids[new.port])
-
-
-def masters(cluster: ClusteredRedis) -> list[PrivateRedis]:
-    return [node for node in cluster.nodes if "role:master" in cli(node.port, "info", "replication")]
 
 
 async def test_a_master_of_a_cluster_that_dies_is_replaced_by_its_replica_on_every_worker(

@@ -142,7 +142,7 @@ def _apart(space: ServerProcess) -> Callable[[], bool]:
 
 
 def _free_prefix() -> str:
-    """Two bytes of addresses that this machine does not use; two programs that start at once look from different ones."""
+    """Two bytes of addresses that this machine does not use; programs that start at once begin their search apart."""
     used = set(re.findall(r"inet (10\.\d+)\.", _run("ip", "-4", "address")))
     numbers = (FIRST_PREFIX + (os.getpid() + step) % PREFIXES for step in range(PREFIXES))
     return next(prefix for number in numbers if (prefix := f"10.{number}") not in used)

@@ -43,13 +43,6 @@ class ServerProcess:
         self._guardian: subprocess.Popen[bytes] | None = None
 
     @property
-    def pid(self) -> int:
-        """Its first process, while it runs."""
-        if self._server is None:
-            raise ServerError(f"{self.name} was not started")
-        return self._server.pid
-
-    @property
     def running(self) -> bool:
         """Whether the server's first process is there, paused or not."""
         return self._server is not None and self._server.poll() is None

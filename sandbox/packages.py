@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 INSTALL_SECONDS = 600
 
-LOCK = Path("/run/lock/sandbox-packages")  # only root installs
+APT = Path("/var/lib/apt")  # wherever there is an apt-get
 
 # Debian asks this program before it starts a service; 101 means "do not".
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -39,9 +39,12 @@ def install(packages: list[str]) -> None:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = os.open(APT, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -55,7 +56,8 @@ class Evidence:
         tokens = {request.token for graph in cls.graphs for request in graph.requests if request.token}
         assert not cls.logs or logs
         assert [secret[:4] + "…" for secret in {*cls.secrets, *tokens} if secret in everything] == []
-        assert [to for to in cls.recipients if to in logs] == []
+        digits = "\n".join(set(re.findall(r"\d{5,}", logs)))  # a search of all logs for each number would take minutes
+        assert [to for to in cls.recipients if to.removeprefix("+") in digits] == []
 
 
 def unique(name: str) -> str:

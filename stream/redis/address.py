@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
@@ -43,17 +44,20 @@ class Address:
         Raises:
             ValueError: It is none of the three. The text may quote the URL, with its password.
         """
-        parts = urlsplit(url)
+        scheme, _, rest = url.partition("://")
+        authority = re.split("[/?#]", rest, maxsplit=1)[0]
+        login, at, listed = authority.rpartition("@")
+        # With one host: Python 3.14 takes no host in brackets behind another one.
+        parts = urlsplit(f"{scheme}://{login}{at}{listed.split(',')[0]}{rest[len(authority) :]}")
         plain, _, kind = parts.scheme.partition("+")
         if plain not in {"redis", "rediss"} or kind not in USUAL_PORTS:
             raise ValueError("another scheme")
-        login, at, listed = parts.netloc.rpartition("@")
         hosts = tuple(_host(each, USUAL_PORTS[kind]) for each in (listed.split(",") if kind else [listed]))
         if not kind:
             return cls(kind, hosts, "", url, {})
         master, path = _master(parts.path) if kind == SENTINEL else ("", parts.path)
         options, sentinel_login = _options(parts.query, kind)
-        server = SplitResult(plain, f"{login}{at}{listed.split(',')[0]}", path, urlencode(options), "").geturl()
+        server = SplitResult(plain, parts.netloc, path, urlencode(options), "").geturl()
         return cls(kind, hosts, master, server, sentinel_login)
 
 

@@ -234,7 +234,7 @@ def _processor(settings: Settings, clients: _Clients, traffic: _Traffic, metrics
         credentials=credentials,
         claims=_claims(settings, clients.redis, traffic.alone),
         paces=Paces(_rates(settings), credentials.messages_per_second),
-        ledger=SentLedger(clients.redis, ttl_ms=settings.sent_ledger_ttl_ms),
+        ledger=SentLedger(clients.redis, ttl_ms=settings.sent_ledger_ttl_ms, on_unrecorded=metrics.unrecorded),
         graph=GraphClient(
             clients.graph_http,
             base_url=settings.meta_api_base_url,

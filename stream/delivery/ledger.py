@@ -98,6 +98,7 @@ class SentLedger:
     Args:
         link: Redis, which may be away: then nothing is recorded for certain.
         ttl_ms: How long an end is remembered, in milliseconds.
+        on_unrecorded: Called when a message was sent and that could not be recorded.
         sleep: How the pause before a second attempt to record waits.
     """
 
@@ -106,16 +107,20 @@ class SentLedger:
         link: RedisLink,
         *,
         ttl_ms: int,
+        on_unrecorded: Callable[[], None] = lambda: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._link = link
         self._ttl_ms = ttl_ms
+        self._on_unrecorded = on_unrecorded
         self._sleep = sleep
 
     async def record_sent(self, key: str, accepted: Accepted, *, claimed: bool, after_unknown: bool) -> None:
         """Remember that Meta accepted it."""
         fields = [accepted.wamid, accepted.wa_id, accepted.message_status, accepted.http_status, after_unknown]
-        await self._write(_SENT, key, orjson.dumps(fields), self._ttl_ms, attempts=RECORD_ATTEMPTS if claimed else 1)
+        attempts = RECORD_ATTEMPTS if claimed else 1
+        if not await self._write(_SENT, key, orjson.dumps(fields), self._ttl_ms, attempts=attempts):
+            self._on_unrecorded()
 
     async def record_unknown(self, key: str, owner: str, *, send_again: bool) -> None:
         """Remember that it may have been delivered; without `send_again`, nothing but a resend sends it any more."""
@@ -125,8 +130,12 @@ class SentLedger:
         """Give it back: this try certainly did not deliver it."""
         await self._write(_RELEASE, key, owner, attempts=RECORD_ATTEMPTS)
 
-    async def _write(self, script: Script, key: str, *arguments: str | bytes | int, attempts: int) -> None:
-        """Record an end. A claim that Redis holds is worth a second attempt: unrecorded, it would end in doubt."""
+    async def _write(self, script: Script, key: str, *arguments: str | bytes | int, attempts: int) -> bool:
+        """Record an end. A claim that Redis holds is worth a second attempt: unrecorded, it would end in doubt.
+
+        Returns:
+            Whether Redis has answered that it has it.
+        """
         for attempt in range(attempts):
             if attempt:
                 await self._sleep(RECORD_PAUSE_S)
@@ -134,4 +143,5 @@ class SentLedger:
                 await self._link.run(script, (key,), arguments)
             except RedisAway:
                 continue  # the link has logged it
-            return
+            return True
+        return False

@@ -47,6 +47,7 @@ class DeliveryMetrics:
         self._age = instruments.histogram("message_age_seconds")
         self._waiting_for_circuit = instruments.counter("messages_waiting_for_circuit_total")
         self._paced = instruments.counter("messages_paced_total")
+        self._unrecorded = instruments.counter("messages_unrecorded_total")
         self._events_lost = instruments.counter("events_lost_total")
 
     def settled(self, delivery: Delivery, decision: Decision) -> None:
@@ -97,6 +98,10 @@ class DeliveryMetrics:
     def paced(self, limit: str) -> None:
         """Count a message that waits on the broker for its turn within a rate limit."""
         self._paced.labels(limit).inc()
+
+    def unrecorded(self) -> None:
+        """Count a message that was sent and that the ledger may not know."""
+        self._unrecorded.inc()
 
     def event_lost(self) -> None:
         """Count an event that was not published."""

@@ -187,6 +187,12 @@ CATALOG: Final = (
     Metric("tenants_laned", "gauge", "tenants", "Tenants whose messages this replica moves to their lanes now."),
     Metric("redis_away", "gauge", "boolean", "1 while Redis cannot be reached and a message may be sent twice."),
     Metric(
+        "messages_unrecorded_total",
+        "counter",
+        "messages",
+        "Messages that Meta accepted and the ledger may not know, because Redis was away: a copy would be sent too.",
+    ),
+    Metric(
         "redis_refused_total",
         "counter",
         "commands",

@@ -25,9 +25,10 @@ from stream.redis.scripts import Script
 from stream.tenants.cache import CredentialCache, entry_key
 from stream.tenants.codec import CredentialCodec
 from stream.traffic.by_hand import CircuitsByHand, Place
+from tests.chaos.load import RATE, SETTLED_WITHIN_S, THROTTLED, WAITING
 from tests.scene import Evidence, Scene, number, unique
 
-RATE = 100  # messages a second
+REPLICAS = 3
 BACK_WITHIN_S = 10.0
 TENANTS = 12
 MOVING_S = 0.2
@@ -51,9 +52,16 @@ class Load:
             await self.publish_one(self.tenants[len(self.published) % TENANTS])
             await asyncio.sleep(1 / RATE)
 
-    async def publish_one(self, tenant: str) -> None:
-        to = number()
+    async def publish_one(self, tenant: str, prefix: str = "1650555") -> None:
+        to = number(prefix)
         self.published[to] = (tenant, await self._stage.publish(to, tenant))
+
+    async def let_many_wait(self) -> None:
+        """Publish messages that Meta throttles once until `WAITING` are on the delay levels."""
+        await asyncio.gather(*(self.publish_one(self.tenants[each % TENANTS], THROTTLED) for each in range(WAITING)))
+        async with asyncio.timeout(SETTLED_WITHIN_S):
+            while await self._stage.outside.waiting() < WAITING * 0.9:  # noqa: ASYNC110 - on a server
+                await asyncio.sleep(0.1)
 
     async def ended_well(self) -> None:
         """Each message was sent once and announced once, with no doubt about it."""
@@ -100,12 +108,14 @@ def cluster(world: World) -> Iterator[ClusteredRedis]:
 
 
 @asynccontextmanager
-async def loaded(stage: Scene, redis_url: str) -> AsyncIterator[Load]:
-    """Two replicas under load, for a second at least before and after."""
-    for _ in range(2):
-        await stage.start_worker(REDIS_URL=redis_url, RABBITMQ_PREFETCH="50")
+async def loaded(stage: Scene, redis_url: str, *, many_wait: bool = False) -> AsyncIterator[Load]:
+    """Three replicas under load, for a second at least before and after."""
+    replicas = (stage.start_worker(REDIS_URL=redis_url, RABBITMQ_PREFETCH="50") for _ in range(REPLICAS))
+    await asyncio.gather(*replicas)
     await stage.watch()
     load = Load(stage)
+    if many_wait:
+        await load.let_many_wait()
     publishing = asyncio.create_task(load.publish())
     await asyncio.sleep(1)
     yield load
@@ -124,6 +134,11 @@ async def back_s(stage: Scene) -> float:
             assert time.monotonic() - started < BACK_WITHIN_S, worker.tail()
             await asyncio.sleep(0.05)
     return time.monotonic() - started
+
+
+async def unrecorded(stage: Scene) -> float:
+    """How many messages the replicas say they have sent without a record in the ledger."""
+    return sum([(await stage.metrics(worker))["messages_unrecorded_total"] for worker in stage.workers])
 
 
 def away_lines(stage: Scene) -> list[str]:
@@ -163,13 +178,14 @@ async def test_a_master_that_falls_silent_is_replaced_by_its_replica_on_every_wo
     stage: Scene, sentinels: SentinelRedis, *, dies: bool
 ) -> None:
     old = sentinels.master
-    async with loaded(stage, sentinels.url) as load:
+    async with loaded(stage, sentinels.url, many_wait=dies) as load:
         await asyncio.to_thread(old.kill if dies else old.pause)
         try:
             assert await back_s(stage) < BACK_WITHIN_S
         finally:
             old.resume()  # it takes itself for the master, until a Sentinel tells it otherwise
         await asyncio.sleep(0 if dies else 2)
+    assert 0 < await unrecorded(stage) < len(load.published)
     for tenant in load.tenants:  # what was sent while Redis was away is not in the ledger
         await load.publish_one(tenant)
     await load.ended_well()
@@ -242,11 +258,12 @@ def move(cluster: ClusteredRedis, tenant: str) -> None:
 async def test_a_master_of_a_cluster_that_dies_is_replaced_by_its_replica_on_every_worker(
     stage: Scene, cluster: ClusteredRedis
 ) -> None:
-    async with loaded(stage, cluster.url) as load:
+    async with loaded(stage, cluster.url, many_wait=True) as load:
         victim = owner_of(cluster, load.tenants[0])
         concerned = {tenant for tenant in load.tenants if owner_of(cluster, tenant) is victim}
         await asyncio.to_thread(victim.kill)
         assert await back_s(stage) < BACK_WITHIN_S
+    assert 0 < await unrecorded(stage) < len(load.published)
     for tenant in load.tenants:  # what was sent while Redis was away is not in the ledger
         await load.publish_one(tenant)
     await load.ended_well()

@@ -58,7 +58,11 @@ class Book:
         self.clock = Clock()
         link = RedisLink(cast("Redis", self.redis), clock=self.clock)
         self.claims = Claims(link, replica="here", lease_s=1.5, ttl_ms=60_000, most_doubts=2, draw=lambda: 0.5)
-        self.ledger = SentLedger(link, ttl_ms=60_000, sleep=self._sleep)
+        self.unrecorded = 0
+        self.ledger = SentLedger(link, ttl_ms=60_000, on_unrecorded=self._count, sleep=self._sleep)
+
+    def _count(self) -> None:
+        self.unrecorded += 1
 
     async def _sleep(self, seconds: float) -> None:
         await self.sleeps(seconds)
@@ -201,6 +205,13 @@ async def test_a_send_that_redis_never_knew_of_is_recorded_without_a_second_atte
     book = Book(FROZEN, 1)
     await book.ledger.record_sent("key", ACCEPTED, claimed=False, after_unknown=False)
     assert (len(book.redis.calls), book.sleeps.asked) == (1, [])
+
+
+async def test_a_message_that_was_sent_and_could_not_be_recorded_is_counted() -> None:
+    recorded, unrecorded = Book(FROZEN, 1), Book(FROZEN, FROZEN)
+    for book in (recorded, unrecorded):
+        await book.ledger.record_sent("key", ACCEPTED, claimed=True, after_unknown=False)
+    assert (recorded.unrecorded, unrecorded.unrecorded) == (0, 1)
 
 
 def test_a_message_is_the_same_by_tenant_id_payload_and_resend() -> None:

@@ -1,8 +1,9 @@
 """A network for the nodes of a cluster: a namespace each, and cables that a test can pull.
 
-Two switches join them: one carries what nodes say to each other, the other what clients on this machine say to them. A
-cable that is pulled loses packets silently, in both directions. All of it lives in processes that only sleep: it ends
-with them, and they end with this interpreter.
+Two switches join them: one carries what nodes say to each other, the other what clients on this machine say to them.
+This machine has the number 0, and a cable to the nodes' switch too: a client that takes that way is cut off together
+with a node, or alone. A cable that is pulled loses packets silently, in both directions. All of it lives in processes
+that only sleep: it ends with them, and they end with this interpreter.
 """
 
 from __future__ import annotations
@@ -71,12 +72,12 @@ class Network:
         return Place(f"{self._prefix}.2.{number}", f"{self._prefix}.1.{number}", self._inside(number))
 
     def pull(self, number: int, *switches: Switch) -> None:
-        """Pull a node's cables out of these switches, or out of both."""
+        """Pull the cables of a number out of these switches, or out of both."""
         for switch in switches or SWITCHES:
             self._ip(0, "link", "set", f"{switch}{number}", "nomaster")
 
     def plug(self, number: int) -> None:
-        """Put a node's cables back."""
+        """Put the cables of a number back."""
         for switch in SWITCHES:
             self._ip(0, "link", "set", f"{switch}{number}", "master", switch)
 
@@ -106,28 +107,22 @@ class Network:
         for number in range(1, self._count + 1):
             self._ip(number, "link", "set", "lo", "up")
             for subnet, switch in enumerate(SWITCHES, start=1):
-                self._ip(
-                    0,
-                    "link",
-                    "add",
-                    f"{switch}{number}",
-                    "type",
-                    "veth",
-                    "peer",
-                    "name",
-                    switch,
-                    "netns",
-                    str(self._spaces[number].pid),
-                )
-                self._ip(0, "link", "set", f"{switch}{number}", "up")
+                self._lay_cable(switch, number, switch, self._spaces[number].pid)
                 self._ip(number, "address", "add", f"{self._prefix}.{subnet}.{number}/24", "dev", switch)
                 self._ip(number, "link", "set", switch, "up")
             self.plug(number)
-        here = f"wa{os.getpid()}"
-        self._ip(0, "link", "add", "machine", "type", "veth", "peer", "name", here, "netns", str(os.getpid()))
-        self._ip(0, "link", "set", "machine", "up", "master", "clients")
-        _run("ip", "address", "add", f"{self._prefix}.2.254/24", "dev", here)
-        _run("ip", "link", "set", here, "up")
+        for subnet, switch in enumerate(SWITCHES, start=1):
+            here = f"wa{subnet}-{os.getpid()}"
+            self._lay_cable(switch, 0, here, os.getpid())
+            _run("ip", "address", "add", f"{self._prefix}.{subnet}.254/24", "dev", here)
+            _run("ip", "link", "set", here, "up")
+        self.plug(0)
+
+    def _lay_cable(self, switch: Switch, number: int, name: str, pid: int) -> None:
+        """One end is the switch's, the other has a name in the namespace of a process."""
+        end = f"{switch}{number}"
+        self._ip(0, "link", "add", end, "type", "veth", "peer", "name", name, "netns", str(pid))
+        self._ip(0, "link", "set", end, "up")
 
     def _inside(self, number: int) -> tuple[str, ...]:
         return ("nsenter", f"--net=/proc/{self._spaces[number].pid}/ns/net")

@@ -13,6 +13,7 @@ from sandbox.processes import POLL_SECONDS, ServerError, free_ports
 from sandbox.rabbitmq import OK, PrivateRabbitMQ
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 NODES = 3
@@ -54,6 +55,11 @@ class ClusterNode(PrivateRabbitMQ):
         """Host and port for clients."""
         return f"{self.place.host}:{self.port}"
 
+    @property
+    def address_beside_peers(self) -> str:
+        """Host and port for clients that are cut off with it."""
+        return f"{self.place.peer}:{self.port}"
+
     def may_go(self) -> bool:
         """Whether every queue keeps a majority without it."""
         return self._get("/api/health/checks/node-is-quorum-critical") == OK
@@ -65,6 +71,7 @@ class ClusterNode(PrivateRabbitMQ):
         )
         return (
             super()._configuration()
+            + f"listeners.tcp.peers = {self.address_beside_peers}\n" * bool(self.place.command)
             + "cluster_formation.peer_discovery_backend = classic_config\n"
             + "".join(nodes)
             + "cluster_partition_handling = pause_minority\n"
@@ -105,10 +112,18 @@ class RabbitMQCluster:
         """`RABBITMQ_URL` with the addresses of all nodes but one."""
         return self.url_of(*(each for each in self.nodes if each is not node))
 
+    @property
+    def url_beside_peers(self) -> str:
+        """`RABBITMQ_URL` with all addresses for a client that is cut off with a node, or from all."""
+        return self._url(node.address_beside_peers for node in self.nodes)
+
     def url_of(self, *nodes: ClusterNode) -> str:
         """`RABBITMQ_URL` with the addresses of these nodes."""
-        hosts = ",".join(node.address for node in nodes)
-        return f"amqp://{nodes[0].username}:{nodes[0].password}@{hosts}/%2Fwhatsapp"
+        return self._url(node.address for node in nodes)
+
+    def _url(self, hosts: Iterable[str]) -> str:
+        any_node = self.nodes[0]  # the login is the same at all
+        return f"amqp://{any_node.username}:{any_node.password}@{','.join(hosts)}/%2Fwhatsapp"
 
     def wait_until_no_node_is_critical(self) -> None:
         """Wait until the loss of any one node would leave every queue a majority."""

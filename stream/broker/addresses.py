@@ -56,7 +56,7 @@ class Addresses(TransportFactory):
     def __init__(self, value: str, *, in_random_order: Callable[[Sequence[URL]], list[URL]] = shuffled) -> None:
         self._all = [_with_port(URL(url)) for url in each_url(value)]
         self._in_random_order = in_random_order
-        self._round: list[URL] = []
+        self._round = in_random_order(self._all)
         self.url = self.current = self._all[0]  # any of them, and the one that was tried last
 
     @property

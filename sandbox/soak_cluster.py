@@ -1,6 +1,7 @@
 """Steady load on three replicas while a RabbitMQ cluster, Redis and the replicas fail at random, one after the other.
 
-Each failure waits until the world is whole again. Ends with the table of `sandbox.soak`.
+Each failure waits until the world is whole again. Ends with the table of `sandbox.soak`, how often each thing failed,
+and the memory of a replica that nothing ended.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ import random
 import shutil
 import tempfile
 import time
+from bisect import bisect
+from collections import Counter
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from sandbox.broker import Outside
 from sandbox.graph import GraphSimulator
 from sandbox.network import Network
+from sandbox.processes import ServerError
 from sandbox.rabbitmq_cluster import NODES, ClusterNode, RabbitMQCluster
 from sandbox.redis import PrivateRedis
 from sandbox.redis_failover import ClusteredRedis, SentinelRedis
@@ -28,7 +34,6 @@ from sandbox.soak_load import (
     Tally,
     count,
     environment,
-    memory,
     publish_steadily,
     report,
     resident_kib,
@@ -36,7 +41,7 @@ from sandbox.soak_load import (
     told_in_logs,
 )
 from sandbox.tenants import TenantService
-from sandbox.worker import WorkerProcess
+from sandbox.worker import WorkerError, WorkerProcess
 from sandbox.world import WorldError
 from stream.contract.publications import SENT
 
@@ -49,7 +54,64 @@ QUIET_S = (1.0, 5.0)  # between two failures, at least and at most
 EVENTS = "soak-events"
 
 
-async def run_cluster_soak(seconds: float, rate: float, redis_kind: str, seed: int) -> Result:
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A failure, and what was seen when all was whole again; times are monotonic."""
+
+    name: str
+    begun: float
+    whole: float
+    memory_kib: int  # of the first replica
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is noted while a soak runs."""
+
+    failures: list[Happened] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)  # internal ids whose sent event says that it may have been sent twice
+    not_whole: str = ""  # after which failure, and why; nothing failed after that
+
+
+@dataclass(frozen=True)
+class ClusterResult:
+    """The table's rows, for a test to check.
+
+    Attributes:
+        counted: What became of the messages.
+        failures: How often each thing failed.
+        sent_meanwhile: Messages that Meta took between the begin of a failure and the time when all was whole again.
+        memory_kib: Resident memory of the first replica at the start, then after each failure, in KiB.
+        not_whole: The failure after which not all came back, and what was waited for; else nothing.
+    """
+
+    counted: Result
+    failures: Counter[str]
+    sent_meanwhile: int
+    memory_kib: tuple[int, ...]
+    not_whole: str
+
+    @property
+    def held(self) -> bool:
+        """Nothing lost, nothing sent twice without a report, and after each failure all came back."""
+        return self.counted.held and not self.not_whole
+
+    def rows(self) -> list[tuple[str, object]]:
+        """For people to read."""
+        start, *later = (kib // 1024 for kib in self.memory_kib)
+        half = len(later) // 2
+        return [
+            *self.counted.rows(),
+            *((f"failed: {name}", times) for name, times in sorted(self.failures.items())),
+            *([("not whole again", self.not_whole)] if self.not_whole else []),
+            ("sent between a failure and all whole", self.sent_meanwhile),
+            ("memory of the replica that nothing ended", f"{start} MiB at the start"),
+            ("  at most, in the first half", f"{max(later[:half], default=start)} MiB"),
+            ("  at most, in the second half", f"{max(later[half:], default=start)} MiB"),
+        ]
+
+
+async def run_cluster_soak(seconds: float, rate: float, redis_kind: str, seed: int) -> ClusterResult:
     """Run it on servers of its own; their files stay if something was lost or sent twice without a report."""
     if missing := _missing():
         raise WorldError(missing)
@@ -67,15 +129,26 @@ async def run_cluster_soak(seconds: float, rate: float, redis_kind: str, seed: i
             stack.callback(worker.kill)
             await asyncio.to_thread(worker.start)
         outside = await stack.enter_async_context(Outside(cluster.url))
-        tally, start = Tally(), [resident_kib(worker) for worker in workers]
+        tally, seen, start = Tally(), Seen(), resident_kib(workers[0])
         await _keep_events(outside)
         draw = random.Random(seed)  # noqa: S311 - the same failures each time
         failures = Failures(cluster, network, redis, workers, draw)
-        await asyncio.gather(publish_steadily(outside, tally, seconds, rate), _fail(failures, draw, seconds))
+        await asyncio.gather(
+            publish_steadily(outside, tally, seconds, rate), _fail(failures, draw, seconds, outside, workers[0], seen)
+        )
         outside.leave_channel()
         await settle(outside, graph, tally)
-        result = count(graph.accepted, tally, told_in_logs(workers) | await _told_in_events(outside))
-        report([*result.rows(), memory(start, workers)])
+        await _take_events(outside, seen.told)
+        seen.told |= told_in_logs(workers)
+        times = sorted(request.received_at for request in graph.accepted)
+        result = ClusterResult(
+            count(graph.accepted, tally, seen.told),
+            Counter(each.name for each in seen.failures),
+            sum(bisect(times, each.whole) - bisect(times, each.begun) for each in seen.failures),
+            (start, *(each.memory_kib for each in seen.failures), resident_kib(workers[0])),
+            seen.not_whole,
+        )
+        report([("Redis, seconds, seed", f"{redis_kind}, {seconds:g}, {seed}"), *result.rows()])
     if result.held:
         shutil.rmtree(folder)
     return result
@@ -87,18 +160,30 @@ def _missing() -> str:
     return "Install rabbitmq-server and redis-server: their processes are killed."
 
 
-async def _fail(failures: Failures, draw: random.Random, seconds: float) -> None:
+async def _fail(
+    failures: Failures, draw: random.Random, seconds: float, outside: Outside, first: WorkerProcess, seen: Seen
+) -> None:
     """Let one thing after the other fail, each once before one fails again."""
     started = time.monotonic()
     for name in _shuffled(list(failures.all), draw):
         await asyncio.sleep(draw.uniform(*QUIET_S))
-        if (at := time.monotonic() - started) > seconds:
+        if (begun := time.monotonic()) > started + seconds:
             return
-        await asyncio.to_thread(failures.all[name])
-        mended = time.monotonic() - started
-        await asyncio.to_thread(failures.until_whole)
-        whole = time.monotonic() - started
-        print(f"  {at:6.1f} s  {name}; mended after {mended - at:.1f} s, all whole {whole - mended:.1f} s later")
+        try:
+            await asyncio.to_thread(failures.all[name])
+            mended = time.monotonic()
+            await asyncio.to_thread(failures.until_whole)
+        except (ServerError, WorkerError) as error:
+            seen.not_whole = f"{name}, {begun - started:.1f} s: {error}"
+            return
+        whole = time.monotonic()
+        after = f"mended after {mended - begun:.1f} s, all whole {whole - mended:.1f} s later"
+        print(f"{begun - started:8.1f} s  {name}; {after}", flush=True)
+        seen.failures.append(Happened(name, begun, whole, resident_kib(first)))
+        try:
+            await _take_events(outside, seen.told)
+        except (AMQPError, ChannelInvalidStateError, OSError):  # the next failure, or the end, takes them
+            outside.leave_channel()
 
 
 def _shuffled(names: list[str], draw: random.Random) -> Iterator[str]:
@@ -111,12 +196,11 @@ async def _keep_events(outside: Outside) -> None:
     await queue.bind(SENT.exchange, f"{SENT.key}#")
 
 
-async def _told_in_events(outside: Outside) -> set[str]:
-    """Internal ids whose sent event says that the message may have been sent twice."""
+async def _take_events(outside: Outside, told: set[str]) -> None:
+    """Take the sent events off their queue; note whose message may have been sent twice."""
     queue = await (await outside.channel()).get_queue(EVENTS, ensure=False)
-    found = set()
-    for _ in range(await outside.count(EVENTS)):
-        event = orjson.loads((await queue.get(no_ack=True)).body)
+    while (taken := await queue.get(fail=False)) is not None:
+        event = orjson.loads(taken.body)
         if event.get("possiblySentTwice"):
-            found.add(event["internalId"])
-    return found
+            told.add(event["internalId"])
+        await taken.ack()

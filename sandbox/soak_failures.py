@@ -30,7 +30,7 @@ class Failures:
         cluster: The nodes of RabbitMQ.
         network: Their cables.
         redis: Servers of which another one takes over.
-        workers: The replicas.
+        workers: The replicas; the first is never ended, so that its memory can be followed.
         draw: Decides whom it hits and for how long.
     """
 
@@ -101,6 +101,6 @@ class Failures:
         old.start()
 
     def _replaced(self, end: Callable[[WorkerProcess], object]) -> None:
-        worker = self._draw.choice(self._workers)
+        worker = self._draw.choice(self._workers[1:])
         end(worker)
         worker.start()

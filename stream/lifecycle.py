@@ -134,6 +134,12 @@ class Lifecycle:
                 f"{drained.unknown} tries were cut off after SHUTDOWN_GRACE_MS; the ledger knows which had sent"
             )
 
+    async def _finish(self) -> None:
+        """Finish what is in flight, before the worker changes to another connection."""
+        await self._worker.sorting.rest()
+        await self._worker.in_flight.settle(self._settings.shutdown_grace_ms / 1000)
+        await self._worker.express.flush()
+
     def _watch(self) -> list[asyncio.Task[None]]:
         """Start the tasks that run beside the worker; the start does not wait for them."""
         worker = self._worker
@@ -142,6 +148,7 @@ class Lifecycle:
             worker.redis.watch(),
             worker.platform.watch(),
             worker.connection.watch_topology(),
+            worker.connection.watch_home(self._finish),
             self._look_for_tenant_service(),
         ]
         if not tracing.tracing():  # a trace begins in FastStream's handler, which sorting passes by

@@ -58,11 +58,21 @@ class Addresses(TransportFactory):
         self._in_random_order = in_random_order
         self._round = in_random_order(self._all)
         self.url = self.current = self._all[0]  # any of them, and the one that was tried last
+        self.home = self.current  # where the worker began, once it has
 
     @property
     def vhost(self) -> str:
         """The same at all of them."""
         return self.url.path.removeprefix("/") or "/"
+
+    @property
+    def away(self) -> bool:
+        """Whether the worker had to leave its home."""
+        return self.home != self.current
+
+    def try_home_next(self) -> None:
+        """Let the next attempt lead home; those after it go on with their round."""
+        self._round.insert(0, self.home)
 
     def __len__(self) -> int:
         return len(self._all)

@@ -7,8 +7,9 @@ start fails if the broker is not there yet. Both are done here instead, around F
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -18,19 +19,19 @@ from aio_pika.abc import AbstractChannel, AbstractRobustConnection
 from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidStateError
 from faststream import AckPolicy
 from faststream.rabbit import RabbitBroker, RabbitQueue
-from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
 from stream.broker.addresses import Addresses
+from stream.broker.consumers import Consumers
 from stream.broker.declaration import Declared, TopologyMismatch, declare
 from stream.broker.express import abandon
 from stream.broker.handover import is_blocked
+from stream.broker.home import LOOK_EVERY_S, answers
 from stream.broker.start import TEMPORARY, CannotStart, lasting, wait_for_broker
 from stream.broker.topology import Topology
 
 CONNECT_TIMEOUT_S: Final = 10.0  # with the first channel
 # What messages pass on their way back from a wait, no publish of ours can miss: it is declared again this often.
 DECLARE_EVERY_S: Final = 15.0
-CANCEL_TIMEOUT_S: Final = 2.0  # a cancel waits for the connection, which may not come back
 CLOSE_TIMEOUT_S: Final = 2.0  # without it, aiormq waits 12 s for a frozen broker's answer to the close
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class BrokerConnection:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._broker = broker
+        self._consumers = Consumers(broker)
         self._addresses = addresses
         self._topology = topology
         self._monotonic = monotonic
@@ -76,7 +78,7 @@ class BrokerConnection:
 
     @property
     def _subscribed(self) -> bool:
-        return self._connected and not self._stopping and all(_is_consumed(each) for each in self._subscribers())
+        return self._connected and not self._stopping and self._consumers.known
 
     @property
     def _connected(self) -> bool:
@@ -112,7 +114,7 @@ class BrokerConnection:
         Raises:
             CannotStart: Wrong credentials, no such vhost, no trust in its certificate, or a topology that does not fit.
         """
-        if any(subscriber.ack_policy is not AckPolicy.MANUAL for subscriber in self._subscribers()):
+        if any(subscriber.ack_policy is not AckPolicy.MANUAL for subscriber in self._consumers.subscribers):
             raise CannotStart(
                 "a subscriber's ack_policy is not MANUAL: FastStream would acknowledge messages before they are settled"
             )
@@ -129,6 +131,7 @@ class BrokerConnection:
         self.robust.close_callbacks.add(self._lost)
         self.robust.reconnect_callbacks.add(self._reconnected)
         await self._declare_patiently()
+        self._addresses.home = self._addresses.current
         return self.robust
 
     async def _declare_patiently(self) -> None:
@@ -159,8 +162,11 @@ class BrokerConnection:
             )
         self._answers = False
         if attempt > 1 and len(self._addresses) > 1 and not await is_blocked(self.underlay):
-            left = ConnectionError("left, because it answers no declaration: is it cut off from the other nodes?")
-            self._leaving = asyncio.create_task(self.underlay.close(left))  # the loss cancels what declares
+            self._leave(self.underlay, "left, because it answers no declaration: is it cut off from the other nodes?")
+
+    def _leave(self, underlay: Any, reason: str) -> None:
+        """Close aiormq's connection, so that aio-pika connects to another address. The loss cancels what declares."""
+        self._leaving = asyncio.create_task(underlay.close(ConnectionError(reason)))
 
     def _lost(self, _connection: object, error: BaseException | None) -> None:
         self._end_declaring()
@@ -212,9 +218,7 @@ class BrokerConnection:
         aio-pika would subscribe again on the same channel, with the same tag. RabbitMQ 4.3 cancels a consumer that has
         held a message for too long, but keeps its tag: it treats that subscription as an error of the whole connection.
         """
-        queues = [subscriber._queue_obj for subscriber in self._subscribers()]  # noqa: SLF001 - see the module's docstring
-        channels: dict[int, Any] = {id(queue.channel): queue.channel for queue in queues if queue is not None}
-        for channel in channels.values():
+        for channel in self._consumers.channels:
             channel.reopen_callbacks.add(self._watch)
             await self._watch(channel)
 
@@ -229,27 +233,36 @@ class BrokerConnection:
             self._declare_again()
             await abandon(underlay)
 
+    async def watch_home(self, finish: Callable[[], Awaitable[None]]) -> None:
+        """Go home whenever the worker is away and home answers. Never ends.
+
+        Args:
+            finish: Ends what is in flight; nothing more arrives then.
+        """
+        while True:
+            await asyncio.sleep(random.uniform(*LOOK_EVERY_S))  # noqa: S311 - no secret
+            if self._may_go_home and await answers(self._addresses.home, self._topology, self._declared):
+                await self._go_home(finish)
+
+    @property
+    def _may_go_home(self) -> bool:
+        return self.consuming and self._addresses.away
+
+    async def _go_home(self, finish: Callable[[], Awaitable[None]]) -> None:
+        if not self._may_go_home:  # the look at home has taken its time
+            return
+        left = self.underlay
+        await self._consumers.pause()
+        await finish()
+        if not self._stopping:
+            self._addresses.try_home_next()
+            self._leave(left, "left for the address at which it began, which answers again")
+
     async def stop_deliveries(self) -> None:
         """Cancel the consumers, so that the broker gives new messages to another replica."""
         self._stopping = True
         self._end_declaring()
-        await asyncio.gather(*map(self._cancel, self._subscribers()))
-
-    async def _cancel(self, subscriber: RabbitSubscriber) -> None:
-        queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001 - see the module's docstring
-        # Otherwise FastStream's stop would cancel it again, without a time limit, on a channel that may be closed.
-        subscriber._consumer_tag = None  # noqa: SLF001
-        if queue is None or tag is None or not await self._broker.ping(timeout=0.2):
-            return
-        try:
-            async with asyncio.timeout(CANCEL_TIMEOUT_S):
-                await queue.cancel(tag)
-        except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
-            log.warning("consumer_not_cancelled", error=f"{type(error).__name__}: {error}")
-        except asyncio.CancelledError:
-            # A connection that is lost during the cancel raises this too. What is in flight must still be finished.
-            if (task := asyncio.current_task()) is None or task.cancelling():
-                raise
+        await self._consumers.cancel()
 
     async def close(self) -> None:
         """Close the connection after everything has been written, so that FastStream's stop finds nothing to close."""
@@ -257,9 +270,6 @@ class BrokerConnection:
             with suppress(AMQPError, ChannelInvalidStateError, OSError, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await self.robust.close()
-
-    def _subscribers(self) -> list[RabbitSubscriber]:
-        return [subscriber for subscriber in self._broker.subscribers if isinstance(subscriber, RabbitSubscriber)]
 
     async def _declare(self) -> None:
         if self.robust is None:
@@ -277,7 +287,7 @@ class BrokerConnection:
         self.queue_arguments = self._topology.shared_arguments(declared.unlimited)
         as_declared = partial(self._topology.subscribed, unlimited=declared.unlimited)
         self.lanes = tuple(map(as_declared, declared.lanes))
-        for subscriber in self._subscribers():  # FastStream declares their queues once more
+        for subscriber in self._consumers.subscribers:  # FastStream declares their queues once more
             subscriber.queue = as_declared(subscriber.queue.name)
 
     def _warn_of(self, declared: Declared) -> None:
@@ -300,13 +310,3 @@ class BrokerConnection:
                 consequence="they are delivered when their wait ends; a crash of RabbitMQ may lose some of them",
                 fix="once every replica is of this release, delete the queues whatsapp-delay-00 to -13 when empty",
             )
-
-
-def _is_consumed(subscriber: RabbitSubscriber) -> bool:
-    """Whether the broker knows the consumer: the tag remains when the channel is closed or the consumer cancelled.
-
-    Neither FastStream nor aio-pika has a public function for this.
-    """
-    queue, tag = subscriber._queue_obj, subscriber._consumer_tag  # noqa: SLF001
-    underlay = getattr(queue.channel, "_channel", None) if queue is not None else None
-    return underlay is not None and tag in underlay.channel.consumers

@@ -118,6 +118,11 @@ class Sorting:
     async def stop(self) -> None:
         """Take nothing more; wait a moment for the confirms of what has left."""
         self._stopped = True
+        await self.rest()
+
+    async def rest(self) -> None:
+        """The same, for `REST_S`."""
+        self._rest(REST_S)
         self._end()
         if self._unconfirmed:
             await asyncio.wait(set(self._unconfirmed), timeout=LAST_CONFIRMS_S)

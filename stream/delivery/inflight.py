@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -120,6 +121,13 @@ class InFlight:
                     running.reported = True
                     what = "waiting_for_rabbitmq" if running.tried else "stuck"
                     log.error(what, seconds=round(now - running.started, 1), **report.identity(running.delivery.whose))
+
+    async def settle(self, timeout_s: float) -> None:
+        """Wait until nothing runs, for at most `timeout_s` seconds. What waits for a slot starts meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._running:
+                    await asyncio.wait(set(self._running))
 
     async def drain(self, timeout_s: float) -> Drained:
         """Start nothing more, wait for what runs, and cut off what has not ended after `timeout_s` seconds."""

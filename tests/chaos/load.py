@@ -66,7 +66,11 @@ class Load:
         await self._stage.all_accepted(list(self.published), SETTLED_WITHIN_S)
         lines = [line for worker in self._stage.workers for line in worker.lines()]
         told = {line["internalId"] for line in lines if line["event"] == "sending_again_after_unknown_outcome"}
-        assert [to for to, name in self.published.items() if len(self._stage.taken(to)) > 1 and name not in told] == []
+        assert [name for name in self.sent_twice() if name not in told] == []
+
+    def sent_twice(self) -> list[str]:
+        """The internal ids of messages that Meta took more than once."""
+        return [name for to, name in self.published.items() if len(self._stage.taken(to)) > 1]
 
     def sent(self, since: float, until: float) -> int:
         """How many messages Meta took between two times of `time.monotonic`."""

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.alone  # three nodes, three replicas and the load on th
 REPLICAS: Final = 3
 CUT_S: Final = 60.0
 GONE_S: Final = 30.0
+HOME_S: Final = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -101,19 +102,23 @@ async def test_the_node_that_leads_the_intake_dies_and_consumption_resumes_withi
     assert losers == [worker for worker in workers if addresses(worker)[0] == leader.address]
 
 
-async def test_each_node_is_restarted_in_turn_and_half_of_the_rate_is_kept_over_any_10_s(
+async def test_each_node_is_restarted_in_turn_half_of_the_rate_is_kept_over_any_10_s_and_the_workers_go_home(
     stage: Scene, cluster: RabbitMQCluster
 ) -> None:
-    await start_replicas(stage, *[cluster.url] * REPLICAS)
+    workers = await asyncio.gather(*(start_on(stage, each.address, cluster.url) for each in cluster.nodes))
     async with load_on(stage, cluster.url) as load:
         begun = time.monotonic()
         for node in cluster.nodes:
             await asyncio.to_thread(node.restart)
             await asyncio.to_thread(cluster.wait_until_no_node_is_critical)
+        nodes = {each.address for each in cluster.nodes}
+        await stage.until(lambda: {addresses(each)[-1] for each in workers} == nodes, HOME_S, "a worker on every node")
+        await until_ready(*workers)
         ended = time.monotonic()
         await load.settle()
     windows = [load.sent(begun + second, begun + second + 10) for second in range(int(ended - begun) - 9)]
     assert min(windows) >= RATE * 10 / 2, windows
+    assert load.sent_twice() == []
 
 
 async def test_workers_that_a_cut_of_60_s_hits_say_so_and_come_back_and_the_others_go_on(

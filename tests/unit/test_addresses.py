@@ -61,6 +61,20 @@ async def test_every_address_is_tried_before_one_is_tried_again_and_none_twice_i
     assert tried == [0, 1, 2, 1, 0, 2, 1, 0, 2]
 
 
+async def test_home_is_tried_out_of_turn_once_and_the_round_goes_on() -> None:
+    async with nodes(3) as ports:
+        where, tried = addresses(ports, (1, 2, 0), (0, 2, 1)), list[int]()
+        where.home = where.url.with_port(ports[1])
+        for number in range(5):
+            if number == 2:
+                where.try_home_next()
+            _, writer = await where.create(where.url)
+            tried.append(ports.index(writer.get_extra_info("peername")[1]))
+            assert where.away == (tried[-1] != 1)
+            writer.close()
+    assert tried == [1, 2, 1, 0, 2]
+
+
 async def test_a_connection_that_breaks_while_it_opens_is_opened_to_the_next_address() -> None:
     async with nodes(2) as ports:
         where = addresses(ports, (1, 0), (1, 0))

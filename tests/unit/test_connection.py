@@ -22,6 +22,7 @@ from aiormq.exceptions import (
 from faststream import AckPolicy
 from faststream.rabbit import RabbitBroker
 from structlog.testing import capture_logs
+from yarl import URL
 
 from stream.broker import connection as broker_connection
 from stream.broker import start
@@ -158,8 +159,13 @@ class RobustChannel:
         self.open()
 
     def open(self) -> None:
-        self.underlay = SimpleNamespace(consumers=self._consumers, on_consumer_cancel_callbacks=set())
+        self.underlay = SimpleNamespace(
+            consumers=self._consumers, on_consumer_cancel_callbacks=set(), basic_cancel=self._cancel
+        )
         self._channel = SimpleNamespace(channel=self.underlay)
+
+    async def _cancel(self, tag: str) -> None:
+        del self._consumers[tag]
 
     async def reopen(self) -> None:
         self.open()
@@ -204,9 +210,10 @@ class Door:
         self.broker = RabbitBroker(logger=None)
         self.subscriber: Any = self.broker.subscriber(Topology(kind).intake.subscribed(), ack_policy=ack_policy)
         vars(self.broker).update(connect=self._connect, ping=self._ping)
+        self.addresses = Addresses(f"amqp://{hosts}/%2Fwhatsapp")
         self.connection = BrokerConnection(
             self.broker,
-            Addresses(f"amqp://{hosts}/%2Fwhatsapp"),
+            self.addresses,
             topology=Topology(kind, LANES),
             monotonic=self.clock,
         )
@@ -494,6 +501,51 @@ async def test_a_node_that_answers_no_declaration_is_not_consumed_from_and_left_
     await door.connection._redeclare()
     assert seen == [(False, 0, 0), (False, 0, 0), (False, 0, left)]  # a restart of the process would not help
     assert door.connection.consuming
+
+
+@pytest.mark.parametrize("stays", ["", "at home", "home is silent", "stopping", "came home meanwhile"])
+async def test_a_worker_that_is_away_finishes_and_goes_home_once_that_answers(
+    monkeypatch: pytest.MonkeyPatch, stays: str
+) -> None:
+    door = Door()
+    home, away = (door.addresses.url.with_host(host) for host in ("home", "away"))
+    door.addresses.current = home
+    await door.connection.open()
+    door.consume()
+    door.addresses.current = home if stays == "at home" else away
+    looks, asked, finished = 0, list[URL](), list[bool]()
+
+    async def look_once(_seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            raise asyncio.CancelledError
+
+    async def answers(where: URL, *_: object) -> bool:
+        asked.append(where)
+        if stays == "came home meanwhile":
+            door.addresses.current = home
+        return stays != "home is silent"
+
+    async def finish() -> None:
+        finished.append(door.connection.consuming)
+        if stays == "stopping":
+            await door.connection.stop_deliveries()
+
+    monkeypatch.setattr(broker_connection, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": look_once}))
+    monkeypatch.setattr(broker_connection, "answers", answers)
+    with pytest.raises(asyncio.CancelledError):
+        await door.connection.watch_home(finish)
+    await turns()
+    assert asked == ([] if stays == "at home" else [home])
+    assert (door.addresses._next() == home) == (not stays)
+    assert finished == ([False] if stays in {"", "stopping"} else [])
+    assert [str(error) for error in door.amqp.closed_with] == (
+        [] if stays else ["left for the address at which it began, which answers again"]
+    )
+    assert door.subscriber._consumer_tag == (
+        None if stays == "stopping" else "tag"
+    )  # aio-pika subscribes with it again
 
 
 async def test_a_connection_that_is_not_open_declares_nothing() -> None:

@@ -16,7 +16,7 @@ from yarl import URL
 
 from stream import __version__
 from stream.app import STOP_ALLOWANCE_S
-from stream.broker.connection import CANCEL_TIMEOUT_S
+from stream.broker.consumers import CANCEL_TIMEOUT_S
 from stream.broker.express import FLUSH_S
 from stream.contract.lanes import DEFAULT_LANES, lane_names
 from stream.contract.queues import INTAKE_QUEUE

@@ -62,6 +62,23 @@ async def test_a_stop_with_nothing_in_flight_ends_at_once() -> None:
         assert await InFlight().drain(60) == Drained(finished=0, returned=0, unknown=0)
 
 
+async def test_what_runs_is_waited_for_with_what_starts_meanwhile_and_no_longer_than_asked() -> None:
+    in_flight, first, second = InFlight(), Try(), Try()
+    in_flight.start(first.__call__, delivery())
+    await in_flight.settle(0.01)  # it runs on
+    settling = asyncio.create_task(in_flight.settle(60))
+    await turns()
+    in_flight.start(second.__call__, delivery())
+    first.release.set()
+    await second.started.wait()
+    await turns()
+    assert (first.ended, settling.done()) == (True, False)
+    second.release.set()
+    async with asyncio.timeout(1):
+        await settling
+    assert second.ended
+
+
 async def test_a_try_that_outlasts_the_stop_is_cut_off_and_named() -> None:
     in_flight, work = InFlight(), Try()
 

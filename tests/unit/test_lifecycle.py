@@ -28,6 +28,12 @@ class Story:
     async def sort_nothing_more(self) -> None:
         self.told.append("sorts nothing more")
 
+    async def sort_later(self) -> None:
+        self.told.append("sorts nothing for now")
+
+    async def settle(self, timeout_s: float) -> None:
+        self.told.append(f"waits for what runs for {timeout_s:g} s")
+
     def admit_nothing_more(self) -> None:
         self.told.append("starts nothing more")
 
@@ -43,7 +49,7 @@ class Story:
 
     def life(self) -> Lifecycle:
         worker: Any = SimpleNamespace(connection=self, in_flight=self, express=self)
-        worker.sorting = SimpleNamespace(stop=self.sort_nothing_more)
+        worker.sorting = SimpleNamespace(stop=self.sort_nothing_more, rest=self.sort_later)
         worker.admission = SimpleNamespace(close=self.admit_nothing_more)
         settings = Settings(tenant_service_url="http://tenants:3000", shutdown_grace_ms=25_000)
         return Lifecycle(cast("Worker", worker), settings)
@@ -65,6 +71,12 @@ async def test_a_stop_keeps_its_order_and_says_what_it_found(unknown: int) -> No
     assert lines == [{"event": "stopped", "log_level": "info", "finished": 3, "returned": 1, "unknown": unknown}]
 
 
+async def test_before_it_changes_to_another_connection_it_finishes_what_is_in_flight() -> None:
+    story = Story(Drained(0, 0, 0))
+    await story.life()._finish()
+    assert story.told == ["sorts nothing for now", "waits for what runs for 25 s", "writes what is left"]
+
+
 class Deaf:
     """Parts that listen, and never answer."""
 
@@ -79,6 +91,9 @@ class Deaf:
         await asyncio.Event().wait()
 
     async def watch_topology(self) -> None:
+        await self.watch()
+
+    async def watch_home(self, _finish: object) -> None:
         await self.watch()
 
     async def aclose(self) -> None:
@@ -106,4 +121,4 @@ async def test_a_start_waits_for_neither_redis_nor_the_tenant_service(monkeypatc
     deaf = Deaf()
     async with asyncio.timeout(0.5), deaf.life().around():
         await asyncio.sleep(0)
-        assert deaf.asked == 5  # the tries in flight, Redis, the platform, the topology, and the sorting
+        assert deaf.asked == 6  # the tries in flight, Redis, the platform, the topology, the home, and the sorting

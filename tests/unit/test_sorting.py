@@ -67,13 +67,20 @@ async def test_nothing_is_asked_of_rabbitmq_while_few_messages_move() -> None:
     watching.cancel()
 
 
-async def test_a_stop_keeps_a_look_from_beginning() -> None:
+@pytest.mark.parametrize(
+    ("end", "rest_s", "begins"), [("stop", 0.0, False), ("rest", 60.0, False), ("rest", 0.0, True)]
+)
+async def test_a_stop_keeps_a_look_from_beginning_and_so_does_a_rest_while_it_lasts(
+    monkeypatch: pytest.MonkeyPatch, end: str, rest_s: int, *, begins: bool
+) -> None:
+    monkeypatch.setattr(module, "REST_S", rest_s)
     asked: list[None] = []
-    stopped = sorting(lambda: asked.append(None), count(step=module.WORTH_IT).__next__)
-    await stopped.stop()
-    watching = asyncio.create_task(stopped.watch())
-    await turns(50)
-    assert asked == []
+    ended = sorting(lambda: asked.append(None), count(step=module.WORTH_IT).__next__)
+    await (ended.stop() if end == "stop" else ended.rest())
+    watching = asyncio.create_task(ended.watch())
+    with capture_logs():
+        await turns(50)
+    assert bool(asked) == begins
     watching.cancel()
 
 

@@ -1,0 +1,31 @@
+"""What counts as an answer of the address at which a worker began. `tests/chaos/test_cluster.py` has the way there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from yarl import URL
+
+from stream.broker import home
+from stream.broker.topology import Topology
+
+
+async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize("behaviour", [refuse, be_silent])
+async def test_a_node_that_does_not_take_a_connection_is_no_home_to_go_to(
+    monkeypatch: pytest.MonkeyPatch, behaviour: Callable[..., Awaitable[None]]
+) -> None:
+    monkeypatch.setattr(home, "ANSWER_TIMEOUT_S", 0.05)
+    async with await asyncio.start_server(behaviour, "127.0.0.1", 0) as server:
+        where = URL(f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/%2Fw")
+        assert not await home.answers(where, Topology(), None)

@@ -13,7 +13,7 @@ import tempfile
 import time
 from bisect import bisect
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,8 @@ from stream.contract.publications import SENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from aio_pika.abc import AbstractIncomingMessage
 
 REPLICAS = 3
 REDIS = {"sentinel": SentinelRedis, "cluster": ClusteredRedis}
@@ -130,15 +132,16 @@ async def run_cluster_soak(seconds: float, rate: float, redis_kind: str, seed: i
             await asyncio.to_thread(worker.start)
         outside = await stack.enter_async_context(Outside(cluster.url))
         tally, seen, start = Tally(), Seen(), resident_kib(workers[0])
-        await _keep_events(outside)
         draw = random.Random(seed)  # noqa: S311 - the same failures each time
         failures = Failures(cluster, network, redis, workers, draw)
-        await asyncio.gather(
-            publish_steadily(outside, tally, seconds, rate), _fail(failures, draw, seconds, outside, workers[0], seen)
-        )
-        outside.leave_channel()
-        await settle(outside, graph, tally)
-        await _take_events(outside, seen.told)
+        async with Outside(cluster.url) as listener:
+            await _listen(listener, seen.told)
+            await asyncio.gather(
+                publish_steadily(outside, tally, seconds, rate), _fail(failures, draw, seconds, workers[0], seen)
+            )
+            outside.leave_channel()
+            await settle(outside, graph, tally)
+        await _take_the_rest(outside, seen.told)
         seen.told |= told_in_logs(workers)
         times = sorted(request.received_at for request in graph.accepted)
         result = ClusterResult(
@@ -160,9 +163,7 @@ def _missing() -> str:
     return "Install rabbitmq-server and redis-server: their processes are killed."
 
 
-async def _fail(
-    failures: Failures, draw: random.Random, seconds: float, outside: Outside, first: WorkerProcess, seen: Seen
-) -> None:
+async def _fail(failures: Failures, draw: random.Random, seconds: float, first: WorkerProcess, seen: Seen) -> None:
     """Let one thing after the other fail, each once before one fails again."""
     started = time.monotonic()
     for name in _shuffled(list(failures.all), draw):
@@ -180,10 +181,6 @@ async def _fail(
         after = f"mended after {mended - begun:.1f} s, all whole {whole - mended:.1f} s later"
         print(f"{begun - started:8.1f} s  {name}; {after}", flush=True)
         seen.failures.append(Happened(name, begun, whole, resident_kib(first)))
-        try:
-            await _take_events(outside, seen.told)
-        except (AMQPError, ChannelInvalidStateError, OSError):  # the next failure, or the end, takes them
-            outside.leave_channel()
 
 
 def _shuffled(names: list[str], draw: random.Random) -> Iterator[str]:
@@ -191,16 +188,29 @@ def _shuffled(names: list[str], draw: random.Random) -> Iterator[str]:
         yield from draw.sample(names, len(names))
 
 
-async def _keep_events(outside: Outside) -> None:
-    queue = await (await outside.channel()).declare_queue(EVENTS, durable=True, arguments={"x-queue-type": "quorum"})
+async def _listen(listener: Outside, told: set[str]) -> None:
+    """Note whose sent event says that the message may have been sent twice."""
+
+    async def note(event: AbstractIncomingMessage) -> None:
+        _note(event, told)
+        with suppress(AMQPError, ChannelInvalidStateError):  # it comes again
+            await event.ack()
+
+    channel = await listener.channel()
+    await channel.set_qos(100)
+    queue = await channel.declare_queue(EVENTS, durable=True, arguments={"x-queue-type": "quorum"})
     await queue.bind(SENT.exchange, f"{SENT.key}#")
+    await queue.consume(note)
 
 
-async def _take_events(outside: Outside, told: set[str]) -> None:
-    """Take the sent events off their queue; note whose message may have been sent twice."""
+async def _take_the_rest(outside: Outside, told: set[str]) -> None:
+    """Note the events that the listener has missed."""
     queue = await (await outside.channel()).get_queue(EVENTS, ensure=False)
-    while (taken := await queue.get(fail=False)) is not None:
-        event = orjson.loads(taken.body)
-        if event.get("possiblySentTwice"):
-            told.add(event["internalId"])
-        await taken.ack()
+    while (event := await queue.get(no_ack=True, fail=False)) is not None:
+        _note(event, told)
+
+
+def _note(event: AbstractIncomingMessage, told: set[str]) -> None:
+    said = orjson.loads(event.body)
+    if said.get("possiblySentTwice"):
+        told.add(said["internalId"])

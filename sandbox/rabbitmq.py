@@ -54,7 +54,7 @@ class PrivateRabbitMQ(PrivateServer):
         self.place = place
         self.username = USERNAME
         self.password = PASSWORD if fixed_ports else secrets.token_urlsafe(12)
-        self._script = find_script("rabbitmq-server")
+        self.script = find_script("rabbitmq-server")  # its rabbitmqctl is beside it
         self._epmd = ServerProcess("epmd", self._dir / "epmd.log")
 
     @staticmethod
@@ -84,12 +84,12 @@ class PrivateRabbitMQ(PrivateServer):
 
     def start(self) -> None:
         """Start it and wait until AMQP and the vhost are there."""
-        if self._script is None:
+        if self.script is None:
             raise ServerError("there is no rabbitmq-server on this machine")
         self._write_configuration()
         if not self._epmd.running and not self._epmd_answers():
             self._start_epmd()
-        command = [*self.place.command, str(self._script)]
+        command = [*self.place.command, str(self.script)]
         self._process.start(command, self._environment(), self._is_ready, START_SECONDS)
 
     def stop(self) -> None:
@@ -104,9 +104,9 @@ class PrivateRabbitMQ(PrivateServer):
 
     def ctl(self, *arguments: str) -> str:
         """Run rabbitmqctl against this node and return what it printed."""
-        if self._script is None:
+        if self.script is None:
             raise ServerError("there is no rabbitmqctl on this machine")
-        command = [*self.place.command, str(self._script.with_name("rabbitmqctl")), "--silent", *arguments]
+        command = [*self.place.command, str(self.script.with_name("rabbitmqctl")), "--silent", *arguments]
         done = subprocess.run(
             command, env=self._environment(), capture_output=True, text=True, timeout=CTL_SECONDS, check=False
         )

@@ -15,8 +15,9 @@ from sandbox.demo import read_cases, run_demo
 from sandbox.graph import GraphSimulator
 from sandbox.ports import GRAPH_PORT, TENANTS_PORT
 from sandbox.processes import ServerError
+from sandbox.redis_failover import KINDS
 from sandbox.soak import run_soak
-from sandbox.soak_cluster import REDIS, run_cluster_soak
+from sandbox.soak_cluster import run_cluster_soak
 from sandbox.tenants import TenantService
 from sandbox.tour import run_tour
 from sandbox.up import KEPT_REQUESTS, serve_world, until_signal
@@ -97,7 +98,7 @@ def _add_soak_cluster(commands: Commands) -> None:
     parser = commands.add_parser("soak-cluster", help="load held while a RabbitMQ cluster and Redis fail at random")
     parser.add_argument("--seconds", type=float, default=180.0, help="how long to publish")
     parser.add_argument("--rate", type=float, default=100.0, help="messages a second")
-    parser.add_argument("--redis", choices=list(REDIS), default="sentinel", help="what survives Redis' loss")
+    _add_redis(parser)
     parser.add_argument("--seed", type=int, default=1, help="what fails, whom it hits and when; the same for one seed")
     parser.set_defaults(run=_soak_cluster)
 
@@ -126,8 +127,14 @@ def _add_up(commands: Commands) -> None:
 
 
 def _add_cluster(commands: Commands) -> None:
-    parser = commands.add_parser("cluster", help="three nodes of RabbitMQ that know each other, until Ctrl-C")
-    parser.set_defaults(run=lambda _: serve_cluster())
+    what = "three nodes of RabbitMQ, and a Redis of several servers, until Ctrl-C"
+    parser = commands.add_parser("cluster", help=what)
+    _add_redis(parser)
+    parser.set_defaults(run=lambda options: serve_cluster(options.redis))
+
+
+def _add_redis(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--redis", choices=list(KINDS), default="sentinel", help="what survives Redis' loss")
 
 
 def _add_numbers(commands: Commands) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VALID_FOR = timedelta(days=1)
+# The nodes of a Redis Cluster are clients of each other.
+BOTH_ENDS = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 CLOCK_ALLOWANCE = timedelta(hours=1)  # for a machine whose clock is behind
 
 
@@ -53,7 +55,7 @@ def issue(folder: Path) -> ServerCertificate:
         .add_extension(
             x509.KeyUsage(**usage, digital_signature=True, key_cert_sign=False, crl_sign=False), critical=True
         )
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(BOTH_ENDS), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())

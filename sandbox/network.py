@@ -34,11 +34,13 @@ class Place:
     Attributes:
         host: The address on which clients reach it.
         peer: The address on which other nodes reach it.
+        own: The address on which both do, each through their own switch: for servers that tell clients of each other.
         command: What to put before a command, so that it runs there.
     """
 
     host: str = "127.0.0.1"
     peer: str = "127.0.0.1"
+    own: str = "127.0.0.1"
     command: tuple[str, ...] = ()
 
 
@@ -69,7 +71,8 @@ class Network:
 
     def place(self, number: int) -> Place:
         """Where a node runs."""
-        return Place(f"{self._prefix}.2.{number}", f"{self._prefix}.1.{number}", self._inside(number))
+        peer, host, own = (f"{self._prefix}.{subnet}.{number}" for subnet in (1, 2, 3))
+        return Place(host, peer, own, self._inside(number))
 
     def pull(self, number: int, *switches: Switch) -> None:
         """Pull the cables of a number out of these switches, or out of both."""
@@ -117,12 +120,21 @@ class Network:
             _run("ip", "address", "add", f"{self._prefix}.{subnet}.254/24", "dev", here)
             _run("ip", "link", "set", here, "up")
         self.plug(0)
+        self._lead_to_own_addresses()
 
     def _lay_cable(self, switch: Switch, number: int, name: str, pid: int) -> None:
         """One end is the switch's, the other has a name in the namespace of a process."""
         end = f"{switch}{number}"
         self._ip(0, "link", "add", end, "type", "veth", "peer", "name", name, "netns", str(pid))
         self._ip(0, "link", "set", end, "up")
+
+    def _lead_to_own_addresses(self) -> None:
+        numbers = range(1, self._count + 1)
+        for place, number in ((self.place(number), number) for number in numbers):
+            self._ip(number, "address", "add", f"{place.own}/32", "dev", "lo")
+            _run("ip", "route", "add", place.own, "via", place.host)
+            for other in set(numbers) - {number}:
+                self._ip(other, "route", "add", place.own, "via", place.peer)
 
     def _inside(self, number: int) -> tuple[str, ...]:
         return ("nsenter", f"--net=/proc/{self._spaces[number].pid}/ns/net")

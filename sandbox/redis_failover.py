@@ -1,27 +1,28 @@
-"""Redis that survives the loss of a server: a master with a replica and three Sentinels, and a Redis Cluster."""
+"""Redis that survives the loss of a server: a master with two replicas and three Sentinels, and a Redis Cluster."""
 
 from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-from sandbox.processes import PrivateServer, ServerError, answers, free_ports
-from sandbox.redis import START_SECONDS, PrivateRedis
+from sandbox.processes import PrivateServer, answers, free_ports
+from sandbox.redis import HERE, START_SECONDS, PrivateRedis, tls_options
+from sandbox.redis_cli import cli, replicated, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from sandbox.certificates import ServerCertificate
+    from sandbox.network import Network, Place
+
 MASTER = "mymaster"
+SERVERS = 3  # a Sentinel beside each
 DOWN_AFTER_MS = 1_000  # a server that is silent for so long is down
 NODES = 6  # three masters, and a replica of each
-READY_SECONDS = 30
 REPLICATING_AT_ONCE = {"--repl-diskless-sync-delay": "0"}  # else it waits 5 s for more replicas
-POLL_SECONDS = 0.1
 
 
 class Sentinel(PrivateServer):
@@ -29,63 +30,108 @@ class Sentinel(PrivateServer):
 
     Args:
         base_dir: Where all its files go.
-        master: The port of the master, at first.
+        master: Host and port of the master, at first.
         password: For the servers.
         own_password: For itself.
+        place: Where it runs.
+        certificate: With one it listens on a port with TLS too, and reaches the master with TLS.
     """
 
-    def __init__(self, base_dir: Path, master: int, password: str, own_password: str) -> None:
+    def __init__(
+        self,
+        base_dir: Path,
+        master: tuple[str, int],
+        password: str,
+        own_password: str,
+        *,
+        place: Place = HERE,
+        certificate: ServerCertificate | None = None,
+    ) -> None:
         super().__init__("Sentinel", base_dir)
-        (self.port,) = free_ports(1)
+        self.place = place
+        self.port, self.tls_port = free_ports(2)
+        tls = tls_options(certificate, self.tls_port) | {"tls-replication": "yes"} if certificate else {}
         self._own_password = own_password
         self._file = self._dir / "sentinel.conf"
         self._file.write_text(
-            f"bind 127.0.0.1\nport {self.port}\ndir {self._dir}\nrequirepass {own_password}\n"
+            f"bind {place.own}\nsentinel announce-ip {place.own}\nport {self.port}\ndir {self._dir}\n"
+            f"requirepass {own_password}\n"
             f"sentinel sentinel-pass {own_password}\n"
-            f"sentinel monitor {MASTER} 127.0.0.1 {master} 2\nsentinel auth-pass {MASTER} {password}\n"
+            f"sentinel monitor {MASTER} {master[0]} {master[1]} 2\nsentinel auth-pass {MASTER} {password}\n"
             f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}\nsentinel failover-timeout {MASTER} 5000\n"
+            + "".join(f"{name} {value}\n" for name, value in tls.items())
         )
+
+    @property
+    def address(self) -> str:
+        """Host and port for clients."""
+        return f"{self.place.own}:{self.port}"
+
+    def ask(self, *words: str) -> str:
+        """Ask it, in the words of `redis-cli`."""
+        return cli(self.port, *words, password=self._own_password, host=self.place.own)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = ["redis-server", str(self._file), "--sentinel"]
+        command = [*self.place.command, "redis-server", str(self._file), "--sentinel"]
         login = f"AUTH {self._own_password}\r\n".encode()
-        self._process.start(command, os.environ, lambda: answers(self.port, login, b"+OK"), START_SECONDS)
+        self._process.start(
+            command, os.environ, lambda: answers(self.port, login, b"+OK", self.place.own), START_SECONDS
+        )
 
 
 class SentinelRedis:
-    """Two servers, of which one is the master, and three Sentinels.
+    """Three servers, of which one is the master, and three Sentinels.
 
     Args:
         base_dir: Where all files go.
+        network: Where they run, a server and a Sentinel in each place; without one, all run on 127.0.0.1.
+        options: More options of the servers.
     """
 
-    def __init__(self, base_dir: Path) -> None:
+    def __init__(
+        self, base_dir: Path, network: Network | None = None, options: Mapping[str, str] | None = None
+    ) -> None:
         self.password, self.sentinel_password = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
-        first = PrivateRedis(base_dir / "one", password=self.password, options=REPLICATING_AT_ONCE)
-        replica_of = {"--replicaof": f"127.0.0.1 {first.port}", **REPLICATING_AT_ONCE}
-        self.servers = [first, PrivateRedis(base_dir / "two", password=self.password, options=replica_of)]
-        self.sentinels = [
-            Sentinel(base_dir / f"sentinel-{number}", first.port, self.password, self.sentinel_password)
-            for number in range(3)
-        ]
+        self._options = {**REPLICATING_AT_ONCE, **(options or {})}
+        self.servers: list[PrivateRedis] = []
+        self.sentinels: list[Sentinel] = []
+        for number in range(1, SERVERS + 1):
+            self._add(base_dir / f"{number}", network.place(number) if network else HERE)
         self._started = ExitStack()
+
+    def _add(self, folder: Path, place: Place) -> None:
+        options = {**self._options, "--replica-announce-ip": place.own}
+        if self.servers:
+            options["--replicaof"] = "{} {}".format(*self._first)
+        self.servers.append(PrivateRedis(folder / "server", password=self.password, place=place, options=options))
+        self.sentinels.append(
+            Sentinel(folder / "sentinel", self._first, self.password, self.sentinel_password, place=place)
+        )
+
+    @property
+    def _first(self) -> tuple[str, int]:
+        return self.servers[0].place.own, self.servers[0].port
 
     @property
     def url(self) -> str:
         """What `REDIS_URL` is set to."""
-        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return self.url_of(*self.sentinels)
+
+    def url_of(self, *sentinels: Sentinel) -> str:
+        """`REDIS_URL` with these Sentinels."""
+        hosts = ",".join(sentinel.address for sentinel in sentinels)
         return f"redis+sentinel://:{self.password}@{hosts}/{MASTER}/0?sentinel_password={self.sentinel_password}"
 
     def ask(self, *words: str) -> str:
         """Ask a Sentinel, in the words of `redis-cli`."""
-        return cli(self.sentinels[0].port, *words, password=self.sentinel_password)
+        return self.sentinels[0].ask(*words)
 
     @property
     def master(self) -> PrivateRedis:
         """The server that the Sentinels take for the master."""
-        port = self.ask("sentinel", "get-master-addr-by-name", MASTER).split()[1]
-        return next(server for server in self.servers if str(server.port) == port)
+        host, port = self.ask("sentinel", "get-master-addr-by-name", MASTER).split()
+        return next(each for each in self.servers if (each.place.own, str(each.port)) == (host, port))
 
     def lose_master(self) -> PrivateRedis:
         """Kill the master and wait for another one; returns the one that is away."""
@@ -104,7 +150,7 @@ class SentinelRedis:
         with ExitStack() as starting:
             for server in (*self.servers, *self.sentinels):
                 starting.enter_context(server)
-            wait_until(self.whole, "each Sentinel knows the others and the replica, which has what its master has")
+            wait_until(self.whole, "each Sentinel knows the others and the replicas, which have what their master has")
             self._started = starting.pop_all()
         return self
 
@@ -112,13 +158,13 @@ class SentinelRedis:
         self._started.close()
 
     def whole(self) -> bool:
-        """Whether nobody is away, and the replica follows."""
-        wanted = {"num-slaves": "1", "num-other-sentinels": "2"}
+        """Whether nobody is away, and the replicas follow."""
+        wanted = {"num-slaves": str(SERVERS - 1), "num-other-sentinels": str(SERVERS - 1)}
         for sentinel in self.sentinels:
-            facts = cli(sentinel.port, "sentinel", "master", MASTER, password=self.sentinel_password).split()
+            facts = sentinel.ask("sentinel", "master", MASTER).split()
             if any(facts[facts.index(name) + 1] != value for name, value in wanted.items()):
                 return False
-        return any(replicated(server.port, self.password) for server in self.servers)
+        return sum(replicated(server, self.password) for server in self.servers) == SERVERS - 1
 
 
 class ClusteredRedis:
@@ -164,7 +210,7 @@ class ClusteredRedis:
 
     def fail_over(self) -> None:
         """Let a replica take over from a master that goes on, as an operator does it."""
-        replica = next(node for node in self.nodes if replicated(node.port))
+        replica = next(node for node in self.nodes if replicated(node))
         cli(replica.port, "cluster", "failover")
         wait_until(lambda: replica in self.masters, "a replica takes over")
 
@@ -183,7 +229,7 @@ class ClusteredRedis:
 
     def whole(self) -> bool:
         """Whether nobody is away, and every replica follows."""
-        replicas = [node for node in self.nodes if replicated(node.port)]
+        replicas = [node for node in self.nodes if replicated(node)]
         states = [cli(node.port, "cluster", "info") for node in self.nodes]
         return len(replicas) == NODES // 2 and all("cluster_state:ok" in state for state in states)
 
@@ -192,25 +238,4 @@ def _masters(nodes: Sequence[PrivateRedis]) -> list[PrivateRedis]:
     return [node for node in nodes if "role:master" in cli(node.port, "info", "replication")]
 
 
-def replicated(port: int, password: str = "") -> bool:
-    """Whether it is a replica that has what its master has."""
-    return "master_link_status:up" in cli(port, "info", "replication", password=password)
-
-
-def cli(port: int, *words: str, password: str = "") -> str:
-    """Run `redis-cli` and return what it printed."""
-    command: Sequence[str] = ["redis-cli", "-p", str(port), *words]
-    environment = {**os.environ, **({"REDISCLI_AUTH": password} if password else {})}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=READY_SECONDS, check=False)
-    if done.returncode != 0:
-        raise ServerError(f"redis-cli {' '.join(words)} failed: {done.stderr or done.stdout}")
-    return done.stdout
-
-
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Wait until this is true."""
-    end = time.monotonic() + READY_SECONDS
-    while not true():
-        if time.monotonic() > end:
-            raise ServerError(f"not within {READY_SECONDS} s: {what}")
-        time.sleep(POLL_SECONDS)
+KINDS = {"sentinel": SentinelRedis, "cluster": ClusteredRedis}

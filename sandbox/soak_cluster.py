@@ -27,7 +27,7 @@ from sandbox.network import Network
 from sandbox.processes import ServerError
 from sandbox.rabbitmq_cluster import NODES, ClusterNode, RabbitMQCluster
 from sandbox.redis import PrivateRedis
-from sandbox.redis_failover import ClusteredRedis, SentinelRedis
+from sandbox.redis_failover import KINDS
 from sandbox.soak_failures import Failures
 from sandbox.soak_load import (
     Result,
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractIncomingMessage
 
 REPLICAS = 3
-REDIS = {"sentinel": SentinelRedis, "cluster": ClusteredRedis}
 QUIET_S = (1.0, 5.0)  # between two failures, at least and at most
 EVENTS = "soak-events"
 
@@ -122,7 +121,7 @@ async def run_cluster_soak(seconds: float, rate: float, redis_kind: str, seed: i
     async with AsyncExitStack() as stack:
         network = stack.enter_context(Network(NODES, folder / "network"))
         cluster = stack.enter_context(RabbitMQCluster(folder / "rabbitmq", network))
-        redis = stack.enter_context(REDIS[redis_kind](folder / "redis"))
+        redis = stack.enter_context(KINDS[redis_kind](folder / "redis"))
         graph = await stack.enter_async_context(GraphSimulator())
         tenants = await stack.enter_async_context(TenantService())
         settings = {**environment(cluster.url, redis.url, graph, tenants), "RABBITMQ_QUEUE_TYPE": "quorum"}

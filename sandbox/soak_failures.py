@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.processes import ServerError
 from sandbox.rabbitmq_cluster import ClusterNode
-from sandbox.redis_failover import wait_until
+from sandbox.redis_cli import wait_until
 from sandbox.worker import WorkerProcess
 from stream.contract.queues import INTAKE_QUEUE
 

@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Final
 
 from redis.asyncio import Redis, Sentinel
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.redis.address import Address
 
 _WHERE: Final = {"host", "port"}
 
 
+class _NoAnswerError(RedisConnectionError):
+    """Why a Sentinel did not answer; redis-py quotes the `repr`, which has no reason from redis-py 8 on."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class _OneSentinel(Redis):
+    """A client of a Sentinel; redis-py quotes its `repr` too, here without the login."""
+
+    def __repr__(self) -> str:
+        options = self.connection_pool.connection_kwargs
+        return f"{options['host']}:{options['port']}"
+
+    async def sentinel_masters(self) -> Any:
+        """What it knows of each master.
+
+        Raises:
+            _NoAnswerError: Nothing, because it cannot be reached or refuses the login.
+        """
+        try:
+            return await super().sentinel_masters()
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise _NoAnswerError(str(error)) from None
+
+
 class Sentinels(Sentinel):
-    """redis-py's, with one short sentence when they know no master: its own may show how it logs in."""
+    """redis-py's, asked in turn: one that is cut off from the others may go on to name a master that is cut off too.
+
+    Args:
+        hosts: Host and port of each.
+        options: How the connections to them are made.
+    """
+
+    def __init__(self, hosts: tuple[tuple[str, int], ...], options: dict[str, Any]) -> None:
+        super().__init__([])  # type: ignore[no-untyped-call]
+        self._next = deque(_OneSentinel(host=host, port=port, **options) for host, port in hosts)
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """The master's address.
@@ -24,14 +61,12 @@ class Sentinels(Sentinel):
         Raises:
             MasterNotFoundError: No Sentinel that answers knows a master of this name that is up.
         """
+        self.sentinels = list(self._next)  # redis-py changes their order
+        self._next.rotate(-1)
         try:
             address: tuple[str, int] = await super().discover_master(service_name)
-        except MasterNotFoundError:
-            raise MasterNotFoundError(
-                f"no Sentinel that answers knows a master {service_name} that is up (or it refuses the login)"
-            ) from None
         finally:  # the next question may come in hours, or never
-            for sentinel in self.sentinels:
+            for sentinel in self._next:
                 await sentinel.connection_pool.disconnect(inuse_connections=False)
         return address
 
@@ -48,9 +83,9 @@ def master_of(address: Address, timeout_s: float, **terms: Any) -> Redis:
     server["ssl"] = server.pop("connection_class", None) is SSLConnection
     tls = {name: value for name, value in server.items() if name.startswith("ssl")}
     each_s = timeout_s / (len(address.hosts) + 1)
-    sentinels = Sentinels(  # type: ignore[no-untyped-call]
+    sentinels = Sentinels(
         address.hosts,
-        sentinel_kwargs={
+        {
             **address.sentinel_login,
             **tls,
             "socket_timeout": each_s,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import pytest
 from redis.crc import key_slot
 
 from sandbox.redis import PrivateRedis
-from sandbox.redis_failover import ClusteredRedis, SentinelRedis, cli, replicated, wait_until
+from sandbox.redis_cli import cli, replicated, wait_until
+from sandbox.redis_failover import ClusteredRedis, SentinelRedis
 from sandbox.world import World
 from stream.contract.events import Scope
 from stream.contract.identifiers import TenantId, hash_tag
@@ -25,67 +25,10 @@ from stream.redis.scripts import Script
 from stream.tenants.cache import CredentialCache, entry_key
 from stream.tenants.codec import CredentialCodec
 from stream.traffic.by_hand import CircuitsByHand, Place
-from tests.chaos.load import RATE, SETTLED_WITHIN_S, THROTTLED, WAITING
-from tests.scene import Evidence, Scene, number, unique
+from tests.chaos.redis_load import BACK_WITHIN_S, REPLICAS, TENANTS, loaded, unrecorded
+from tests.scene import Evidence, Scene, unique
 
-REPLICAS = 3
-BACK_WITHIN_S = 10.0
-TENANTS = 12
 MOVING_S = 0.2
-
-
-class Load:
-    """Messages of several tenants, published steadily.
-
-    Args:
-        stage: Where.
-    """
-
-    def __init__(self, stage: Scene) -> None:
-        self._stage = stage
-        self.tenants = [unique("failover") for _ in range(TENANTS)]
-        self.published: dict[str, tuple[str, str]] = {}  # recipient → tenant and internal id
-        self.over = False
-
-    async def publish(self) -> None:
-        while not self.over:
-            await self.publish_one(self.tenants[len(self.published) % TENANTS])
-            await asyncio.sleep(1 / RATE)
-
-    async def publish_one(self, tenant: str, prefix: str = "1650555") -> None:
-        to = number(prefix)
-        self.published[to] = (tenant, await self._stage.publish(to, tenant))
-
-    async def let_many_wait(self) -> None:
-        """Publish messages that Meta throttles once until `WAITING` are on the delay levels."""
-        await asyncio.gather(*(self.publish_one(self.tenants[each % TENANTS], THROTTLED) for each in range(WAITING)))
-        async with asyncio.timeout(SETTLED_WITHIN_S):
-            while await self._stage.outside.waiting() < WAITING * 0.9:  # noqa: ASYNC110 - on a server
-                await asyncio.sleep(0.1)
-
-    async def ended_well(self) -> None:
-        """Each message was sent once and announced once, with no doubt about it."""
-        await self._stage.all_accepted(list(self.published))
-        assert set(self._stage.accepted_of(self.published)) == {1}
-        await self._stage.until(lambda: len(self._announced()) >= len(self.published), 20, "all announced")
-        assert sorted(self._announced()) == sorted(internal_id for _, internal_id in self.published.values())
-        assert not self._stage.letters
-        await self._stage.settled()
-
-    async def are_known(self, tenants: set[str]) -> None:
-        """A message of each of these tenants that was sent before is recognised."""
-        some = {tenant: (to, internal_id) for to, (tenant, internal_id) in self.published.items() if tenant in tenants}
-        for tenant, (to, internal_id) in some.items():
-            await self._stage.publish(to, tenant, internal_id=internal_id)
-        ids = {internal_id for _, internal_id in some.values()}
-        await self._stage.until(lambda: ids <= self._duplicates(), what="all recognised")
-
-    def _duplicates(self) -> set[str]:
-        lines = [line for worker in self._stage.workers for line in worker.lines()]
-        return {line["internalId"] for line in lines if line["event"] == "duplicate"}
-
-    def _announced(self) -> list[str]:
-        return [body["internalId"] for key, body in self._stage.events if key.startswith("outbound.sent")]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -107,23 +50,6 @@ def cluster(world: World) -> Iterator[ClusteredRedis]:
         yield started
 
 
-@asynccontextmanager
-async def loaded(stage: Scene, redis_url: str, *, many_wait: bool = False) -> AsyncIterator[Load]:
-    """Three replicas under load, for a second at least before and after."""
-    replicas = (stage.start_worker(REDIS_URL=redis_url, RABBITMQ_PREFETCH="50") for _ in range(REPLICAS))
-    await asyncio.gather(*replicas)
-    await stage.watch()
-    load = Load(stage)
-    if many_wait:
-        await load.let_many_wait()
-    publishing = asyncio.create_task(load.publish())
-    await asyncio.sleep(1)
-    yield load
-    await asyncio.sleep(1)
-    load.over = True
-    await publishing
-
-
 async def back_s(stage: Scene) -> float:
     """Seconds until each replica has noticed that Redis is away, and then that it is back."""
     started = time.monotonic()
@@ -134,11 +60,6 @@ async def back_s(stage: Scene) -> float:
             assert time.monotonic() - started < BACK_WITHIN_S, worker.tail()
             await asyncio.sleep(0.05)
     return time.monotonic() - started
-
-
-async def unrecorded(stage: Scene) -> float:
-    """How many messages the replicas say they have sent without a record in the ledger."""
-    return sum([(await stage.metrics(worker))["messages_unrecorded_total"] for worker in stage.workers])
 
 
 def away_lines(stage: Scene) -> list[str]:
@@ -160,7 +81,7 @@ async def test_a_master_that_sentinels_demote_is_left_before_it_refuses_two_writ
     stage: Scene, sentinels: SentinelRedis
 ) -> None:
     old = sentinels.master
-    async with loaded(stage, sentinels.url) as load:
+    async with loaded(stage, *[sentinels.url] * REPLICAS) as load:
         await asyncio.to_thread(sentinels.ask, "sentinel", "failover", "mymaster")
         async with asyncio.timeout(BACK_WITHIN_S):
             while (await asyncio.to_thread(lambda: sentinels.master)) is old:  # noqa: ASYNC110 - another process
@@ -178,7 +99,7 @@ async def test_a_master_that_falls_silent_is_replaced_by_its_replica_on_every_wo
     stage: Scene, sentinels: SentinelRedis, *, dies: bool
 ) -> None:
     old = sentinels.master
-    async with loaded(stage, sentinels.url, many_wait=dies) as load:
+    async with loaded(stage, *[sentinels.url] * REPLICAS, many_wait=dies) as load:
         await asyncio.to_thread(old.kill if dies else old.pause)
         try:
             assert await back_s(stage) < BACK_WITHIN_S
@@ -191,7 +112,7 @@ async def test_a_master_that_falls_silent_is_replaced_by_its_replica_on_every_wo
     await load.ended_well()
     await load.are_known(set(load.tenants))
     if not dies:
-        await asyncio.to_thread(wait_until, lambda: replicated(old.port, sentinels.password), "the old one follows")
+        await asyncio.to_thread(wait_until, lambda: replicated(old, sentinels.password), "the old one follows")
 
 
 async def test_what_operators_read_and_write_is_on_every_master_of_a_cluster(cluster: ClusteredRedis) -> None:
@@ -232,7 +153,7 @@ def _has(slots: str, slot: int) -> bool:
 async def test_a_tenant_whose_slot_moves_to_another_master_keeps_its_ledger(
     stage: Scene, cluster: ClusteredRedis
 ) -> None:
-    async with loaded(stage, cluster.url) as load:
+    async with loaded(stage, *[cluster.url] * REPLICAS) as load:
         tenant = load.tenants[0]
         await asyncio.to_thread(move, cluster, tenant)
     await load.ended_well()
@@ -258,7 +179,7 @@ def move(cluster: ClusteredRedis, tenant: str) -> None:
 async def test_a_master_of_a_cluster_that_dies_is_replaced_by_its_replica_on_every_worker(
     stage: Scene, cluster: ClusteredRedis
 ) -> None:
-    async with loaded(stage, cluster.url, many_wait=True) as load:
+    async with loaded(stage, *[cluster.url] * REPLICAS, many_wait=True) as load:
         victim = owner_of(cluster, load.tenants[0])
         concerned = {tenant for tenant in load.tenants if owner_of(cluster, tenant) is victim}
         await asyncio.to_thread(victim.kill)

@@ -64,10 +64,24 @@ def test_all_sentinels_are_asked_within_the_time_that_a_batch_has() -> None:
     assert sum(each["socket_connect_timeout"] for each in options) < 1.0
 
 
-async def test_sentinels_that_do_not_answer_are_one_sentence_without_a_login() -> None:
+async def test_sentinels_that_do_not_answer_are_named_with_their_reasons_and_without_a_login() -> None:
     manager = sentinels_of(connect("redis+sentinel://:s3cret@127.0.0.1:1,127.0.0.1:2/mymaster?sentinel_password=0ther"))
-    with pytest.raises(MasterNotFoundError, match="no Sentinel that answers knows a master mymaster that is up"):
+    with pytest.raises(MasterNotFoundError) as raised:
         await manager.discover_master("mymaster")
+    said = str(raised.value)
+    assert said.startswith("No master found for 'mymaster' : 127.0.0.1:1 - Error 111 connecting to 127.0.0.1:1.")
+    assert "127.0.0.1:2 - Error 111 connecting to 127.0.0.1:2." in said
+    assert not [password for password in ("s3cret", "0ther") if password in said]
+
+
+async def test_each_question_goes_to_another_sentinel_first() -> None:
+    manager = sentinels_of(connect("redis+sentinel://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/mymaster"))
+    asked = []
+    for _ in range(4):
+        with pytest.raises(MasterNotFoundError) as raised:
+            await manager.discover_master("mymaster")
+        asked.append(str(raised.value).split(" : ")[1].split(" ")[0])
+    assert asked == [f"127.0.0.1:{port}" for port in (1, 2, 3, 1)]
 
 
 def test_tls_is_to_the_sentinels_too() -> None:

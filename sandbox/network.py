@@ -129,11 +129,12 @@ class Network:
         self._ip(0, "link", "set", end, "up")
 
     def _lead_to_own_addresses(self) -> None:
-        numbers = range(1, self._count + 1)
-        for place, number in ((self.place(number), number) for number in numbers):
+        numbers = set(range(1, self._count + 1))
+        for number in numbers:
+            place = self.place(number)
             self._ip(number, "address", "add", f"{place.own}/32", "dev", "lo")
             _run("ip", "route", "add", place.own, "via", place.host)
-            for other in set(numbers) - {number}:
+            for other in numbers - {number}:
                 self._ip(other, "route", "add", place.own, "via", place.peer)
 
     def _inside(self, number: int) -> tuple[str, ...]:

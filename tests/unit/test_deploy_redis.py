@@ -58,6 +58,11 @@ def test_a_full_redis_forgets_no_message_and_a_crash_hardly_any() -> None:
     assert "appendonly yes" in lines
 
 
+def test_a_master_that_is_cut_off_from_both_replicas_refuses_what_would_be_forgotten() -> None:
+    assert "min-replicas-to-write 1" in scripts()["redis.sh"]
+    assert document("statefulset.yaml")["spec"]["replicas"] == 3  # when one is lost, the other two go on
+
+
 def test_what_the_pods_mount_and_ask_for_exists() -> None:
     pod = document("statefulset.yaml")["spec"]["template"]["spec"]
     claims = [each["metadata"]["name"] for each in document("statefulset.yaml")["spec"]["volumeClaimTemplates"]]

@@ -1,0 +1,69 @@
+"""A network that cuts Redis' master off from the other servers: what it takes from then on is bounded and counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from sandbox.network import Network
+from sandbox.redis import PrivateRedis
+from sandbox.redis_failover import SERVERS, SentinelRedis
+from sandbox.worker import WorkerProcess
+from sandbox.world import World
+from tests.chaos.load import RATE
+from tests.chaos.redis_load import BACK_WITHIN_S, loaded, unrecorded
+from tests.scene import Evidence, Scene, unique
+
+LAG_S: Final = 2
+ALONE_IT_REFUSES: Final = {"--min-replicas-to-write": "1", "--min-replicas-max-lag": str(LAG_S)}
+
+
+@pytest.fixture
+def network(world: World) -> Iterator[Network]:
+    if missing := Network.missing():
+        pytest.skip(f"a master is cut off from the others: {missing}")
+    with Network(SERVERS, world.base_dir / unique("network")) as made:
+        yield made
+
+
+@pytest.fixture
+def redis(world: World, network: Network) -> Iterator[SentinelRedis]:
+    if not PrivateRedis.installed():
+        pytest.skip("needs redis-server on this machine: its servers are cut off")
+    with SentinelRedis(world.base_dir / unique("sentinels"), network, ALONE_IT_REFUSES) as started:
+        Evidence.secrets |= {started.password, started.sentinel_password}
+        yield started
+
+
+async def until_back(stage: Scene, *workers: WorkerProcess) -> None:
+    async with asyncio.timeout(BACK_WITHIN_S):
+        for worker in workers:
+            while (await stage.metrics(worker))["redis_away"]:  # noqa: ASYNC110 - in another process
+                await asyncio.sleep(0.05)
+
+
+async def test_a_master_that_is_cut_off_refuses_and_who_sees_no_other_one_says_so_until_the_network_is_whole(
+    stage: Scene, network: Network, redis: SentinelRedis
+) -> None:
+    beside, *others = redis.sentinels  # the first is cut off together with the master
+    async with loaded(stage, redis.url_of(beside), redis.url, redis.url_of(*others)) as load:
+        wrong, *right = stage.workers
+        cut = time.monotonic()
+        network.pull(1, "peers")
+        for worker in stage.workers:
+            assert "NOREPLICAS" in (await stage.logged(worker, "redis_away"))["error"]
+        await until_back(stage, *right)
+        assert time.monotonic() - cut < BACK_WITHIN_S
+        assert (await stage.metrics(wrong))["redis_away"] == 1
+        network.plug(1)
+        await until_back(stage, *stage.workers)
+        await asyncio.sleep(1)
+        for worker in stage.workers:
+            assert (await stage.metrics(worker))["redis_away"] == 0
+    await load.ended_well()
+    # What the old master took before it refused is forgotten: nobody else has it.
+    assert await load.copies_sent() <= await unrecorded(stage) + RATE * (LAG_S + 2)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -17,6 +17,8 @@ from stream.redis.cluster import Cluster
 from stream.redis.connection import BatchConnection
 from stream.redis.masters import Masters
 from stream.redis.server import Server
+
+MOST_AT_ONCE: Final = 50  # single commands; each takes a connection, of which redis-py's pools have 100 since version 8
 
 
 class RedisLink:
@@ -39,6 +41,7 @@ class RedisLink:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.redis = redis
+        self._places = asyncio.Semaphore(MOST_AT_ONCE)
         noted = partial(Availability, on_refused=on_refused, clock=clock)
         self._availability = noted()  # of single commands and, but for a cluster's, of scripts
         self._servers: Server | Masters
@@ -54,11 +57,15 @@ class RedisLink:
         return self._availability.away or self._servers.away
 
     async def ask(self, command: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
-        """Run a command of the client, on its own.
+        """Run a command of the client, on its own, once fewer than `MOST_AT_ONCE` others run.
 
         Raises:
             RedisAway: Redis cannot be reached, was found so less than a second ago, or refuses this command.
         """
+        async with self._places:
+            return await self._ask(command, *args, **options)
+
+    async def _ask(self, command: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
         self._availability.enter()
         try:
             answer = await command(*args, **options)

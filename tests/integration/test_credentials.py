@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
 
 from stream.contract.identifiers import TenantId
+from stream.redis.client import connect
+from stream.redis.link import RedisLink
 from stream.tenants.cache import KEY_PREFIX, entry_key
 from tests.commands import in_a_process
 from tests.scene import Scene, number, text_message, unique
@@ -51,6 +54,13 @@ async def test_two_replicas_that_miss_at_once_cause_one_fetch(stage: Scene) -> N
     assert stage.tenants.fetches[tenant] == 1
     for worker in stage.workers:  # both replicas took part
         await stage.logged(worker, "delivered", tenantId=tenant)
+
+
+async def test_hundreds_that_ask_for_credentials_at_once_find_redis_there(scene: Scene) -> None:
+    link = RedisLink(connect(scene.world.redis.url))
+    found = await asyncio.gather(*(link.ask(link.redis.get, unique("no-entry")) for _ in range(300)))
+    await link.aclose()
+    assert found == [None] * 300
 
 
 async def test_the_entry_has_redis_own_ttl_and_no_readable_token(scene: Scene, redis: Redis) -> None:

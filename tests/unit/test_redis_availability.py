@@ -13,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.redis import availability, link
 from stream.redis.availability import PROBE_EVERY_S, Availability, RedisAway
+from stream.redis.link import MOST_AT_ONCE
 from stream.redis.server import PROBE_KEY
 from tests.unit.doubles import turns
 from tests.unit.redis_world import WRONG_TYPE, World
@@ -46,6 +47,23 @@ async def test_a_single_command_that_is_refused_is_its_own_callers_trouble_too(
         await world.link.ask(refused)
     assert (world.link.away, world.refused) == (False, [1])
     assert [line["event"] for line in lines] == ["redis_refused"]
+
+
+async def test_single_commands_beyond_the_most_at_once_wait_for_one_that_ends(world: World) -> None:
+    running, most, may_end = 0, 0, asyncio.Event()
+
+    async def slow() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await may_end.wait()
+        running -= 1
+
+    asked = [asyncio.create_task(world.link.ask(slow)) for _ in range(3 * MOST_AT_ONCE)]
+    await turns()
+    may_end.set()
+    await asyncio.gather(*asked)
+    assert most == MOST_AT_ONCE
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,8 @@ class ClusterResult:
 
 async def run_cluster_soak(seconds: float, rate: float, redis_kind: str, seed: int) -> ClusterResult:
     """Run it on servers of its own; their files stay if something was lost or sent twice without a report."""
-    if missing := _missing():
-        raise WorldError(missing)
+    if lacks := missing():
+        raise WorldError(lacks)
     folder = Path(tempfile.mkdtemp(prefix="whatsapp-soak-"))
     print(f"The servers' files and the replicas' logs are in {folder}; a good end removes them.")
     async with AsyncExitStack() as stack:
@@ -156,7 +156,8 @@ async def run_cluster_soak(seconds: float, rate: float, redis_kind: str, seed: i
     return result
 
 
-def _missing() -> str:
+def missing() -> str:
+    """What this machine lacks for it, or nothing."""
     if ClusterNode.installed() and PrivateRedis.installed():
         return Network.missing()
     return "Install rabbitmq-server and redis-server: their processes are killed."

@@ -1,9 +1,19 @@
-"""The soak, in its short form."""
+"""The soaks, in their short forms."""
 
 from __future__ import annotations
 
+from typing import Final
+
+import pytest
+
 from sandbox.soak import run_soak
+from sandbox.soak_cluster import missing, run_cluster_soak
+from sandbox.versions import versions
 from sandbox.world import World
+
+# Together, the first 90 s of these two have each thing that can fail.
+SEEDS: Final = {"sentinel": 2504, "cluster": 1804}
+GROWTH_KIB: Final = 20 * 1024
 
 
 async def test_load_is_held_while_replicas_rabbitmq_and_redis_die_and_come_back(breakable: World) -> None:
@@ -11,3 +21,16 @@ async def test_load_is_held_while_replicas_rabbitmq_and_redis_die_and_come_back(
     assert result.held, result.rows()
     assert result.published > 300
     assert result.sent_once > 250
+
+
+@pytest.mark.alone
+async def test_load_is_held_while_a_cluster_a_redis_that_fails_over_and_replicas_fail_at_random(world: World) -> None:
+    if lacks := missing():
+        pytest.skip(lacks)
+    redis = "cluster" if "Redis 8" in versions(world) else "sentinel"  # CI runs on both
+    result = await run_cluster_soak(90, 100, redis, SEEDS[redis])
+    assert result.held, result.rows()
+    assert set(result.counted.dead) == {"INVALID_PHONE", "WINDOW_EXPIRED"}  # what Meta refuses; none for the failures
+    assert result.failures.total() >= 4, result.rows()
+    assert result.sent_meanwhile >= 1000, result.rows()
+    assert max(result.memory_kib) - result.memory_kib[0] < GROWTH_KIB, result.rows()

@@ -30,7 +30,13 @@ _SUSPECT: Final = re.compile("(?i)" + "|".join(_SUSPICIOUS))
 _WAMID: Final = re.compile(rb"wamid\.[A-Za-z0-9+/=_-]*")
 SHOWN_OF_WAMID: Final = 12
 LONG_WAMID: Final = 40
-_PHONE: Final = re.compile(r"(?<![\w-])\+?\d(?:[ -]?\d){6,14}(?![\w-])")
+_PHONE: Final = re.compile(r"(?<![\w-])\d(?:[ -]?\d){6,14}(?![\w-])")
+# As people write one: after a plus with any punctuation, or with its area code in parentheses. Elsewhere these would be
+# parts of an address, or of two error codes.
+_WRITTEN_PHONE: Final = re.compile(
+    r"(?<![\w-])(?:\+\d(?:[ \u00a0().\u2010\u2011-]{0,2}\d){6,14}"
+    r"|(?:\d{1,4}[ -]?)?\(\d{2,5}\)[ -]?\d(?:[ -]?\d){4,9})(?![\w-])"
+)
 
 _HARMLESS_TYPES: Final = frozenset({int, float, bool, NoneType})
 
@@ -56,7 +62,13 @@ def masked_number(number: str) -> str:
 
 def without_numbers(text: str) -> str:
     """The text with everything that looks like a phone number masked."""
-    return _PHONE.sub(lambda found: masked_number(found.group()), text)
+    if "+" in text or "(" in text:
+        text = _WRITTEN_PHONE.sub(_masked_phone, text)
+    return _PHONE.sub(_masked_phone, text)
+
+
+def _masked_phone(found: re.Match[str]) -> str:
+    return masked_number(found[0])
 
 
 def without_wamids(line: bytes) -> bytes:
@@ -119,6 +131,8 @@ def _is_harmless(event: Mapping[str, Any]) -> bool:
     numbers_may_be_in = "\n".join(texts)
     everything = "\n".join(identifiers) + "\n" + numbers_may_be_in
     if not everything.isascii():  # other letters have other rules for upper and lower case
+        return False
+    if "+" in numbers_may_be_in or "(" in numbers_may_be_in:
         return False
     lowered = everything.lower()
     return not any(word in lowered for word in _SUSPICIOUS) and not _PHONE.search(numbers_may_be_in)

@@ -45,6 +45,8 @@ def test_a_secret_in_text_is_masked_and_the_rest_is_kept(text: str, secret: str,
         "ConnectError: All connection attempts failed",
         "the Tenant Service answered HTTP 503",
         "2026-11-23T12:00:00.123456+00:00",
+        "no connection was made to 192.168.100.200:5672 (10.0.0.17)",
+        "code 100 (131047), then 190 (463)",
     ],
 )
 def test_a_text_without_secrets_is_left_alone(text: str) -> None:
@@ -69,6 +71,11 @@ def test_of_a_phone_number_four_digits_are_shown(number: str, shown: str) -> Non
         "+91 98765 43210",
         "650-555-1234 is not valid",
         "(919876543210)",
+        "+1 (650) 555-1234",
+        "to: 1 (650) 555-1234",
+        "(650) 555-1234",
+        "+49.170.123.4567",
+        "+1\u00a0650\u2011555\u00a01234",
     ],
 )
 def test_a_phone_number_in_text_is_masked(text: str) -> None:
@@ -143,7 +150,7 @@ PIECES = (
     "=",
     ": ",
 )
-NUMBERS = ("+", "1", "1650", "555", "1234567", "-", " ", "\n", ".", "\u0661" * 7, "a", "\u00e9", '"')
+NUMBERS = ("+", "(", ")", "1", "1650", "555", "1234567", "-", " ", "\n", ".", "\u0661" * 7, "a", "\u00e9", '"')
 FIELDS = ("event", "detail", "tenantId", "internalId", "wamid", "recipient", "accessToken", "apiKey", "timestamp")
 texts = st.lists(st.sampled_from(PIECES + NUMBERS), max_size=6).map("".join)
 flat = texts | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)

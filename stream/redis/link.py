@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from stream.redis.availability import PROBE_EVERY_S, Availability, RedisAway
@@ -16,6 +17,7 @@ from stream.redis.client import Client
 from stream.redis.cluster import Cluster
 from stream.redis.connection import BatchConnection
 from stream.redis.masters import Masters
+from stream.redis.sentinels import warn_if_it_writes_alone
 from stream.redis.server import Server
 
 MOST_AT_ONCE: Final = 50  # single commands; each takes a connection, of which redis-py's pools have 100 since version 8
@@ -81,6 +83,8 @@ class RedisLink:
 
     async def watch(self) -> None:
         """Probe at once, so that the state is known before any message, then each second while away. Never ends."""
+        if isinstance(self.redis, Redis):
+            await warn_if_it_writes_alone(self.redis)
         due = True
         while True:
             if due:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final
 
+import structlog
 from redis.asyncio import Redis, Sentinel
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.redis.address import Address
 
 _WHERE: Final = {"host", "port"}
+
+log = structlog.get_logger(__name__)
 
 
 class _NoAnswerError(RedisConnectionError):
@@ -53,7 +59,8 @@ class Sentinels(Sentinel):
 
     def __init__(self, hosts: tuple[tuple[str, int], ...], options: dict[str, Any]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
-        self._next = deque(_OneSentinel(host=host, port=port, **options) for host, port in hosts)
+        self.sentinels = [_OneSentinel(host=host, port=port, **options) for host, port in hosts]
+        self._next = deque(self.sentinels)
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """The master's address.
@@ -69,6 +76,20 @@ class Sentinels(Sentinel):
             for sentinel in self._next:
                 await sentinel.connection_pool.disconnect(inuse_connections=False)
         return address
+
+
+async def warn_if_it_writes_alone(redis: Redis) -> None:
+    """Log that a master behind Sentinels would go on to take writes when it is cut off from its replicas."""
+    if not isinstance(redis.connection_pool, SentinelConnectionPool):
+        return
+    with suppress(RedisError):  # it is away, which is told elsewhere, or does not let this user ask
+        facts = await redis.info("replication")
+        if "min_slaves_good_slaves" not in facts:  # there with `min-replicas-to-write` only
+            log.warning(
+                "redis_master_writes_alone",
+                consequence="what it takes while it is cut off is forgotten: a copy that comes later is sent again",
+                fix="set min-replicas-to-write 1",
+            )
 
 
 def master_of(address: Address, timeout_s: float, **terms: Any) -> Redis:

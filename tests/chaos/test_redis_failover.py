@@ -91,6 +91,7 @@ async def test_a_master_that_sentinels_demote_is_left_before_it_refuses_two_writ
     await load.are_known(set(load.tenants))
     assert len([line for line in away_lines(stage) if "READONLY" in line]) <= len(stage.workers)
     for worker in stage.workers:
+        assert "redis_master_writes_alone" in {line["event"] for line in worker.lines()}
         assert (await stage.metrics(worker))["redis_away"] == 0
 
 

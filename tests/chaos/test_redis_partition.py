@@ -64,6 +64,7 @@ async def test_a_master_that_is_cut_off_refuses_and_who_sees_no_other_one_says_s
         await asyncio.sleep(1)
         for worker in stage.workers:
             assert (await stage.metrics(worker))["redis_away"] == 0
+            assert "redis_master_writes_alone" not in {line["event"] for line in worker.lines()}
     await load.ended_well()
     # What the old master took before it refused is forgotten: nobody else has it.
     assert await load.copies_sent() <= await unrecorded(stage) + RATE * (LAG_S + 2)

@@ -69,8 +69,9 @@ async def test_sentinels_that_do_not_answer_are_named_with_their_reasons_and_wit
     with pytest.raises(MasterNotFoundError) as raised:
         await manager.discover_master("mymaster")
     said = str(raised.value)
-    assert said.startswith("No master found for 'mymaster' : 127.0.0.1:1 - Error 111 connecting to 127.0.0.1:1.")
-    assert "127.0.0.1:2 - Error 111 connecting to 127.0.0.1:2." in said
+    assert said.startswith("No master found for 'mymaster' : 127.0.0.1:1 - Error ")
+    assert "connecting to 127.0.0.1:1." in said
+    assert "127.0.0.1:2 - Error " in said
     assert not [password for password in ("s3cret", "0ther") if password in said]
 
 

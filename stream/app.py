@@ -10,14 +10,13 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
 import httpx
 from aiohttp import web
 from faststream import FastStream
-from faststream.rabbit import RabbitBroker, RabbitRouter
+from faststream.rabbit import RabbitBroker
 
 from stream.broker.addresses import CONNECT_TIMEOUT_S, Addresses
 from stream.broker.connection import BrokerConnection
@@ -32,10 +31,8 @@ from stream.contract.lanes import lane_names
 from stream.contract.queues import DEAD_LETTER_QUEUE
 from stream.delivery.admission import Admission
 from stream.delivery.alert_interval import AlertInterval
-from stream.delivery.arrival import Limits
 from stream.delivery.circuit_reports import CircuitReports
 from stream.delivery.claims import Claims
-from stream.delivery.decision import RetryPolicy
 from stream.delivery.inflight import InFlight
 from stream.delivery.journey import Journey
 from stream.delivery.ledger import SentLedger
@@ -58,19 +55,18 @@ from stream.operations.invocation import Invocation
 from stream.redis.client import connect
 from stream.redis.link import RedisLink
 from stream.retry import RetryHandler
-from stream.settings import DocumentedSettings, InvalidSettings, Settings, load_settings
+from stream.settings import DocumentedSettings, InvalidSettings, Settings, derived, load_settings
 from stream.specification.document import ContractSpecification
 from stream.tenants.cache import CredentialCache
 from stream.tenants.client import TenantServiceClient
 from stream.tenants.codec import CredentialCodec
 from stream.tenants.ownership import NumberOwnership
-from stream.tenants.provider import PATIENCE_S, CredentialProvider
+from stream.tenants.provider import CredentialProvider
 from stream.tenants.refusals import Refusals
-from stream.traffic.circuit import Rules
 from stream.traffic.circuits import Circuits
 from stream.traffic.open_circuits import OpenCircuits
 from stream.traffic.pace_alone import PaceAlone
-from stream.traffic.paces import Paces, Rates
+from stream.traffic.paces import Paces
 from stream.traffic.platform import PlatformCircuit
 from stream.traffic.shares import Shares
 from stream.traffic.slow_downs import SlowDowns
@@ -78,12 +74,8 @@ from stream.traffic.transitions import Transitions
 
 HEARTBEAT_S: Final = 6  # a broker that is frozen or cut off is noticed within 24 s. RabbitMQ's default is 60 s
 RECONNECT_S: Final = 1.0
-CONNECT_SHARE: Final = 0.5  # of META_API_TIMEOUT_MS: so a connect that hangs differs from an answer that hangs
-LEASE_MARGIN_S: Final = 5.0  # a lease is this much longer than the longest send: it only ends if the replica has died
 STOP_ALLOWANCE_S: Final = 5.0  # for FastStream's own wait, after ours: nothing runs any more then
 STUCK_ALLOWANCE_S: Final = 60.0  # a try has a time limit, a publish too; what is older than both will not end
-INTAKE_AHEAD: Final = 2  # times the slots: at most one and a half are in flight, the rest is looked at and sorted
-BOUND_MARGIN_S: Final = 5.0  # added to the time of two sends and two waits for credentials, the most that a try makes
 
 
 def create_app(settings: Settings) -> FastStream:
@@ -102,41 +94,36 @@ def create_app(settings: Settings) -> FastStream:
 
 
 def build(settings: Settings) -> Worker:
-    """Build the worker's parts and join them."""
+    """Build the worker's parts, room by room, and join them."""
     guard_deliveries()
     instruments = Instruments(tenants=settings.metrics_tenants)
     metrics = DeliveryMetrics(instruments)
     clients = _clients(settings, instruments)
-    addresses = Addresses(settings.rabbitmq_url.get_secret_value())
-    broker = _broker(settings, addresses)
-    topology = Topology(settings.rabbitmq_queue_type, settings.lanes, settings.intake_queue)
-    connection = BrokerConnection(broker, addresses, topology=topology)
-    in_flight, express = InFlight(), ExpressLane()
+    rabbitmq = _rabbitmq(settings)
     traffic = _traffic(settings, clients.redis, instruments)
-    processor = _processor(settings, clients, traffic, metrics)
-    unpublished = UnpublishedWaits(clients.redis)
-    alerts = AlertInterval(clients.redis, interval_ms=settings.alert_interval_ms)
-    settlement = _settlement(settings, unpublished, alerts, connection, express, metrics)
-    journey = _journey(settings, clients.redis, processor, settlement, unpublished, in_flight, metrics)
-    admission = _admission(settings, journey, in_flight)
-    instruments.show("tenants_laned", lambda: admission.laned)
-    reading = _reading(settings, admission)
-    broker.include_router(_subscribers(settings, topology, reading))
+    delivery = _delivery(settings, clients, rabbitmq, traffic, metrics)
+    _show(instruments, delivery, clients.redis)
+    rabbitmq.broker.include_router(
+        build_subscribers(delivery.reading, rabbitmq.topology, prefetch=derived.looked_at(settings))
+    )
     return Worker(
-        broker=broker,
-        connection=connection,
-        express=express,
-        subscribe_to_lanes=lambda: broker.include_router(_lane_subscribers(settings, connection, reading)),
-        admission=admission,
-        sorting=_sorting(settings, connection, admission, settlement, reading),
-        in_flight=in_flight,
-        health=_health(settings, connection, in_flight, clients.redis, traffic.platform, instruments, metrics),
+        broker=rabbitmq.broker,
+        connection=rabbitmq.connection,
+        express=rabbitmq.express,
+        subscribe_to_lanes=partial(_subscribe_to_lanes, settings, rabbitmq, delivery.reading),
+        admission=delivery.admission,
+        sorting=_sorting(settings, rabbitmq.connection, delivery),
+        in_flight=delivery.in_flight,
+        health=_health(settings, clients.redis, rabbitmq.connection, traffic.platform, delivery, instruments, metrics),
         platform=traffic.platform,
         redis=clients.redis,
         graph_http=clients.graph_http,
         tenant_http=clients.tenant_http,
-        bound_s=_bound_s(settings),
+        bound_s=derived.bound_s(settings),
     )
+
+
+# The services that are asked.
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +137,33 @@ class _Clients:
 
 def _clients(settings: Settings, instruments: Instruments) -> _Clients:
     refused = instruments.counter("redis_refused_total")
-    connect_s = settings.meta_api_timeout_ms / 1000 * CONNECT_SHARE
     # Half of the connections are for fetches that a message waits for, half for fetches that no message waits for.
     tenant_transport = HonestTransport(4 * settings.rabbitmq_prefetch)
     return _Clients(
         redis=RedisLink(connect(settings.redis_url.get_secret_value()), on_refused=refused.inc),
-        graph_http=HonestTransport(2 * settings.rabbitmq_prefetch, connect_s=connect_s),
+        graph_http=HonestTransport(2 * settings.rabbitmq_prefetch, connect_s=derived.connect_s(settings)),
         tenant_http=httpx.AsyncClient(transport=tenant_transport, timeout=None),  # noqa: S113 - the client bounds each attempt
     )
+
+
+# RabbitMQ.
+
+
+@dataclass(frozen=True, slots=True)
+class _RabbitMQ:
+    """The connection to RabbitMQ, and what goes over it beside messages that are taken."""
+
+    broker: RabbitBroker
+    topology: Topology
+    connection: BrokerConnection
+    express: ExpressLane
+
+
+def _rabbitmq(settings: Settings) -> _RabbitMQ:
+    addresses = Addresses(settings.rabbitmq_url.get_secret_value())
+    broker = _broker(settings, addresses)
+    topology = Topology(settings.rabbitmq_queue_type, settings.lanes, settings.intake_queue)
+    return _RabbitMQ(broker, topology, BrokerConnection(broker, addresses, topology=topology), ExpressLane())
 
 
 def _broker(settings: Settings, addresses: Addresses) -> RabbitBroker:
@@ -206,6 +212,9 @@ def traces(endpoint: str, intake: str) -> tuple[Any, ...]:
     return (telemetry.middleware(),)
 
 
+# Traffic: when a message may go.
+
+
 @dataclass(frozen=True, slots=True)
 class _Traffic:
     """What says when a message may go."""
@@ -219,7 +228,7 @@ class _Traffic:
 def _traffic(settings: Settings, redis: RedisLink, instruments: Instruments) -> _Traffic:
     counted = instruments.counter("circuit_transitions_total")
     transitions = Transitions(lambda scope, to: counted.labels(scope, to).inc())
-    rules = Rules(settings.circuit_failures, settings.circuit_open_ms, lease_ms=int(_lease_s(settings) * 1000))
+    rules = derived.rules(settings)
     platform = PlatformCircuit(redis, rules, transitions)
     for scope in platform.open_circuits:
         instruments.show("circuits_open", partial(platform.open_circuits.__getitem__, scope), scope=scope)
@@ -228,42 +237,66 @@ def _traffic(settings: Settings, redis: RedisLink, instruments: Instruments) -> 
     return _Traffic(circuits, platform, transitions, alone)
 
 
+# Delivery: a message's journey.
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """What brings deliveries to their end."""
+
+    reading: Reading
+    admission: Admission
+    in_flight: InFlight
+    settlement: Settlement
+
+
+def _delivery(
+    settings: Settings, clients: _Clients, rabbitmq: _RabbitMQ, traffic: _Traffic, metrics: DeliveryMetrics
+) -> _Delivery:
+    in_flight, unpublished = InFlight(), UnpublishedWaits(clients.redis)
+    settlement = Settlement(
+        Handover(),
+        rabbitmq.express,
+        unpublished,
+        AlertInterval(clients.redis, interval_ms=settings.alert_interval_ms),
+        intake=settings.intake_queue,
+        mend_topology=rabbitmq.connection.mend,
+        metrics=metrics,
+    )
+    journey = Journey(
+        _processor(settings, clients, traffic, metrics),
+        settlement,
+        policy=derived.retry_policy(settings),
+        guard=PoisonGuard(clients.redis, bound_s=derived.bound_s(settings)),
+        unpublished=unpublished,
+        metrics=metrics,
+        tried=in_flight.tried,
+    )
+    shares = Shares(settings.rabbitmq_prefetch, derived.tenant_share(settings))
+    admission = Admission(journey, in_flight, shares, lanes=lane_names(settings.lanes, settings.intake_queue))
+    return _Delivery(Reading(admission, derived.limits(settings)), admission, in_flight, settlement)
+
+
 def _processor(settings: Settings, clients: _Clients, traffic: _Traffic, metrics: DeliveryMetrics) -> MessageProcessor:
     credentials = _credentials(settings, clients, traffic.circuits)
     return MessageProcessor(
         credentials=credentials,
         claims=_claims(settings, clients.redis, traffic.alone),
-        paces=Paces(_rates(settings), credentials.messages_per_second),
+        paces=Paces(derived.rates(settings), credentials.messages_per_second),
         ledger=SentLedger(clients.redis, ttl_ms=settings.sent_ledger_ttl_ms, on_unrecorded=metrics.unrecorded),
         graph=GraphClient(
             clients.graph_http,
             base_url=settings.meta_api_base_url,
             version=settings.meta_api_version,
-            timeout_s=settings.meta_api_timeout_ms / 1000,
+            timeout_s=derived.send_s(settings),
             classifier=MetaErrorClassifier(),
         ),
-        circuits=CircuitReports(
-            traffic.circuits, traffic.platform, traffic.transitions, hold=settings.on_tenant_failure == "hold"
-        ),
+        circuits=CircuitReports(traffic.circuits, traffic.platform, traffic.transitions, hold=derived.holds(settings)),
         slow_downs=SlowDowns(clients.redis, traffic.alone),
         on_unknown=settings.on_unknown_outcome,
         metrics=metrics,
-        bound_s=_bound_s(settings),
+        bound_s=derived.bound_s(settings),
     )
-
-
-def _rates(settings: Settings) -> Rates:
-    return Rates(
-        number_per_s=settings.phone_number_rate,
-        tenant_per_minute=settings.tenant_rate_per_minute,
-        pair_interval_ms=settings.pair_interval_ms,
-        pair_burst=settings.pair_burst,
-    )
-
-
-def _bound_s(settings: Settings) -> float:
-    """How long a try may take, in seconds."""
-    return 2 * (settings.meta_api_timeout_ms / 1000 + PATIENCE_S) + BOUND_MARGIN_S
 
 
 def _credentials(settings: Settings, clients: _Clients, circuits: Circuits) -> CredentialProvider:
@@ -289,159 +322,67 @@ def _credentials(settings: Settings, clients: _Clients, circuits: Circuits) -> C
     )
 
 
-def _lease_s(settings: Settings) -> float:
-    """How long a claim, and a probe of a circuit, last, in seconds."""
-    return settings.meta_api_timeout_ms / 1000 + LEASE_MARGIN_S
-
-
 def _claims(settings: Settings, redis: RedisLink, alone: PaceAlone) -> Claims:
     return Claims(
         redis,
         replica=f"{socket.gethostname()}:{os.getpid()}",
-        lease_s=_lease_s(settings),
+        lease_s=derived.lease_s(settings),
         ttl_ms=settings.sent_ledger_ttl_ms,
         most_doubts=settings.meta_api_max_retries,
         alone=alone,
     )
 
 
-def _settlement(
-    settings: Settings,
-    unpublished: UnpublishedWaits,
-    alerts: AlertInterval,
-    connection: BrokerConnection,
-    express: ExpressLane,
-    metrics: DeliveryMetrics,
-) -> Settlement:
-    return Settlement(
-        Handover(),
-        express,
-        unpublished,
-        alerts,
-        intake=settings.intake_queue,
-        mend_topology=connection.mend,
-        metrics=metrics,
-    )
-
-
-def _journey(
-    settings: Settings,
-    redis: RedisLink,
-    processor: MessageProcessor,
-    settlement: Settlement,
-    unpublished: UnpublishedWaits,
-    in_flight: InFlight,
-    metrics: DeliveryMetrics,
-) -> Journey:
-    return Journey(
-        processor,
-        settlement,
-        policy=_policy(settings),
-        guard=PoisonGuard(redis, bound_s=_bound_s(settings)),
-        unpublished=unpublished,
-        metrics=metrics,
-        tried=in_flight.tried,
-    )
-
-
-def _policy(settings: Settings) -> RetryPolicy:
-    return RetryPolicy(
-        failures=settings.meta_api_max_retries,
-        throttles=settings.rate_limit_max_retries,
-        backoff=RetryHandler(
-            base_delay_s=settings.meta_api_retry_delay_ms / 1000, cap_s=settings.meta_api_retry_max_delay_ms / 1000
-        ),
-        hold=settings.on_tenant_failure == "hold",
-    )
-
-
-def _admission(settings: Settings, journey: Journey, in_flight: InFlight) -> Admission:
-    # Without lanes there is no way past a tenant's backlog: then a share would only leave slots empty.
-    share = settings.tenant_share if settings.lanes else 1.0
-    shares = Shares(settings.rabbitmq_prefetch, share)
-    return Admission(journey, in_flight, shares, lanes=lane_names(settings.lanes, settings.intake_queue))
-
-
-def _reading(settings: Settings, admission: Admission) -> Reading:
-    max_age = timedelta(milliseconds=settings.message_max_age_ms)
-    return Reading(admission, Limits(settings.message_max_bytes, max_age))
-
-
-def _sorting(
-    settings: Settings,
-    connection: BrokerConnection,
-    admission: Admission,
-    settlement: Settlement,
-    reading: Reading,
-) -> Sorting:
+def _sorting(settings: Settings, connection: BrokerConnection, delivery: _Delivery) -> Sorting:
     return Sorting(
         lambda: connection.underlay,
         intake=settings.intake_queue,
-        moves=lambda: admission.moves,
-        sort=Sorter(admission, settlement).sort,
-        pass_on=reading.receive,
+        moves=lambda: delivery.admission.moves,
+        sort=Sorter(delivery.admission, delivery.settlement).sort,
+        pass_on=delivery.reading.receive,
     )
 
 
-def _subscribers(settings: Settings, topology: Topology, reading: Reading) -> RabbitRouter:
-    looked_at = settings.rabbitmq_prefetch * (INTAKE_AHEAD if settings.lanes else 1)
-    return build_subscribers(reading, topology, prefetch=looked_at)
+def _subscribe_to_lanes(settings: Settings, rabbitmq: _RabbitMQ, reading: Reading) -> None:
+    lanes = build_lane_subscribers(reading, rabbitmq.connection.lanes, prefetch=settings.rabbitmq_prefetch)
+    rabbitmq.broker.include_router(lanes)
 
 
-def _lane_subscribers(settings: Settings, connection: BrokerConnection, reading: Reading) -> RabbitRouter:
-    return build_lane_subscribers(reading, connection.lanes, prefetch=settings.rabbitmq_prefetch)
+# The HTTP port, and what it shows.
+
+
+def _show(instruments: Instruments, delivery: _Delivery, redis: RedisLink) -> None:
+    instruments.show("tenants_laned", lambda: delivery.admission.laned)
+    instruments.show("messages_in_flight", lambda: len(delivery.in_flight))
+    instruments.show("message_oldest_age_seconds", delivery.in_flight.oldest_message_s)
+    instruments.show("redis_away", lambda: redis.away)
 
 
 def _health(
     settings: Settings,
-    connection: BrokerConnection,
-    in_flight: InFlight,
     redis: RedisLink,
+    connection: BrokerConnection,
     platform: PlatformCircuit,
+    delivery: _Delivery,
     instruments: Instruments,
     metrics: DeliveryMetrics,
 ) -> HealthServer:
-    _show(instruments, in_flight, redis)
     depths = QueueDepths(
         lambda: connection.robust,
         intake=settings.intake_queue,
         lanes=lambda: [lane.name for lane in connection.lanes],
     )
-    longest_try_s = _bound_s(settings) + STUCK_ALLOWANCE_S
+    longest_try_s = derived.bound_s(settings) + STUCK_ALLOWANCE_S
     return HealthServer(
         settings.http_host,
         settings.http_port,
         status=_status(settings, connection, depths, redis, platform, metrics).read,
         ready=lambda: connection.consuming,
-        alive=lambda: in_flight.oldest_s() < longest_try_s and connection.stuck_s() < STUCK_ALLOWANCE_S,
+        alive=lambda: delivery.in_flight.oldest_s() < longest_try_s and connection.stuck_s() < STUCK_ALLOWANCE_S,
         metrics=lambda: instruments.scrape(depths.read),
         queues=lambda: connection.queue_arguments,
         add_page=_page(settings, connection, redis),
     )
-
-
-def _page(settings: Settings, connection: BrokerConnection, redis: RedisLink) -> Callable[[web.UrlDispatcher], None]:
-    """What adds the page `/dead-letters`, if there is to be one."""
-    if settings.operator_token is None:
-        return lambda _: None
-    # They bring the commands' packages along, which a worker without the page does not need.
-    from stream.operations.page.fresh import FreshSnapshot  # noqa: PLC0415
-    from stream.operations.page.route import DeadLettersPage  # noqa: PLC0415
-    from stream.operations.page.taking import Taking  # noqa: PLC0415
-
-    taking = Taking(
-        settings.rabbitmq_url.get_secret_value(),
-        redis,
-        max_age=timedelta(milliseconds=settings.message_max_age_ms),
-        whole=lambda: connection.queue_arguments[DEAD_LETTER_QUEUE].get("x-queue-type") == "quorum",
-    )
-    return DeadLettersPage(settings.operator_token.get_secret_value(), FreshSnapshot(taking.take)).add_to
-
-
-def _show(instruments: Instruments, in_flight: InFlight, redis: RedisLink) -> None:
-    instruments.show("messages_in_flight", lambda: len(in_flight))
-    instruments.show("message_oldest_age_seconds", in_flight.oldest_message_s)
-    instruments.show("redis_away", lambda: redis.away)
 
 
 def _status(
@@ -464,6 +405,27 @@ def _status(
         rates=metrics.last_minute.rates,
         queues=depths.read,
     )
+
+
+def _page(settings: Settings, connection: BrokerConnection, redis: RedisLink) -> Callable[[web.UrlDispatcher], None]:
+    """What adds the page `/dead-letters`, if there is to be one."""
+    if settings.operator_token is None:
+        return lambda _: None
+    # They bring the commands' packages along, which a worker without the page does not need.
+    from stream.operations.page.fresh import FreshSnapshot  # noqa: PLC0415
+    from stream.operations.page.route import DeadLettersPage  # noqa: PLC0415
+    from stream.operations.page.taking import Taking  # noqa: PLC0415
+
+    taking = Taking(
+        settings.rabbitmq_url.get_secret_value(),
+        redis,
+        max_age=derived.limits(settings).max_age,
+        whole=lambda: connection.queue_arguments[DEAD_LETTER_QUEUE].get("x-queue-type") == "quorum",
+    )
+    return DeadLettersPage(settings.operator_token.get_secret_value(), FreshSnapshot(taking.take)).add_to
+
+
+# The command line.
 
 
 def _app_from_environment() -> FastStream:

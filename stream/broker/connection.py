@@ -26,7 +26,7 @@ from stream.broker.declaration import Declared, TopologyMismatch, declare
 from stream.broker.express import abandon
 from stream.broker.handover import is_blocked
 from stream.broker.home import LOOK_EVERY_S, answers
-from stream.broker.start import TEMPORARY, CannotStart, lasting, wait_for_broker
+from stream.broker.start import TEMPORARY, CannotStart, lasting, loss, wait_for_broker
 from stream.broker.topology import Topology
 
 CONNECT_TIMEOUT_S: Final = 10.0  # with the first channel
@@ -171,7 +171,7 @@ class BrokerConnection:
     def _lost(self, _connection: object, error: BaseException | None) -> None:
         self._end_declaring()
         if not self._stopping:
-            log.warning("rabbitmq_lost", address=self.address, error=f"{type(error).__name__}: {error}")
+            log.warning("rabbitmq_lost", address=self.address, error=loss(error))
 
     async def _reconnected(self, _connection: object) -> None:
         """The broker may have come back empty."""

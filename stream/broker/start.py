@@ -1,4 +1,4 @@
-"""Why the worker cannot connect to RabbitMQ: a sentence where waiting would not help, a wait where it may."""
+"""Why the worker is not connected to RabbitMQ: a sentence where waiting would not help, a wait where it may."""
 
 from __future__ import annotations
 
@@ -48,6 +48,13 @@ def lasting(error: Exception, vhost: str) -> CannotStart | None:
                 "RABBITMQ_URL with ?cafile=/path/to/ca.crt, and its host as the certificate does"
             )
     return None
+
+
+def loss(error: BaseException | None) -> str:
+    """Why a connection ended. aiormq cancels the reader of one on which nothing came for three heartbeats."""
+    if isinstance(error, asyncio.CancelledError):
+        return "nothing came for three heartbeats: the node is frozen, or cut off from this worker"
+    return f"{type(error).__name__}: {error}"
 
 
 async def wait_for_broker(attempt: int, error: BaseException, address: str) -> None:

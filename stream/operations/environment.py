@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Final
 
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from stream.contract.queues import INTAKE_QUEUE
 from stream.operations.exits import CommandFailed, ExitCode
 from stream.settings import Settings, checks
+from stream.settings.model import Milliseconds
 from stream.settings.secret_files import file_variable, from_file
+
+_MILLISECONDS: Final = TypeAdapter[int](Milliseconds)
 
 
 def redis_address() -> str:
@@ -36,14 +40,17 @@ def message_max_age() -> timedelta:
     """`MESSAGE_MAX_AGE_MS`.
 
     Raises:
-        CommandFailed: It is no number.
+        CommandFailed: The worker would not take it.
     """
-    text = os.environ.get("MESSAGE_MAX_AGE_MS") or str(Settings.model_fields["message_max_age_ms"].default)
-    if not text.isdecimal():
+    text = os.environ.get("MESSAGE_MAX_AGE_MS", "").strip()
+    try:
+        age_ms = _MILLISECONDS.validate_python(text or Settings.model_fields["message_max_age_ms"].default)
+    except ValidationError:
         raise CommandFailed(
-            "MESSAGE_MAX_AGE_MS: is no number of milliseconds: set it as the worker has it", ExitCode.WRONG_USE
-        )
-    return timedelta(milliseconds=int(text))
+            "MESSAGE_MAX_AGE_MS: is no number of milliseconds from 1 to seven days: set it as the worker has it",
+            ExitCode.WRONG_USE,
+        ) from None
+    return timedelta(milliseconds=age_ms)
 
 
 def intake_queue() -> str:
@@ -63,7 +70,7 @@ def _secret(field: str, check: Callable[[SecretStr], SecretStr]) -> str:
     variable = file_variable(name) if os.environ.get(file_variable(name)) else name
     default = Settings.model_fields[field].default.get_secret_value()
     try:
-        value = from_file(name, os.environ) or os.environ.get(name, default)
+        value = from_file(name, os.environ) or os.environ.get(name, default).strip()
         return check(SecretStr(value)).get_secret_value()
     except ValueError as error:
         raise CommandFailed(f"{variable}: {error}", ExitCode.WRONG_USE) from None

@@ -82,6 +82,8 @@ class Place(msgspec.Struct, frozen=True):
                     raise ValueError("a phone number is named TENANT/NUMBER")
                 return cls(scope, TenantId(tenant_id), number)
             case _:
+                if name != platform.NAME:
+                    raise ValueError(f"the platform is named {platform.NAME}")
                 return cls(Scope.PLATFORM)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from redis.exceptions import ResponseError
 from stream import __version__
 from stream.contract.identifiers import TenantId
 from stream.operations import cli, redis_link
-from stream.operations.exits import ExitCode
+from stream.operations.environment import message_max_age
+from stream.operations.exits import CommandFailed, ExitCode
 from stream.settings import Settings
 from stream.tenants.cache import LEASE_PREFIX, entry_key
 from tests.commands import stream
@@ -142,6 +144,35 @@ def test_a_url_that_is_none_is_not_repeated(
     said = capsys.readouterr()
     assert said.err.startswith("REDIS_URL: must be a URL like redis://host")
     assert "s3cret" not in said.out + said.err
+
+
+def test_blanks_around_a_url_are_left_out_as_the_worker_leaves_them_out(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", " redis://cache:6379/5\n")
+    assert stream("cache", "clear") == 0
+    assert redis.asked_for == ["redis://cache:6379/5"]
+
+
+@pytest.mark.parametrize("text", ["a day", "0", "604800001", "99999999999999999999", "1.5"])
+def test_an_age_that_the_worker_would_not_take_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("MESSAGE_MAX_AGE_MS", text)
+    with pytest.raises(CommandFailed, match="MESSAGE_MAX_AGE_MS: is no number of milliseconds from 1 to seven days"):
+        message_max_age()
+
+
+@pytest.mark.parametrize(("text", "age"), [("", timedelta(days=1)), (" 60000 ", timedelta(minutes=1))])
+def test_an_age_is_read_as_the_worker_reads_it(monkeypatch: pytest.MonkeyPatch, text: str, age: timedelta) -> None:
+    monkeypatch.setenv("MESSAGE_MAX_AGE_MS", text)
+    assert message_max_age() == age
+
+
+def test_a_platform_of_another_name_is_not_opened(redis: Redis, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stream("circuits", "open", "platform", "acme", "--reason", "meant the tenant") == 2
+    assert capsys.readouterr().err == "acme: the platform is named meta\n"
+    assert not redis.asked_for
 
 
 @pytest.mark.parametrize("words", [[], ["cache"], ["cache", "drop"], ["cache", "invalidate"], ["queue", "clear"]])

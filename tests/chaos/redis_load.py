@@ -87,12 +87,12 @@ async def loaded(stage: Scene, *redis_urls: str, many_wait: bool = False) -> Asy
     load = Load(stage)
     if many_wait:
         await load.let_many_wait()
-    publishing = asyncio.create_task(load.publish())
-    await asyncio.sleep(1)
-    yield load
-    await asyncio.sleep(1)
-    load.over = True
-    await publishing
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(load.publish())
+        await asyncio.sleep(1)
+        yield load
+        await asyncio.sleep(1)
+        load.over = True
 
 
 async def unrecorded(stage: Scene) -> float:

@@ -68,7 +68,9 @@ class Load:
         def sent() -> int:
             return sum(count > 1 for count in self._stage.accepted_of(self.published))
 
-        await self._stage.until(lambda: sent() + len(self._duplicates()) >= len(self.published), 30, "all copies known")
+        await self._stage.until(
+            lambda: sent() + len(self._duplicates()) >= len(self.published), SETTLED_WITHIN_S, "all copies known"
+        )
         return sent()
 
     def _duplicates(self) -> set[str]:

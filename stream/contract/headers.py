@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
-from stream.contract.moments import iso_moment
+from stream.contract.moments import iso_moment_or_none
 
 # History: travels with a message through its waits, so that counts survive restarts and are the same for any number
 # of replicas.
@@ -82,7 +82,7 @@ class History:
         """Read the headers; what is missing or makes no sense counts as "not yet"."""
         last_error = headers.get(LAST_ERROR)
         return cls(
-            first_seen=min(_moment(headers.get(FIRST_SEEN)) or now, now),
+            first_seen=min(iso_moment_or_none(headers.get(FIRST_SEEN)) or now, now),
             attempts=_count(headers.get(ATTEMPT)),
             retries=_retries(headers.get(RETRIES)),
             unknown=_count(headers.get(UNKNOWN_OUTCOMES)),
@@ -155,13 +155,4 @@ def _retries(table: object) -> dict[str, int]:
 
 def moved_at(headers: Mapping[str, Any]) -> datetime | None:
     """When a message came to its lane; `None` if it was never moved to one."""
-    return _moment(headers.get(MOVED_AT))
-
-
-def _moment(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return iso_moment(value)
-    except ValueError:
-        return None
+    return iso_moment_or_none(headers.get(MOVED_AT))

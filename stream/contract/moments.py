@@ -32,6 +32,14 @@ def iso_moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def iso_moment_or_none(value: object) -> datetime | None:
+    """What a header says, if it is a text in ISO 8601."""
+    try:
+        return iso_moment(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
 def read_moment(value: object) -> datetime:
     """Read any of the forms; a number may also be a text, as some encoders write long integers.
 

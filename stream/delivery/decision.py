@@ -13,7 +13,7 @@ from stream.contract.validity import Validity
 from stream.delivery.outcome import Busy, Duplicate, Failed, NotCopyable, Outcome, Sent, WaitsFor
 from stream.meta.errors import ERROR_TABLE, Budget, RetryRule
 from stream.meta.failure import DETAIL_LENGTH, Certainty, Failure
-from stream.observe.redaction import without_numbers, without_secrets
+from stream.observe.redaction import redacted
 from stream.retry import RetryHandler
 
 LONGEST_SERVER_WISH_S: Final = 300.0  # a longer Retry-After is cut to this
@@ -184,8 +184,7 @@ def _after_failure(
     delay_s = _delay_s(outcome, rule, _used(rule.budget, history) + 1, policy)
     if now + timedelta(seconds=delays.held_s(delay_s)) >= validity.ends:
         return replace(given_up, failure=_expired(failure, f"{failure.rule.name}: {failure.detail}", validity))
-    detail = without_numbers(without_secrets(failure.detail))
-    after = history.after(failure.rule.name, outcome.tries, unknown=unknown, detail=detail)
+    after = history.after(failure.rule.name, outcome.tries, unknown=unknown, detail=redacted(failure.detail))
     return RetryAfter(failure, delay_s, after, outcome.process_s)
 
 
@@ -200,8 +199,7 @@ def _hold(
     delay_s = outcome.wait_s if outcome.wait_s is not None else policy.backoff.calculate_backoff(history.attempts + 1)
     if left_s < delays.UNIT_MS / 1000:
         return replace(given_up, failure=_expired(failure, f"{failure.rule.name}: {failure.detail}", validity))
-    detail = without_numbers(without_secrets(failure.detail))
-    after = history.held(failure.rule.name, outcome.tries, detail=detail)
+    after = history.held(failure.rule.name, outcome.tries, detail=redacted(failure.detail))
     return RetryAfter(failure, min(delay_s, left_s), after, outcome.process_s)
 
 

@@ -15,7 +15,7 @@ from stream.delivery.outcome import Duplicate, Sent
 from stream.meta.causes import fingerprint, replay_of
 from stream.meta.errors import ERROR_TABLE
 from stream.meta.failure import Failure
-from stream.observe.redaction import without_numbers, without_secrets
+from stream.observe.redaction import redacted
 from stream.traffic.circuit import State
 from stream.traffic.transitions import Transition
 
@@ -30,7 +30,7 @@ def reason(whose: Message | Whose, history: History, decision: DeadLetter, now: 
         names.ERROR_CODE: failure.code,
         names.ERROR_SUBCODE: failure.subcode,
         names.HTTP_STATUS: failure.http_status,
-        names.ERROR_DETAIL: without_numbers(without_secrets(failure.detail)),
+        names.ERROR_DETAIL: redacted(failure.detail),
         names.FBTRACE_ID: failure.fbtrace_id,
         names.ATTEMPTS: decision.attempts,
         names.FIRST_SEEN: history.first_seen.isoformat(),

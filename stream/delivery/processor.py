@@ -138,10 +138,9 @@ class MessageProcessor:
 
     async def _send_once(self, current: Try) -> Accepted | Outcome:
         """Claim the message, get its credentials and send it; an outcome without a send if the ledger says so."""
-        message, admitted = current.message, await self._admit(current)
-        if not isinstance(admitted, Credentials):
-            return admitted
-        credentials = admitted
+        message, credentials = current.message, await self._admit(current)
+        if not isinstance(credentials, Credentials):
+            return credentials
         if current.refusal and credentials.access_token == current.token:
             raise current.refusal  # what was fetched is what Meta has just refused
         self._credentials.check(credentials, message.phone_number_id)

@@ -67,6 +67,11 @@ def without_numbers(text: str) -> str:
     return _PHONE.sub(_masked_phone, text)
 
 
+def redacted(text: str) -> str:
+    """The text with everything masked that looks like a secret or a phone number."""
+    return without_numbers(without_secrets(text))
+
+
 def _masked_phone(found: re.Match[str]) -> str:
     return masked_number(found[0])
 

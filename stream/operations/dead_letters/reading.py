@@ -17,7 +17,7 @@ import orjson
 from stream.contract import headers as names
 from stream.contract.decoding import whose
 from stream.contract.messages import MESSAGE_MAX_BYTES, Whose
-from stream.contract.moments import iso_moment, read_moment
+from stream.contract.moments import iso_moment_or_none, read_moment
 from stream.contract.replay import Replay
 from stream.contract.validity import NEVER
 from stream.meta.causes import fingerprint, replay_of
@@ -89,7 +89,7 @@ def read_letter(found: Found, *, now: datetime, max_age: timedelta) -> Letter:
         phone_number_id=content.phone_number_id,
         template_name=content.template_name,
         recipient=content.recipient,
-        failed_at=_moment(headers.get(names.FAILED_AT)) or death.at,
+        failed_at=iso_moment_or_none(headers.get(names.FAILED_AT)) or death.at,
         attempts=_number(headers.get(names.ATTEMPTS)) or _number(headers.get(names.ATTEMPT)) or 0,
         replay=_replay(headers, error_type, in_doubt=death.in_doubt or _is_in_doubt(headers, detail), expired=expired),
         ends=ends,
@@ -140,7 +140,7 @@ def _replay(headers: Headers, error_type: str, *, in_doubt: bool, expired: bool)
 
 def _ends(found: Found, content: _Content, death: Death, max_age: timedelta) -> datetime:
     """When its validity ends, or has ended, as the worker would see it."""
-    first_seen = _moment(found.headers.get(names.FIRST_SEEN))
+    first_seen = iso_moment_or_none(found.headers.get(names.FIRST_SEEN))
     too_old = _too_old(first_seen, max_age)
     if stated := _stated(content.valid_until):
         return min(stated, too_old)
@@ -197,10 +197,3 @@ def _name(value: object) -> str | None:
 
 def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        return iso_moment(value) if isinstance(value, str) else None
-    except ValueError:
-        return None

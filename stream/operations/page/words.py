@@ -7,7 +7,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Final
 
-from stream.observe.redaction import without_numbers, without_secrets
+from stream.observe.redaction import redacted
 from stream.operations.output import printable
 
 LONGEST: Final = 300  # characters of one text
@@ -17,7 +17,7 @@ _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 def shown(text: str) -> str:
     """A text of a letter, a circuit or a job, as HTML."""
-    plain = " ".join(printable(without_numbers(without_secrets(text))).split())
+    plain = " ".join(printable(redacted(text)).split())
     return html.escape(plain if len(plain) <= LONGEST else plain[:LONGEST] + "…")
 
 

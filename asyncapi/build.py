@@ -24,7 +24,7 @@ def document(queue_type: QueueKind = "classic") -> Document:
         rabbitmq_url="amqp://localhost:5672/%2Fwhatsapp",
         rabbitmq_queue_type=queue_type,
     )
-    app = create_app(settings)
+    app = create_app(settings, documented=True)
     drawn = app.schema.to_specification()
     if not isinstance(app.schema, ContractSpecification) or not isinstance(drawn, Document):
         raise TypeError("the application does not carry the contract's specification")

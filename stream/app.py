@@ -17,6 +17,7 @@ import httpx
 from aiohttp import web
 from faststream import FastStream
 from faststream.rabbit import RabbitBroker
+from faststream.specification import AsyncAPI
 
 from stream.broker.addresses import CONNECT_TIMEOUT_S, Addresses
 from stream.broker.connection import BrokerConnection
@@ -56,7 +57,6 @@ from stream.redis.client import connect
 from stream.redis.link import RedisLink
 from stream.retry import RetryHandler
 from stream.settings import DocumentedSettings, InvalidSettings, Settings, derived, load_settings
-from stream.specification.document import ContractSpecification
 from stream.tenants.cache import CredentialCache
 from stream.tenants.client import TenantServiceClient
 from stream.tenants.codec import CredentialCodec
@@ -78,11 +78,12 @@ STOP_ALLOWANCE_S: Final = 5.0  # for FastStream's own wait, after ours: nothing 
 STUCK_ALLOWANCE_S: Final = 60.0  # a try has a time limit, a publish too; what is older than both will not end
 
 
-def create_app(settings: Settings) -> FastStream:
-    """Build the application; nothing connects before it runs."""
+def create_app(settings: Settings, *, documented: bool = False) -> FastStream:
+    """Build the application, with the contract's texts if it is to be documented; nothing connects before it runs."""
     worker = build(settings)
     life = Lifecycle(worker, settings)
-    app = FastStream(worker.broker, logger=None, lifespan=life.around, specification=ContractSpecification())
+    specification = _contract() if documented else AsyncAPI()
+    app = FastStream(worker.broker, logger=None, lifespan=life.around, specification=specification)
 
     @app.on_startup
     async def open_intake() -> None:
@@ -91,6 +92,13 @@ def create_app(settings: Settings) -> FastStream:
     app.after_startup(life.started)
     app.on_shutdown(life.drain)
     return app
+
+
+def _contract() -> AsyncAPI:
+    # Its models and texts take 2 MiB, which a worker that runs does not need.
+    from stream.specification.document import ContractSpecification  # noqa: PLC0415
+
+    return ContractSpecification()
 
 
 def build(settings: Settings) -> Worker:
@@ -433,7 +441,7 @@ def _app_from_environment() -> FastStream:
     try:
         settings = load_settings(DocumentedSettings if asked.documents else Settings)
         asked.check(settings)
-        return create_app(settings)
+        return create_app(settings, documented=asked.documents)
     except InvalidSettings as error:
         sys.exit("\n".join(f"whatsapp-stream: {line}" for line in str(error).splitlines()))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,8 +58,20 @@ def test_every_documented_operation_is_one_of_the_running_application() -> None:
     assert shown == set(MESSAGES)
 
 
+def test_a_worker_that_runs_loads_neither_the_contracts_texts_nor_httpx_command_line() -> None:
+    program = (
+        "import sys; from stream.app import create_app; from stream.settings import Settings\n"
+        "create_app(Settings(tenant_service_url='http://tenants:3000'))\n"
+        "loaded = [name for name, module in sys.modules.items() if module]\n"
+        "print(*(name for name in loaded if name.startswith(('stream.specification', 'httpx._main'))))"
+    )
+    found = subprocess.check_output([sys.executable, "-c", program], text=True, cwd=ROOT.parent)  # noqa: S603 - its own code
+    assert found == "\n"
+
+
 def test_quorum_queues_are_documented_with_their_arguments() -> None:
-    app = create_app(Settings(tenant_service_url="http://tenants:3000", rabbitmq_queue_type="quorum"))
+    settings = Settings(tenant_service_url="http://tenants:3000", rabbitmq_queue_type="quorum")
+    app = create_app(settings, documented=True)
     channels = app.schema.to_specification().to_jsonable()["channels"]
     intake, dead = channels["intake"]["bindings"]["amqp"], channels["deadLetters"]["bindings"]["amqp"]
     assert intake["queue"]["arguments"]["x-dead-letter-strategy"] == "at-least-once"

@@ -60,6 +60,10 @@ class ClusterNode(PrivateRabbitMQ):
         """Host and port for clients that are cut off with it."""
         return f"{self.place.peer}:{self.port}"
 
+    def serves(self) -> bool:
+        """Whether RabbitMQ runs in it; a node that is paused does not."""
+        return self._has_vhost()
+
     def may_go(self) -> bool:
         """Whether every queue keeps a majority without it."""
         return self._get("/api/health/checks/node-is-quorum-critical") == OK

@@ -176,6 +176,7 @@ async def _fail(failures: Failures, draw: random.Random, seconds: float, first: 
             await asyncio.to_thread(failures.until_whole)
         except (ServerError, WorkerError) as error:
             seen.not_whole = f"{name}, {begun - started:.1f} s: {error}"
+            print(f"{seen.not_whole}; nothing fails any more", flush=True)
             return
         whole = time.monotonic()
         after = f"mended after {mended - begun:.1f} s, all whole {whole - mended:.1f} s later"

@@ -61,10 +61,20 @@ class Failures:
 
     def until_whole(self) -> None:
         """Wait until nobody is away, and every replica is ready and has its Redis."""
-        self._cluster.wait_until_no_node_is_critical()
+        self._nodes_back()
         wait_until(self._redis.whole, "Redis is whole")
         wait_until(lambda: all(worker.ready() for worker in self._workers), "every replica is ready")
         wait_until(lambda: not any(worker.metric("redis_away") for worker in self._workers), "every replica has Redis")
+
+    def _nodes_back(self) -> None:
+        try:
+            self._cluster.wait_until_no_node_is_critical()
+        except ServerError:  # RabbitMQ 3.10's node without a majority may stay paused, or fail to go on
+            for node in self._cluster.nodes:
+                if not node.serves():
+                    print(f"    {node.name} stayed away and is restarted, as its operator would do")
+                    node.restart()
+            self._cluster.wait_until_no_node_is_critical()
 
     def _away(self) -> None:
         time.sleep(self._draw.uniform(*AWAY_S))
@@ -81,11 +91,6 @@ class Failures:
         self._network.pull(number, *switches)
         self._away()
         self._network.plug(number)
-        try:
-            self._cluster.wait_until_no_node_is_critical()
-        except ServerError:  # RabbitMQ 3.10's node may stay paused: its operator restarts it
-            print(f"    {node.name} stayed paused and is restarted")
-            node.restart()
 
     def _two_nodes_gone(self) -> None:
         gone = self._draw.sample(self._cluster.nodes, 2)

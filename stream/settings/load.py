@@ -55,4 +55,5 @@ def _from_files() -> tuple[dict[str, str], dict[str, str]]:
 def _fixes(error: ValidationError) -> Iterator[tuple[str, str]]:
     """Each setting that is wrong, and the fix."""
     for each in error.errors(include_url=False, include_input=False, include_context=False):
-        yield str(each["loc"][0]), each["msg"].removeprefix("Value error, ")
+        fix = each["msg"].removeprefix("Value error, ").replace("Input should be", "must be")  # pydantic's own words
+        yield str(each["loc"][0]), fix

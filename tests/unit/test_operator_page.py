@@ -280,10 +280,14 @@ async def test_a_look_that_failed_is_not_kept() -> None:
     assert (await snapshots.read()).at == NOW
 
 
-async def test_who_waits_too_long_for_a_look_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_waits_too_long_for_a_look_is_told_so_and_the_look_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.operations.page.fresh.PATIENCE_S", 0.01)
-    snapshots, looks = counting(Clock(), asyncio.Event())
+    gate = asyncio.Event()
+    snapshots, looks = counting(Clock(), gate)
     for _ in range(2):
         with pytest.raises(TimeoutError):
             await snapshots.read()
+    gate.set()
+    await turns()
+    assert (await snapshots.read()).at == NOW
     assert looks() == 1

@@ -111,6 +111,20 @@ def test_a_setting_is_read_from_its_variable(
     assert read == (SecretStr(text) if isinstance(read, SecretStr) else value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "fix"),
+    [
+        ("LANES", "-1", "must be greater than or equal to 0"),
+        ("RABBITMQ_PREFETCH", "many", "must be a valid integer, unable to parse string as an integer"),
+        ("TENANT_OWNS_NUMBER", "no", "must be 'warn' or 'strict'"),
+    ],
+)
+def test_a_bound_is_told_as_what_the_variable_must_be(
+    environment: pytest.MonkeyPatch, variable: str, text: str, fix: str
+) -> None:
+    assert refused(environment, **{variable: text}) == f"{variable}: {fix}"
+
+
 def test_keys_are_separated_by_commas_and_the_first_is_first(environment: pytest.MonkeyPatch) -> None:
     assert loaded(environment, CREDENTIAL_CACHE_KEYS=f"{NEW}, {OLD},").fernet_keys == [NEW, OLD]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 from typing import Any, Final
 
@@ -60,7 +59,6 @@ class Sentinels(Sentinel):
     def __init__(self, hosts: tuple[tuple[str, int], ...], options: dict[str, Any]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
         self.sentinels = [_OneSentinel(host=host, port=port, **options) for host, port in hosts]
-        self._next = deque(self.sentinels)
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """The master's address.
@@ -68,12 +66,13 @@ class Sentinels(Sentinel):
         Raises:
             MasterNotFoundError: No Sentinel that answers knows a master of this name that is up.
         """
-        self.sentinels = list(self._next)  # redis-py changes their order
-        self._next.rotate(-1)
+        question = Sentinel([])  # type: ignore[no-untyped-call]
+        question.sentinels = list(self.sentinels)  # redis-py changes their order, and other questions run meanwhile
+        self.sentinels.append(self.sentinels.pop(0))
         try:
-            address: tuple[str, int] = await super().discover_master(service_name)
+            address: tuple[str, int] = await question.discover_master(service_name)
         finally:  # the next question may come in hours, or never
-            for sentinel in self._next:
+            for sentinel in question.sentinels:
                 await sentinel.connection_pool.disconnect(inuse_connections=False)
         return address
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -83,6 +84,25 @@ async def test_each_question_goes_to_another_sentinel_first() -> None:
             await manager.discover_master("mymaster")
         asked.append(str(raised.value).split(" : ")[1].split(" ")[0])
     assert asked == [f"127.0.0.1:{port}" for port in (1, 2, 3, 1)]
+
+
+async def test_a_question_during_another_one_does_not_disturb_it() -> None:
+    manager = sentinels_of(connect("redis+sentinel://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/mymaster"))
+    closing, another_has_begun = asyncio.Event(), asyncio.Event()
+
+    async def close(**_: bool) -> None:
+        closing.set()
+        await another_has_begun.wait()
+
+    for sentinel in manager.sentinels:
+        sentinel.connection_pool.disconnect = close
+    first = asyncio.create_task(manager.discover_master("mymaster"))
+    await closing.wait()
+    second = asyncio.create_task(manager.discover_master("mymaster"))
+    await asyncio.sleep(0)
+    another_has_begun.set()
+    answers = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [MasterNotFoundError] * 2
 
 
 def test_tls_is_to_the_sentinels_too() -> None:

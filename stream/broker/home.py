@@ -9,7 +9,7 @@ import asyncio
 from typing import Final
 
 import structlog
-from aio_pika import connect
+from aio_pika import Connection
 from yarl import URL
 
 from stream.broker.declaration import Declared, declare
@@ -24,7 +24,9 @@ log = structlog.get_logger(__name__)
 async def answers(home: URL, topology: Topology, known: Declared | None) -> bool:
     """Whether it takes a connection, and answers a declaration: one that is cut off from the other nodes may not."""
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT_S), await connect(home) as connection:
+        # Not `aio_pika.connect`: it leaves one that could not connect to the garbage collector.
+        async with asyncio.timeout(ANSWER_TIMEOUT_S), Connection(home) as connection:
+            await connection.connect()
             await declare(connection, topology, known=known)
     except Exception as error:  # noqa: BLE001 - aiormq raises nearly anything for a connection that ends
         log.debug("rabbitmq_home_away", home=f"{home.host}:{home.port}", error=f"{type(error).__name__}: {error}")

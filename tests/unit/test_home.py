@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
+from aio_pika import Connection
 from yarl import URL
 
 from stream.broker import home
@@ -29,3 +31,5 @@ async def test_a_node_that_does_not_take_a_connection_is_no_home_to_go_to(
     async with await asyncio.start_server(behaviour, "127.0.0.1", 0) as server:
         where = URL(f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/%2Fw")
         assert not await home.answers(where, Topology(), None)
+        asked = [each for each in gc.get_objects() if isinstance(each, Connection)]
+        assert all(each.is_closed for each in asked if each.url.port == where.port)

@@ -26,7 +26,8 @@ from stream.broker.declaration import Declared, TopologyMismatch, declare
 from stream.broker.express import abandon
 from stream.broker.handover import is_blocked
 from stream.broker.home import LOOK_EVERY_S, answers
-from stream.broker.start import TEMPORARY, CannotStart, lasting, loss, wait_for_broker
+from stream.broker.losses import loss
+from stream.broker.start import TEMPORARY, CannotStart, lasting, wait_for_broker
 from stream.broker.topology import Topology
 
 CONNECT_TIMEOUT_S: Final = 10.0  # with the first channel

@@ -14,6 +14,8 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from faststream.rabbit import RabbitBroker
 from faststream.rabbit.subscriber.usecase import RabbitSubscriber
 
+from stream.broker.losses import is_being_cancelled
+
 CANCEL_TIMEOUT_S: Final = 2.0  # a cancel waits for the connection, which may not come back
 
 log = structlog.get_logger(__name__)
@@ -70,8 +72,7 @@ async def _patiently(cancelling: Awaitable[object]) -> None:
     except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
         log.warning("consumer_not_cancelled", error=f"{type(error).__name__}: {error}")
     except asyncio.CancelledError:
-        # A connection that is lost during the cancel raises this too. What is in flight must still be finished.
-        if (task := asyncio.current_task()) is None or task.cancelling():
+        if is_being_cancelled():  # else the connection is lost, and what is in flight must still be finished
             raise
 
 

@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
+from stream.broker.losses import is_being_cancelled
 from stream.broker.mismatch import explain_mismatch
 from stream.broker.topology import DELIVERY_LIMIT, NO_DELIVERY_LIMIT, Queue, Topology, exchange_names, levels
 from stream.contract import delays
@@ -74,8 +75,7 @@ async def declare(connection: AbstractConnection, topology: Topology, *, known: 
         except ChannelPreconditionFailed as error:
             raise TopologyMismatch(explain_mismatch(str(error))) from None
         except asyncio.CancelledError:
-            # A connection that dies under a declaration raises this too; only a real cancellation goes on up.
-            if (task := asyncio.current_task()) is None or task.cancelling():
+            if is_being_cancelled():
                 raise
             raise ConnectionError("the connection to RabbitMQ was lost") from None
         except Exception as error:

@@ -13,6 +13,7 @@ from aio_pika import Connection
 from yarl import URL
 
 from stream.broker.declaration import Declared, declare
+from stream.broker.losses import is_being_cancelled
 from stream.broker.topology import Topology
 
 LOOK_EVERY_S: Final = (20.0, 40.0)  # at random, so that those that lost a node do not all pause at once to go back
@@ -28,7 +29,10 @@ async def answers(home: URL, topology: Topology, known: Declared | None) -> bool
         async with asyncio.timeout(ANSWER_TIMEOUT_S), Connection(home) as connection:
             await connection.connect()
             await declare(connection, topology, known=known)
-    except Exception as error:  # noqa: BLE001 - aiormq raises nearly anything for a connection that ends
+    # aiormq raises nearly anything for a connection that ends.
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
+            raise
         log.debug("rabbitmq_home_away", home=f"{home.host}:{home.port}", error=f"{type(error).__name__}: {error}")
         return False
     return True

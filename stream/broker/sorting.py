@@ -28,6 +28,7 @@ from pamqp import commands, frame
 
 from stream.broker.express import OPEN_TIMEOUT_S, ExpressLane, abandon, is_closed
 from stream.broker.handover import CONFIRM_TIMEOUT_S, AsItCame, is_blocked
+from stream.broker.losses import is_being_cancelled
 from stream.broker.republish import Copy
 
 LOOKED_AT: Final = 600  # messages
@@ -107,8 +108,7 @@ class Sorting:
             try:
                 await self._look()
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():  # else the connection has died under a call
+                if is_being_cancelled():
                     raise
                 self._rest(RETRY_S)
             except Exception as error:  # noqa: BLE001 - aiormq raises nearly anything for a connection that ends

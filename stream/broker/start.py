@@ -50,13 +50,6 @@ def lasting(error: Exception, vhost: str) -> CannotStart | None:
     return None
 
 
-def loss(error: BaseException | None) -> str:
-    """Why a connection ended. aiormq cancels the reader of one on which nothing came for three heartbeats."""
-    if isinstance(error, asyncio.CancelledError):
-        return "nothing came for three heartbeats: the node is frozen, or cut off from this worker"
-    return f"{type(error).__name__}: {error}"
-
-
 async def wait_for_broker(attempt: int, error: BaseException, address: str) -> None:
     """Say that RabbitMQ is not there yet, and wait for longer with each attempt.
 

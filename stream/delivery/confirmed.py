@@ -14,6 +14,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, PublishError
 
 from stream.broker.express import open_channel_of
+from stream.broker.losses import is_being_cancelled
 
 PUBLISH_ATTEMPTS: Final = 5  # a queue that refuses for a moment, or that is just declared again
 PUBLISH_BACKOFF_S: Final = 0.05
@@ -55,9 +56,7 @@ class Confirmed:
             except (AMQPError, ChannelInvalidStateError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
             except asyncio.CancelledError:
-                # A connection that dies under a publish raises this too; only a real cancellation goes on up.
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if is_being_cancelled():
                     raise
                 reason = "the connection closed before the broker confirmed"
             except Exception as error:

@@ -25,6 +25,7 @@ from yarl import URL
 
 from stream.broker.addresses import CONNECT_TIMEOUT_S, Addresses
 from stream.broker.look import QueueInUse
+from stream.broker.losses import is_being_cancelled
 from stream.broker.return_limit import LIMIT, NearLimit
 from stream.broker.wire import guard_deliveries
 from stream.contract.queues import DEAD_LETTER_EXCHANGE, DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
@@ -95,7 +96,7 @@ def _tells_a_loss(error: BaseException, connection: AbstractConnection) -> bool:
     if not connection.is_closed:
         return False
     if isinstance(error, asyncio.CancelledError):  # it cancels what waits for an answer
-        return (task := asyncio.current_task()) is not None and not task.cancelling()
+        return not is_being_cancelled()
     return type(error) in {Exception, RuntimeError, EOFError}
 
 

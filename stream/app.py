@@ -381,12 +381,14 @@ def _health(
         lanes=lambda: [lane.name for lane in connection.lanes],
     )
     longest_try_s = derived.bound_s(settings) + STUCK_ALLOWANCE_S
+    # A worker that goes home consumes nothing until it has finished what is in flight.
+    longest_pause_s = settings.shutdown_grace_ms / 1000 + STUCK_ALLOWANCE_S
     return HealthServer(
         settings.http_host,
         settings.http_port,
         status=_status(settings, connection, depths, redis, platform, metrics).read,
         ready=lambda: connection.consuming,
-        alive=lambda: delivery.in_flight.oldest_s() < longest_try_s and connection.stuck_s() < STUCK_ALLOWANCE_S,
+        alive=lambda: delivery.in_flight.oldest_s() < longest_try_s and connection.stuck_s() < longest_pause_s,
         metrics=lambda: instruments.scrape(depths.read),
         queues=lambda: connection.queue_arguments,
         add_page=_page(settings, connection, redis),

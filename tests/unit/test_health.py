@@ -11,9 +11,11 @@ from types import MappingProxyType
 import httpx
 import pytest
 
+from stream.app import STUCK_ALLOWANCE_S, build
 from stream.delivery.inflight import InFlight
 from stream.observe.health import HealthServer
 from stream.observe.status import Dependency, Status, reachable
+from stream.settings import Settings
 from tests.unit.doubles import NO_TLS, Clock, delivery
 
 
@@ -165,3 +167,13 @@ async def test_an_outage_of_the_platform_degrades_and_a_tenants_trouble_does_not
     circuits = {"tenant": 3, "phone_number": 1, "platform": platform}
     state, everything = await status(circuits=circuits).read()
     assert (state, everything["openCircuits"]) == (overall, circuits)
+
+
+async def test_a_worker_that_finishes_for_as_long_as_a_stop_may_take_before_it_goes_home_is_not_restarted() -> None:
+    worker = build(Settings(tenant_service_url="http://tenants.invalid", shutdown_grace_ms=100_000))
+    for seconds, alive in ((100.0, True), (100 + STUCK_ALLOWANCE_S, False)):
+        vars(worker.connection)["stuck_s"] = lambda seconds=seconds: seconds
+        assert worker.health._alive() is alive
+    await worker.graph_http.aclose()
+    await worker.tenant_http.aclose()
+    await worker.redis.aclose()

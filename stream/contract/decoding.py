@@ -76,7 +76,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidMessage(
-            "body", f"is not JSON ({error.msg}, at byte {error.pos}): publish one JSON object"
+            "body", f"is not JSON ({error.msg}, at character {error.pos}): publish one JSON object"
         ) from None
     if not isinstance(content, dict):
         raise InvalidMessage("body", "is not a JSON object: publish an object with metadata and wabaPayload")
@@ -141,16 +141,20 @@ def _id_or_none(value: object, pattern: str) -> Any:
     return text if isinstance(text, str) and re.fullmatch(pattern, text) else None
 
 
-_PATTERNS: Final = {
-    "tenantId": "must be 1 to 128 characters, none of them a control character",
-    "phoneNumberId": "must be digits only: it is Meta's id of the number, not the number",
-    "internalId": "must be 1 to 256 printable ASCII characters without spaces",
+# By field and not by pydantic's kind of error: each field has one rule, and the rule is the fix.
+_RULES: Final = {
+    "metadata": "must be a JSON object",
+    "wabaPayload": "must be a JSON object",
+    "tenantId": "must be a text of 1 to 128 characters, none of them a control character",
+    "phoneNumberId": "must be 1 to 64 digits: it is Meta's id of the number, not the number",
+    "internalId": "must be a text of 1 to 256 printable ASCII characters without spaces",
+    "validUntil": "is no moment: write ISO 8601, or seconds or milliseconds since the epoch, or leave it out",
 }
 
 
 def _explained(error: ValidationError) -> tuple[str, str]:
     """The first wrong field and how to fix it, without the rejected value, which may be anything."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
-    fixes = {"missing": "is required: add it", "string_pattern_mismatch": _PATTERNS.get(str(first["loc"][-1]), "")}
-    return path, fixes.get(first["type"], first["msg"].removeprefix("Value error, "))
+    path = [str(part) for part in first["loc"]]
+    rule = _RULES.get(path[-1], "is not what the contract says: see its schema")
+    return ".".join(path), "is required: add it" if first["type"] == "missing" else rule

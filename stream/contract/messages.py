@@ -67,12 +67,7 @@ def text_or_none(value: object) -> str | None:
 
 
 def _moment(value: object) -> datetime | None:
-    try:
-        return None if value is None else read_moment(value)
-    except ValueError:
-        raise ValueError(
-            "is no moment: write ISO 8601, or seconds or milliseconds since the epoch, or leave it out"
-        ) from None
+    return None if value is None else read_moment(value)
 
 
 class Metadata(BaseModel):

@@ -34,13 +34,13 @@ def check_payload(payload: dict[str, Any]) -> None:
     kind = payload.get("type")
     if not isinstance(kind, str) or not kind:
         raise InvalidMessage("wabaPayload.type", 'is required: name the kind of message, e.g. "text"')
-    content = payload.get(kind)
-    if not isinstance(content, dict | list):
-        raise InvalidMessage(f"wabaPayload.{kind[:64]}", "is required: the object that wabaPayload.type names")
+    content, wanted = payload.get(kind), KNOWN_TYPES.get(kind)
+    if wanted is None and not isinstance(content, dict | list):  # its name is not repeated, since it may be anything
+        raise InvalidMessage("wabaPayload.type", "names no object of wabaPayload: add that object, or correct the name")
+    if wanted is not None and not isinstance(content, wanted):
+        json_kind = "an object" if wanted is dict else "an array"
+        raise InvalidMessage(f"wabaPayload.{kind}", f"must be {json_kind}: the content that wabaPayload.type names")
     to = payload.get("to")
     if isinstance(to, str) and _BUSINESS_SCOPED_USER_ID.fullmatch(to):
         # Meta answers HTTP 200 with a message id, but the message is not delivered.
         raise InvalidMessage("wabaPayload.to", "is a business-scoped user id: put it into recipient, without to")
-    wanted = KNOWN_TYPES.get(kind)
-    if wanted is not None and not isinstance(content, wanted):
-        raise InvalidMessage(f"wabaPayload.{kind}", f"must be {'an object' if wanted is dict else 'an array'}")

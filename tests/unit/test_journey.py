@@ -166,7 +166,7 @@ async def test_bytes_that_are_no_message_are_dead_lettered_with_the_field_and_ne
     assert (delivery.message, delivery.whose) == (None, Whose(None, InternalId("order-4711")))
     assert isinstance(decision, DeadLetter)
     assert decision.failure.rule.name == "INVALID_MESSAGE"
-    assert decision.failure.detail.startswith("metadata.tenantId: must be 1 to 128 characters")
+    assert decision.failure.detail.startswith("metadata.tenantId: must be a text of 1 to 128 characters")
     assert world.processor.tried == []
 
 

@@ -16,7 +16,8 @@ def test_a_known_type_has_content_of_its_own_json_kind(kind: str) -> None:
     check_payload({"type": kind, kind: wanted()})
     with pytest.raises(InvalidMessage) as refused:
         check_payload({"type": kind, kind: [] if wanted is dict else {}})
-    assert str(refused.value) == f"wabaPayload.{kind}: must be {'an object' if wanted is dict else 'an array'}"
+    json_kind = "an object" if wanted is dict else "an array"
+    assert str(refused.value) == f"wabaPayload.{kind}: must be {json_kind}: the content that wabaPayload.type names"
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, [1]])

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from stream.contract.events import Scope
+from stream.operations.arguments import tenant_id
 from stream.operations.exits import CommandFailed, ExitCode, run
 from stream.operations.output import Json, say
 from stream.operations.redis_link import redis_link
@@ -67,6 +68,8 @@ async def _list() -> list[tuple[Place, Circuit]]:
 
 async def _open(what: Kind, name: str, reason: str) -> Place:
     place = _place(what, name)
+    if place.scope is not Scope.PLATFORM:
+        tenant_id(place.tenant_id)  # only here: what was opened under a wrong id can still be closed
     async with redis_link() as link:
         await CircuitsByHand(link).open(place, reason)
     return place

@@ -175,6 +175,17 @@ def test_a_platform_of_another_name_is_not_opened(redis: Redis, capsys: pytest.C
     assert not redis.asked_for
 
 
+@pytest.mark.parametrize(
+    ("scope", "name"), [("tenant", ""), ("tenant", "acme\n"), ("tenant", "x" * 129), ("number", "acme\n/100")]
+)
+def test_a_circuit_of_what_can_be_no_tenant_is_not_opened(
+    redis: Redis, capsys: pytest.CaptureFixture[str], scope: str, name: str
+) -> None:
+    assert stream("circuits", "open", scope, name, "--reason", "a slip") == 2
+    assert "not a tenant id" in capsys.readouterr().err
+    assert not redis.asked_for
+
+
 @pytest.mark.parametrize("words", [[], ["cache"], ["cache", "drop"], ["cache", "invalidate"], ["queue", "clear"]])
 def test_words_it_does_not_know_are_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert stream(*words) == 2

@@ -113,11 +113,7 @@ class Claims:
     def keys(self, message: Message) -> Keys:
         """What a claim of the message reads and writes."""
         tag = hash_tag(message.tenant_id)
-        return (
-            f"{ledger.KEY_PREFIX}{tag}:{ledger.identity(message)}",
-            CREDENTIALS_PREFIX + tag,
-            circuits.KEY_PREFIX + tag,
-        )
+        return ledger.key_of(message), CREDENTIALS_PREFIX + tag, circuits.KEY_PREFIX + tag
 
     async def claim(  # noqa: PLR0913 - all that a claim depends on
         self,

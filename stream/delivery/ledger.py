@@ -81,7 +81,7 @@ return redis.call('HSET', KEYS[1], 'state', ARGV[2], 'doubted', held[4])
 """)
 
 
-def identity(message: Message) -> str:
+def _identity(message: Message) -> str:
     """What makes two messages the same: tenant, internal id, content of the payload, and the resend it belongs to."""
     parts = (message.tenant_id, message.internal_id, message.instructions.resend or "")
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + message.payload_digest).hexdigest()
@@ -89,7 +89,7 @@ def identity(message: Message) -> str:
 
 def key_of(message: Message) -> str:
     """Where Redis keeps a message's state."""
-    return f"{KEY_PREFIX}{hash_tag(message.tenant_id)}:{identity(message)}"
+    return f"{KEY_PREFIX}{hash_tag(message.tenant_id)}:{_identity(message)}"
 
 
 class SentLedger:

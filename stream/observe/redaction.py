@@ -30,7 +30,10 @@ _SUSPECT: Final = re.compile("(?i)" + "|".join(_SUSPICIOUS))
 _WAMID: Final = re.compile(rb"wamid\.[A-Za-z0-9+/=_-]*")
 SHOWN_OF_WAMID: Final = 12
 LONG_WAMID: Final = 40
-_PHONE: Final = re.compile(r"(?<![\w-])\d(?:[ -]?\d){6,14}(?![\w-])")
+# The second form is North America's, with dots: no address and no version has groups of three, three and four digits.
+_PHONE: Final = re.compile(
+    r"(?<![\w-])(?:\d(?:[ -]?\d){6,14}|(?<!\d\.)(?:\d{1,3}\.)?\d{3}\.\d{3}\.\d{4}(?!\.?\d))(?![\w-])"
+)
 # As people write one: after a plus with any punctuation, or with its area code in parentheses. Elsewhere these would be
 # parts of an address, or of two error codes.
 _WRITTEN_PHONE: Final = re.compile(

@@ -47,6 +47,9 @@ def test_a_secret_in_text_is_masked_and_the_rest_is_kept(text: str, secret: str,
         "2026-11-23T12:00:00.123456+00:00",
         "no connection was made to 192.168.100.200:5672 (10.0.0.17)",
         "code 100 (131047), then 190 (463)",
+        "RabbitMQ 3.10.8 and 4.3.6, Erlang 27.3.4.15, Windows 10.0.19045.3803, Chrome 126.0.6478.127",
+        "127.0.0.1, 10.20.30.40, 192.168.100.200, 1.2.650.555.1234 and 650.555.1234.5",
+        "24.11.2026, 12.30.45.1234, 123456.789, 1234.5678 and 1.234.567",
     ],
 )
 def test_a_text_without_secrets_is_left_alone(text: str) -> None:
@@ -75,6 +78,9 @@ def test_of_a_phone_number_four_digits_are_shown(number: str, shown: str) -> Non
         "to: 1 (650) 555-1234",
         "(650) 555-1234",
         "+49.170.123.4567",
+        "650.555.1234",
+        "to 1.650.555.1234.",
+        "(49.170.123.4567)",
         "+1\u00a0650\u2011555\u00a01234",
     ],
 )

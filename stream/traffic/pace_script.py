@@ -57,15 +57,15 @@ local function ready_at(use, now)
 end
 """
 
-# A part of the claim, and the last that may end it. It needs `held`, `state`, `ledger_key`, `time`, `left_us`,
-# `pace_keys`, and for each of them the time of one send and the span in `pace_limits`. A try that has claimed the
-# message already has had its turn, and what is not valid any more needs none.
+# A part of the claim, and the last that may end it. It needs `held` (which ends with the slots), `state`, `ledger_key`,
+# `time`, `left_us`, `pace_keys`, and for each of them the time of one send and the span in `pace_limits`. A try that
+# has claimed the message already has had its turn, and what is not valid any more needs none.
 GATE: Final = f"""
 if state ~= 'sending' and left_us > 0 and pace_keys[1] then
     local now_us = time[1] * {SECOND_US} + time[2]
     local paces, uses, ready, bound_by = redis.call('MGET', unpack(pace_keys)), {{}}, now_us, nil
     for place, value in ipairs(paces) do
-        local use = {{pace = pace_of(value), slot = tonumber(held[{6} + place]),
+        local use = {{pace = pace_of(value), slot = tonumber(held[#held - #SLOTS + place]),
             limit = tonumber(pace_limits[2 * place - 1]), span = tonumber(pace_limits[2 * place])}}
         use.interval = interval_now(use.limit, use.pace, now_us)
         uses[place] = use

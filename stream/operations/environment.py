@@ -60,7 +60,7 @@ def intake_queue() -> str:
         CommandFailed: It cannot be one.
     """
     try:
-        return checks.intake_queue(os.environ.get("INTAKE_QUEUE") or INTAKE_QUEUE)
+        return checks.intake_queue(os.environ.get("INTAKE_QUEUE", "").strip() or INTAKE_QUEUE)
     except ValueError as error:
         raise CommandFailed(f"INTAKE_QUEUE: {error}", ExitCode.WRONG_USE) from None
 

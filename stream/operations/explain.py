@@ -91,7 +91,8 @@ def action_of(row: ErrorRule) -> str:
         return "dead-letters the message at once"
     if row.invalidate_credentials:
         return "fetches the credentials again and sends once more, then dead-letters the message"
-    limit = _LIMITS[row.retry.budget] if row.retry.limit is None else f"at most {row.retry.limit} times"
+    own = {None: _LIMITS[row.retry.budget], 1: "once"}
+    limit = own.get(row.retry.limit, f"at most {row.retry.limit} times")
     return f"waits and tries again, {limit}, then dead-letters the message"
 
 

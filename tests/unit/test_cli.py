@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from stream import __version__
 from stream.contract.identifiers import TenantId
 from stream.operations import cli, redis_link
-from stream.operations.environment import message_max_age
+from stream.operations.environment import intake_queue, message_max_age
 from stream.operations.exits import CommandFailed, ExitCode
 from stream.settings import Settings
 from stream.tenants.cache import LEASE_PREFIX, entry_key
@@ -167,6 +167,14 @@ def test_an_age_that_the_worker_would_not_take_is_refused_in_a_sentence(
 def test_an_age_is_read_as_the_worker_reads_it(monkeypatch: pytest.MonkeyPatch, text: str, age: timedelta) -> None:
     monkeypatch.setenv("MESSAGE_MAX_AGE_MS", text)
     assert message_max_age() == age
+
+
+@pytest.mark.parametrize(("text", "queue"), [(" shard-1\n", "shard-1"), (" ", "outbound-processed")])
+def test_the_intake_is_read_without_the_blanks_around_it(
+    monkeypatch: pytest.MonkeyPatch, text: str, queue: str
+) -> None:
+    monkeypatch.setenv("INTAKE_QUEUE", text)
+    assert intake_queue() == queue
 
 
 def test_a_platform_of_another_name_is_not_opened(redis: Redis, capsys: pytest.CaptureFixture[str]) -> None:

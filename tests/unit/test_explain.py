@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from stream.meta.errors import ROWS, ErrorRule
+from stream.meta.errors import ERROR_TABLE, ROWS, ErrorRule
 from stream.operations.explain import action_of
 from tests.commands import stream
 
@@ -49,6 +49,10 @@ def test_what_is_neither_code_nor_type_is_wrong_use(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_row_has_words_for_what_the_worker_does(row: ErrorRule) -> None:
     assert ("tries again" in action_of(row) or "once more" in action_of(row)) is row.retryable
+
+
+def test_one_retry_is_called_once() -> None:
+    assert action_of(ERROR_TABLE["MEDIA_DOWNLOAD_FAILED"]).startswith("waits and tries again, once, then")
 
 
 def test_people_get_text(capsys: pytest.CaptureFixture[str]) -> None:

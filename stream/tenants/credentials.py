@@ -5,7 +5,7 @@ CredentialError
 ├── CredentialsSuspended    403, status suspended or expired, or an `expiresAt` that has passed: final
 ├── CredentialsInvalid      an answer without a usable token, or any other refusal: final
 ├── NumberNotOwned          they name another phone number than the message, and the rule is strict: final
-└── TenantServiceUnavailable   no answer, 408, 5xx: the message waits and is retried
+└── TenantServiceUnavailable   no answer, 401, 408, 429, 5xx: the message waits and is retried
 """
 
 from __future__ import annotations

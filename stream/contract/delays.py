@@ -11,12 +11,13 @@ the next without a confirm, and a broker that crashes in that moment loses it.
 from __future__ import annotations
 
 import math
+from typing import Final
 
-UNIT_MS = 250
-LEVELS = 14
-MOST_UNITS = (1 << LEVELS) - 1
-LONGEST_S = MOST_UNITS * UNIT_MS / 1000  # 4095.75 s
-DELIVERY_EXCHANGE = "whatsapp-delay-delivery"
+UNIT_MS: Final = 250
+LEVELS: Final = 14
+MOST_UNITS: Final = (1 << LEVELS) - 1
+LONGEST_S: Final = MOST_UNITS * UNIT_MS / 1000  # 4095.75 s
+DELIVERY_EXCHANGE: Final = "whatsapp-delay-delivery"
 
 
 def level_name(level: int) -> str:

@@ -133,9 +133,8 @@ class Instructions:
     def read(cls, headers: Mapping[str, Any]) -> Instructions:
         """Read the headers; a value that makes no sense asks for nothing."""
         resend, on_unknown = headers.get(RESEND), headers.get(ON_UNKNOWN_OUTCOME)
-        if isinstance(resend, int) and not isinstance(
-            resend, bool
-        ):  # what a person types into the management page as a number
+        # The management page turns what a person types as digits into a number.
+        if isinstance(resend, int) and not isinstance(resend, bool):
             resend = str(resend)
         return cls(
             resend=resend[:256] if isinstance(resend, str) and resend else None,

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 stopped, 2 wrong use, 3 no connection or no right, 4 someb
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -16,7 +16,7 @@ from stream.operations.dead_letters.commands import app as dead_letters
 from stream.operations.explain import explain
 from stream.operations.message import message
 
-EXIT_CODES = (
+EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 stopped by itself or by a signal; 2 wrong use; 3 no connection or no right; "
     "4 somebody else holds the lock."
 )

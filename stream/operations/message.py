@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
@@ -27,7 +27,7 @@ from stream.operations.queues import Queues, read_queues
 from stream.operations.rabbitmq_link import rabbitmq_connection
 from stream.operations.redis_link import redis_link
 
-NOTHING: str = (
+NOTHING: Final = (
     "no dead letter of it lies there; with --body FILE the ledger can be asked, which knows messages by content"
 )
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from stream.contract.identifiers import LONGEST_ROUTING_WORD
 from stream.contract.lanes import lane_name
 from stream.contract.publications import ALERT, DEAD_LETTER, SENT
-from stream.contract.queues import INTAKE_BINDING, INTAKE_EXCHANGE, INTAKE_QUEUE
+from stream.contract.queues import INTAKE_BINDING, INTAKE_EXCHANGE, INTAKE_PREFIX, INTAKE_QUEUE
 
 TENANT: Final = {
     "description": "metadata.tenantId. An event's key has its SHA-256 instead, as `sha256-` and 64 hexadecimal "
@@ -63,7 +63,7 @@ CHANNELS: Final = {
         f"`{DEAD_LETTER.queue}`. What is beyond its tenant's share of the worker's slots is moved to one of the queues "
         f"`{lane_name(0)}`, `{lane_name(1)}` and so on (LANES), which are the worker's own.",
         tag="publish",
-        address="outbound.processed.{tenantId}",
+        address=INTAKE_PREFIX + "{tenantId}",
         message_summary="One ready-made WhatsApp message.",
         headers="OutboundHeaders",
         payload="OutboundMessage",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -22,7 +22,7 @@ from stream.traffic.transitions import Transition, Transitions
 
 Verb = Literal["fail", "succeed", "give_back"]
 
-NOTHING = Failure("", "")
+NOTHING: Final = Failure("", "")
 
 
 def digest(token: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from stream.contract.decoding import decode
 from stream.contract.identifiers import InternalId, TenantId
-from stream.contract.messages import InvalidMessage, OutboundMessage, Whose
+from stream.contract.messages import InvalidMessage, Whose
 
 METADATA: dict[str, Any] = {"tenantId": "acme", "phoneNumberId": "100000001", "internalId": "order-4711"}
 PAYLOAD: dict[str, Any] = {"to": "+16505551234", "type": "text", "text": {"body": "Hello"}}
@@ -290,11 +291,8 @@ def test_a_body_above_the_limit_is_refused_unread() -> None:
 
 @given(raw=st.binary(max_size=100))
 def test_no_bytes_raise_anything_but_the_verdict(raw: bytes) -> None:
-    try:
-        message = decode(raw)
-    except InvalidMessage:
-        return
-    assert isinstance(message, OutboundMessage)
+    with suppress(InvalidMessage):
+        decode(raw)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from stream.contract import headers as names
 from stream.contract.decoding import decode
 from stream.contract.identifiers import TenantId, routing_word
 from stream.contract.messages import InvalidMessage, Message
+from stream.contract.queues import INTAKE_PREFIX
 from stream.delivery.ledger import key_of
 from stream.operations.dead_letters.death import Death
 from stream.operations.dead_letters.edits import edited
@@ -27,7 +28,6 @@ LEFT_OUT: Final = (
     *(names.FINGERPRINT, names.REPLAY, names.ATTEMPT, names.RETRIES, names.LAST_ERROR, names.REDELIVERED),
     names.MOVED_AT,
 )
-PROCESSED: Final = "outbound.processed."
 
 
 def message_of(body: bytes, headers: Mapping[str, Any], resend: str | None = None) -> Message | None:
@@ -103,9 +103,9 @@ def copy_for(
 def routing_key(letter: Letter, headers: Mapping[str, Any]) -> str:
     """The key that the message was published with, or one that the intake takes too."""
     for original in (headers.get(names.ORIGINAL_ROUTING_KEY), Death.of(headers).routing_key):
-        if isinstance(original, str) and original.startswith(PROCESSED):
+        if isinstance(original, str) and original.startswith(INTAKE_PREFIX):
             return original
-    return PROCESSED + (routing_word(TenantId(letter.tenant_id)) if letter.tenant_id else "replay")
+    return INTAKE_PREFIX + (routing_word(TenantId(letter.tenant_id)) if letter.tenant_id else "replay")
 
 
 def replayed_letter(origin: str | None) -> str | None:

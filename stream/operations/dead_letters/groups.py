@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from stream.meta.errors import ERROR_TABLE
 from stream.operations.dead_letters.letter import Letter
 
-NO_ADVICE = "This release does not know the type: look it up in the release that wrote the letter."
+NO_ADVICE: Final = "This release does not know the type: look it up in the release that wrote the letter."
 
 
 @dataclass(slots=True)

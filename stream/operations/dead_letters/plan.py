@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from stream.contract.replay import Replay
 from stream.meta.errors import ERROR_TABLE
@@ -34,7 +35,7 @@ class Known:
     in_doubt: bool = False
 
 
-NOTHING_KNOWN = Known()
+NOTHING_KNOWN: Final = Known()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return 1 if VARIABLES.values() & os.environ.keys() else 2
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with tests that run alone come last: until then, no process waits for the other."""
+    alone = {item.path for item in items if item.get_closest_marker("alone")}
+    items.sort(key=lambda item: item.path in alone)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Print what a process has said: its own output is nowhere."""

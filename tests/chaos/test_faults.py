@@ -75,7 +75,7 @@ async def test_a_send_that_outlasts_the_grace_is_cut_off_counted_and_in_doubt_af
     assert letter.headers["x-error-type"] == "OUTCOME_UNKNOWN"
 
 
-@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize("kind", [pytest.param("classic", marks=pytest.mark.any_servers), "quorum"])
 async def test_a_body_that_kills_replica_after_replica_is_dead_lettered_and_its_neighbours_are_sent_once(
     stage: Scene, kind: QueueKind
 ) -> None:

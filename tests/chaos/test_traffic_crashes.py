@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import pytest
 from redis.asyncio import Redis
 
 from sandbox.worker import WorkerProcess
@@ -13,6 +14,8 @@ from stream.contract.lanes import DEFAULT_LANES, lane_names
 from stream.traffic.circuit_script import KEY_PREFIX as CIRCUITS
 from tests.chaos.test_outages import rabbitmq_of
 from tests.scene import Scene, number, unique
+
+pytestmark = pytest.mark.any_servers  # what RabbitMQ does with full lanes when it dies: test_fairness.py
 
 DEATHS: Final = 10
 BACKLOG: Final = 250  # of each tenant

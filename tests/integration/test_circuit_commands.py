@@ -20,6 +20,8 @@ from tests.commands import in_a_process
 from tests.integration.test_circuits import Replica
 from tests.scene import unique
 
+pytestmark = pytest.mark.any_servers  # what Redis does for circuits: test_circuits.py
+
 
 class Shell:
     """An operator's shell."""

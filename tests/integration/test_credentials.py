@@ -42,6 +42,7 @@ async def test_concurrent_messages_of_a_tenant_cause_one_fetch(scene: Scene) -> 
     assert scene.tenants.fetches[tenant] == 1
 
 
+@pytest.mark.any_servers
 async def test_two_replicas_that_miss_at_once_cause_one_fetch(stage: Scene) -> None:
     await stage.start_worker(RABBITMQ_PREFETCH="2")
     await stage.start_worker(RABBITMQ_PREFETCH="2")
@@ -165,6 +166,7 @@ async def test_an_expired_token_of_one_tenant_does_not_touch_another(scene: Scen
     assert scene.tenants.fetches[healthy] == 1
 
 
+@pytest.mark.any_servers
 async def test_a_tenant_service_that_fails_twice_is_asked_three_times(scene: Scene) -> None:
     tenant, to = unique("flaky"), number()
     await scene.publish(to, tenant)

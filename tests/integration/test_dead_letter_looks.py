@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sandbox.worker import ROOT
-from tests.integration.test_queue_look import KINDS, connected, content
+from tests.integration.test_queue_look import KINDS, QUORUM_ON_NEWER, connected, content
 from tests.letters import CAUSES, lay, mixed
 from tests.scene import Scene, number
 
@@ -46,7 +46,7 @@ async def asked(stage: Scene, *words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUORUM_ON_NEWER)
 async def test_twenty_thousand_letters_of_five_causes_are_five_groups(stage: Scene, kind: str) -> None:
     await stage.declare("quorum" if kind == "quorum" else "classic")
     await lay(stage.url, mixed(20_000))

@@ -13,7 +13,7 @@ from stream.operations.dead_letters.backup import StoredLetters
 from stream.operations.dead_letters.lock import locked
 from stream.operations.redis_link import redis_link
 from tests.integration.test_dead_letter_looks import asked, command, start
-from tests.integration.test_queue_look import KINDS, Content, connected, content
+from tests.integration.test_queue_look import QUORUM_ON_NEWER, Content, connected, content
 from tests.letters import lay, mixed
 from tests.scene import Scene
 
@@ -25,7 +25,7 @@ async def lying(stage: Scene) -> Content:
         return await content(connection)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUORUM_ON_NEWER)
 async def test_discarded_letters_come_back_as_they_were(stage: Scene, kind: str, tmp_path: Path) -> None:
     await stage.declare("quorum" if kind == "quorum" else "classic")
     await lay(stage.url, mixed(1_000))
@@ -42,7 +42,7 @@ async def test_discarded_letters_come_back_as_they_were(stage: Scene, kind: str,
     assert await lying(stage) == rest + [each for each in before if each[1]["x-error-type"] == "AUTH_ERROR"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUORUM_ON_NEWER)
 async def test_a_discard_that_is_killed_loses_nothing(stage: Scene, kind: str, tmp_path: Path) -> None:
     await stage.declare("quorum" if kind == "quorum" else "classic")
     await lay(stage.url, mixed(3_000))

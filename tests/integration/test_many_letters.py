@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import pytest
 from aiormq.abc import DeliveredMessage
 from redis.asyncio import Redis
 
@@ -167,6 +168,7 @@ async def kill(process: Process) -> None:
     await process.communicate()
 
 
+@pytest.mark.any_servers
 async def test_commands_that_are_stopped_or_killed_give_back_or_keep_every_letter(stage: Scene, tmp_path: Path) -> None:
     await stage.declare()
     await lay(stage.url, mixed(5_000))

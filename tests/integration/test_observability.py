@@ -97,6 +97,7 @@ async def test_while_nothing_gets_through_the_error_rate_is_1(stage: Scene) -> N
     assert (await health(worker))[1]["lastMinute"]["errorRate"] == 1
 
 
+@pytest.mark.any_servers
 @pytest.mark.parametrize("shown", ["full", "masked"])
 async def test_log_wamid_decides_whether_metas_ids_are_in_the_log(stage: Scene, shown: str) -> None:
     worker = await stage.start_worker(LOG_WAMID=shown)

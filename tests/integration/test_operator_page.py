@@ -53,6 +53,7 @@ async def test_ten_readers_see_every_cause_and_the_letters_lie_as_before(stage: 
         assert await content(connection) == before
 
 
+@pytest.mark.any_servers
 async def test_a_command_of_the_page_finds_what_the_page_shows(stage: Scene) -> None:
     await stage.declare()
     await lay(stage.url, mixed(10))
@@ -79,6 +80,7 @@ async def test_a_worker_delivers_while_its_page_is_read_and_stops_as_fast(stage:
     assert await stage.outside.count("outbound-failed") == 2_000
 
 
+@pytest.mark.any_servers
 async def test_another_token_and_no_token_show_nothing(stage: Scene) -> None:
     worker = await start(stage)
     assert (await look(worker, "another-token-of-operators")).status_code == 401

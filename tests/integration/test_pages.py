@@ -159,6 +159,7 @@ async def test_ten_minutes_lead_to_a_message_of_a_new_tenant(
     assert here["acme"] in (tmp_path / "worker.log").read_text()
 
 
+@pytest.mark.any_servers
 async def test_the_symptoms_commands_show_what_the_page_shows(
     stage: Scene, here: dict[str, str], tenants: TenantService, tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from tests.scene import Scene
 
 LETTERS = 2_000
 KINDS = ("classic", "quorum")
+# For long tests: what newer classic queues do with what is given back, short ones say.
+QUORUM_ON_NEWER = (pytest.param("classic", marks=pytest.mark.any_servers), "quorum")
 Content = list[tuple[bytes, dict[str, Any]]]
 
 

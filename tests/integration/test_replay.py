@@ -18,7 +18,7 @@ from stream.operations.dead_letters.planning import plan_for
 from stream.operations.dead_letters.running import Ended, run_job
 from stream.operations.redis_link import redis_link
 from tests.integration.test_dead_letter_looks import asked, command, start
-from tests.integration.test_queue_look import KINDS, Content, connected, content
+from tests.integration.test_queue_look import KINDS, QUORUM_ON_NEWER, Content, connected, content
 from tests.letters import CAUSES, Cause, lay, letter_of, mixed
 from tests.scene import Scene, number, unique
 
@@ -43,7 +43,7 @@ async def replayed(stage: Scene, *words: str, code: int = 0) -> dict[str, Any]:
     return dict(json.loads(out.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUORUM_ON_NEWER)
 async def test_a_replay_of_one_cause_leaves_the_others_as_they_are(stage: Scene, kind: str) -> None:
     await stage.declare("quorum" if kind == "quorum" else "classic")
     letters = mixed(500)
@@ -75,6 +75,7 @@ async def test_a_copy_starts_anew_and_keeps_the_publishers_headers(stage: Scene)
     assert "x-retries" not in after
 
 
+@pytest.mark.any_servers
 async def test_a_ramp_stops_on_a_cause_that_is_not_cured(stage: Scene) -> None:
     await stage.declare()
     recipients = [number(REFUSED) for _ in range(60)]
@@ -86,6 +87,7 @@ async def test_a_ramp_stops_on_a_cause_that_is_not_cured(stage: Scene) -> None:
     assert len(await lying(stage)) == 60
 
 
+@pytest.mark.any_servers
 async def test_what_was_sent_before_is_left_with_its_wamid(stage: Scene) -> None:
     await stage.declare()
     to, internal_id = number(), unique("id")
@@ -102,6 +104,7 @@ async def test_what_was_sent_before_is_left_with_its_wamid(stage: Scene) -> None
     assert len(stage.taken(to)) == 1
 
 
+@pytest.mark.any_servers
 async def test_doubt_and_faults_need_a_word_from_the_operator(stage: Scene) -> None:
     await stage.declare()
     doubtful, wrong = number(), number()
@@ -113,6 +116,7 @@ async def test_doubt_and_faults_need_a_word_from_the_operator(stage: Scene) -> N
     assert stage.accepted_of([doubtful, wrong]) == [1, 1]
 
 
+@pytest.mark.any_servers
 async def test_a_field_can_be_changed_and_the_difference_is_kept(stage: Scene) -> None:
     await stage.declare()
     wrong, right = number(), number(REFUSED)
@@ -136,7 +140,7 @@ async def test_a_field_can_be_changed_and_the_difference_is_kept(stage: Scene) -
     assert json.loads(headers["x-replayed-from"])["changed"] == change
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUORUM_ON_NEWER)
 async def test_a_job_that_is_killed_goes_on_and_loses_and_doubles_nothing(stage: Scene, kind: str) -> None:
     await stage.declare("quorum" if kind == "quorum" else "classic")
     recipients = [number() for _ in range(240)]
@@ -212,6 +216,7 @@ def dies_at(instant: str, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(place, name, dying)
 
 
+@pytest.mark.any_servers
 async def test_a_second_operator_is_told_who_is_at_it(stage: Scene) -> None:
     await stage.declare()
     await lay(stage.url, letters_to([number() for _ in range(50)]))
@@ -232,6 +237,7 @@ async def test_a_second_operator_is_told_who_is_at_it(stage: Scene) -> None:
     assert await stage.outside.count("outbound-failed") == 49
 
 
+@pytest.mark.any_servers
 async def test_the_lock_names_who_resumed_a_job_not_who_made_it(stage: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     await stage.declare()
     await lay(stage.url, letters_to([number(), number()]))

@@ -113,6 +113,7 @@ async def test_the_number_of_retries_is_a_setting(stage: Scene) -> None:
     assert letter.headers["x-attempts"] == 2
 
 
+@pytest.mark.any_servers
 async def test_throttling_waits_its_own_base_delay_and_uses_up_no_retry(stage: Scene) -> None:
     await stage.start_worker(META_API_MAX_RETRIES="0")
     to = number("99967")  # HTTP 400 carrying 130429 once
@@ -143,6 +144,7 @@ async def test_a_media_download_is_retried_once(scene: Scene) -> None:
         assert len(scene.graph.by_recipient(to)) == 2
 
 
+@pytest.mark.any_servers
 async def test_a_tenant_service_that_is_down_makes_messages_wait_and_then_they_are_delivered(scene: Scene) -> None:
     tenant, to = unique("unlucky"), number()
     scene.tenants.fail_with(503)
@@ -156,7 +158,7 @@ async def test_a_tenant_service_that_is_down_makes_messages_wait_and_then_they_a
     await scene.accepted(to)
 
 
-@pytest.mark.parametrize("kind", ["classic", "quorum"])
+@pytest.mark.parametrize("kind", [pytest.param("classic", marks=pytest.mark.any_servers), "quorum"])
 async def test_a_priority_does_not_hold_back_what_waits_and_is_its_dead_letters_again(stage: Scene, kind: str) -> None:
     await stage.start_worker(RABBITMQ_QUEUE_TYPE=kind, META_API_RETRY_DELAY_MS="3000", CIRCUIT_FAILURES="0")
     await stage.watch()

@@ -19,6 +19,7 @@ async def _stops_with(stage: Scene, **settings: str) -> str:
     return worker.tail(1)
 
 
+@pytest.mark.any_servers
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
@@ -40,6 +41,7 @@ async def test_a_wrong_setting_stops_the_start_with_one_sentence(
     assert "hunter2" not in sentence
 
 
+@pytest.mark.any_servers
 async def test_all_wrong_settings_stop_the_start_together(stage: Scene) -> None:
     worker = await stage.start_worker(wait=False, RABBITMQ_PREFETCH="0", META_API_VERSION="18", LOG_LEVEL="LOUD")
     await stage.until(lambda: worker.process.poll() is not None, 60, "the worker stops")
@@ -53,6 +55,7 @@ async def test_a_port_that_is_taken_stops_the_start_with_one_sentence(stage: Sce
     assert sentence.startswith(f"HTTP_PORT: cannot listen on 127.0.0.1:{running.port} (address already in use): ")
 
 
+@pytest.mark.any_servers
 async def test_a_secret_from_a_file_serves_and_one_that_is_missing_stops_the_start(
     stage: Scene, settings: dict[str, str], tmp_path: Path
 ) -> None:

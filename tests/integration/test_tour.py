@@ -60,6 +60,7 @@ def test_the_tour_fails_if_one_count_differs() -> None:
     assert not report([Check("letters left", 0, 0), Check("accepted twice", 0, 1)], seconds=1.0)
 
 
+@pytest.mark.any_servers
 async def test_the_demo_ends_with_the_causes_and_the_commands_that_bring_their_letters_back(
     own: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

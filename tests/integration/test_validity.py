@@ -64,6 +64,7 @@ async def test_a_message_that_is_too_late_on_arrival_is_never_sent(scene: Scene,
     assert alert["notify"] is True
 
 
+@pytest.mark.any_servers
 async def test_valid_until_wins_over_the_expiration(scene: Scene) -> None:
     to = number(THROTTLED_ONCE)
     await publish_valid_until(scene, to, in_seconds(60), expiration=3)
@@ -89,6 +90,7 @@ async def test_a_refused_token_is_not_followed_by_a_send_after_the_end(scene: Sc
     assert len(scene.graph.by_recipient(to)) == 1
 
 
+@pytest.mark.any_servers
 async def test_a_message_that_outlived_its_validity_on_the_queue_names_its_last_failure(stage: Scene) -> None:
     worker = await stage.start_worker()
     await stage.watch()

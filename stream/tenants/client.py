@@ -7,7 +7,6 @@ import math
 import re
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,6 +15,7 @@ import orjson
 import structlog
 
 from stream.contract.identifiers import TenantId
+from stream.contract.moments import read_moment
 from stream.retry import RetryHandler
 from stream.tenants.credentials import (
     CredentialError,
@@ -35,7 +35,6 @@ BLOCKED_STATES: Final = frozenset({"suspended", "expired"})
 # Deployments differ in the names; the order is that of the contract.
 TOKEN_FIELDS: Final = ("systemUserAccessToken", "accessToken", "meta_access_token", "token")
 PHONE_FIELDS: Final = ("phoneNumberId", "whatsapp_phone_number_id")
-MILLISECONDS_FROM: Final = 1e11  # epoch seconds reach this in the year 5138: larger numbers are milliseconds
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")  # it goes into an HTTP header: no space, no control character
 
 log = structlog.get_logger(__name__)
@@ -194,13 +193,8 @@ def _allowed_until(levels: tuple[dict[str, Any], ...], now: float) -> float:
 
 
 def _moment(value: object) -> float:
-    """Seconds since the epoch from ISO 8601, seconds or milliseconds; without end for anything else, 0 included."""
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            return math.inf
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return value / 1000 if value > MILLISECONDS_FROM else float(value)
-    return math.inf
+    """Seconds since the epoch; without end for what is no moment, 0 included."""
+    try:
+        return read_moment(value).timestamp()
+    except ValueError:
+        return math.inf

@@ -197,6 +197,7 @@ async def test_silence_is_tried_three_times_each_bounded_in_time() -> None:
         ({"credentials": {**TOKEN, "expiresAt": "2025-01-01"}, "expiresAt": "2027-01-01"}, CredentialsSuspended),
         ({**TOKEN, "expiresAt": 1_795_435_199}, CredentialsSuspended),
         ({**TOKEN, "expiresAt": 1_795_435_199_000}, CredentialsSuspended),
+        ({**TOKEN, "expiresAt": "1795435199"}, CredentialsSuspended),
         (400, CredentialsInvalid),
         (301, CredentialsInvalid),
         ({}, CredentialsInvalid),

@@ -272,8 +272,10 @@ class Sorting:
 
 @dataclass(frozen=True, slots=True)
 class _Leaving:
+    """A message whose copy is on its way, since a moment of the loop's time."""
+
     incoming: AbstractIncomingMessage
-    since: float  # in the loop's time
+    since: float
 
 
 @dataclass(slots=True)

@@ -30,16 +30,25 @@ from stream.traffic.laned import PATIENCE_S, Laned, sorting_pays
 from stream.traffic.shares import Shares, Slot
 
 INTAKE: Final = ""  # where a delivery waits that came from no lane
-LARGE_BYTES: Final = 2 * MESSAGE_MAX_BYTES
+LARGE_BYTES: Final = 2 * MESSAGE_MAX_BYTES  # of a body: from here on, one message at a time
 
 log = structlog.get_logger(__name__)
 
-
-Answer = Slot | Move | None  # `None` when the worker stops
+Answer = Slot | Move | None
+"""What a delivery gets: `None` when the worker stops."""
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
+    """A delivery that waits for its answer.
+
+    Attributes:
+        delivery: What waits.
+        holder: Whose share of the slots it takes.
+        since: When it began to wait, in seconds of `Admission`'s clock.
+        answer: What it gets.
+    """
+
     delivery: Delivery
     holder: str
     since: float

@@ -25,6 +25,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Running:
+    """A journey that runs.
+
+    Attributes:
+        started: When it began, in seconds of `InFlight`'s clock.
+        delivery: What it is about.
+        on_tried: Called once, when its try has ended.
+        tried: Whether it has.
+        reported: It was logged, because it takes long.
+    """
+
     started: float
     delivery: Delivery
     on_tried: Callable[..., None]

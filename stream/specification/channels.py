@@ -33,7 +33,6 @@ class ChannelText:
         headers: The schema of its headers.
         payload: The schema of its body.
         correlation_id: Where the correlation id is.
-        content_type: Of the body.
     """
 
     key: str
@@ -47,7 +46,6 @@ class ChannelText:
     headers: str
     payload: str
     correlation_id: str
-    content_type: str = "application/json"
 
 
 # By the title that the subscriber or publisher has in the code, which is the message's name too.

@@ -113,7 +113,7 @@ def _message(name: str, text: ChannelText) -> Node:
         "name": name,
         "title": name,
         "summary": text.message_summary,
-        "contentType": text.content_type,
+        "contentType": "application/json",
         "tags": [{"name": text.tag}],
         "correlationId": {
             "location": text.correlation_id,

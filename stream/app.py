@@ -347,7 +347,7 @@ def _sorting(settings: Settings, connection: BrokerConnection, delivery: _Delive
         intake=settings.intake_queue,
         moves=lambda: delivery.admission.moves,
         sort=Sorter(delivery.admission, delivery.settlement).sort,
-        pass_on=delivery.reading.receive,
+        pass_on=delivery.reading.receiver(),
     )
 
 

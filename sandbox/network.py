@@ -44,6 +44,9 @@ class Place:
     command: tuple[str, ...] = ()
 
 
+HERE = Place()
+
+
 class Network:
     """Namespaces with the numbers 1 to `count`. Use as a context manager.
 
@@ -73,6 +76,11 @@ class Network:
         """Where a node runs."""
         peer, host, own = (f"{self._prefix}.{subnet}.{number}" for subnet in (1, 2, 3))
         return Place(host, peer, own, self._inside(number))
+
+    @property
+    def gateway(self) -> str:
+        """The address at which places reach what clients on this machine listen at."""
+        return f"{self._prefix}.2.254"
 
     def pull(self, number: int, *switches: Switch) -> None:
         """Pull the cables of a number out of these switches, or out of both."""

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from sandbox.certificates import ServerCertificate
-from sandbox.network import Place
+from sandbox.network import HERE, Place
 from sandbox.ports import MANAGEMENT_PORT, PASSWORD, RABBITMQ_PORT, USERNAME, port_or_free
 from sandbox.processes import PrivateServer, ServerError, ServerProcess, answers, free_ports
 
@@ -23,8 +23,6 @@ OK = 200
 # The programs themselves: what Debian puts on the PATH is a wrapper that changes the user when root runs it.
 BEHIND_WRAPPERS = ("/usr/lib/rabbitmq/bin", "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin")
 BESIDE_PATH = ("/opt/homebrew/sbin", "/usr/local/sbin")
-
-HERE = Place()
 
 
 class PrivateRabbitMQ(PrivateServer):

@@ -6,7 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from sandbox.network import Place
+from sandbox.network import HERE, Place
 from sandbox.ports import REDIS_PORT, port_or_free
 from sandbox.processes import PrivateServer, answers, free_ports
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sandbox.certificates import ServerCertificate
 
 START_SECONDS = 15
-HERE = Place()
 
 
 def tls_options(certificate: ServerCertificate, port: int) -> dict[str, str]:

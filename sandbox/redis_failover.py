@@ -7,8 +7,9 @@ import secrets
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
+from sandbox.network import HERE, Network, Place
 from sandbox.processes import PrivateServer, answers, free_ports
-from sandbox.redis import HERE, START_SECONDS, PrivateRedis, tls_options
+from sandbox.redis import START_SECONDS, PrivateRedis, tls_options
 from sandbox.redis_cli import cli, replicated, wait_until
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandbox.certificates import ServerCertificate
-    from sandbox.network import Network, Place
 
 MASTER = "mymaster"
 SERVERS = 3  # a Sentinel beside each
 DOWN_AFTER_MS = 1_000  # a server that is silent for so long is down
 NODES = 6  # three masters, and a replica of each
+NODE_TIMEOUT_MS = 2_000  # a node of a cluster that is silent for so long has failed
 REPLICATING_AT_ONCE = {"--repl-diskless-sync-delay": "0"}  # else it waits 5 s for more replicas
 
 
@@ -172,28 +173,18 @@ class ClusteredRedis:
 
     Args:
         base_dir: Where all files go.
-        node_timeout_ms: A node that is silent for so long has failed, in milliseconds.
+        network: Where they run, a master and the replica of another one in each place; without one, on 127.0.0.1.
     """
 
-    def __init__(self, base_dir: Path, node_timeout_ms: int = 2_000) -> None:
-        self.nodes = [
-            PrivateRedis(
-                base_dir / f"node-{number}",
-                options={
-                    **REPLICATING_AT_ONCE,
-                    "--cluster-enabled": "yes",
-                    "--cluster-port": str(free_ports(1)[0]),
-                    "--cluster-node-timeout": str(node_timeout_ms),
-                },
-            )
-            for number in range(NODES)
-        ]
+    def __init__(self, base_dir: Path, network: Network | None = None) -> None:
+        places = [network.place(number) if network else HERE for number in range(1, NODES // 2 + 1)]
+        self.nodes = [_node(base_dir / f"node-{number}", place) for number, place in enumerate(places * 2)]
         self._started = ExitStack()
 
     @property
     def url(self) -> str:
         """What `REDIS_URL` is set to: two nodes, of which the worker learns the others."""
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
+        return "redis+cluster://" + ",".join(_address(node) for node in self.nodes[:2])
 
     @property
     def masters(self) -> list[PrivateRedis]:
@@ -211,15 +202,15 @@ class ClusteredRedis:
     def fail_over(self) -> None:
         """Let a replica take over from a master that goes on, as an operator does it."""
         replica = next(node for node in self.nodes if replicated(node))
-        cli(replica.port, "cluster", "failover")
+        _ask(replica, "cluster", "failover")
         wait_until(lambda: replica in self.masters, "a replica takes over")
 
     def __enter__(self) -> Self:
         with ExitStack() as starting:
             for node in self.nodes:
                 starting.enter_context(node)
-            addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
-            cli(self.nodes[0].port, "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes")
+            addresses = map(_address, self.nodes)
+            _ask(self.nodes[0], "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes")
             wait_until(self.whole, "all nodes know a whole cluster")
             self._started = starting.pop_all()
         return self
@@ -229,13 +220,32 @@ class ClusteredRedis:
 
     def whole(self) -> bool:
         """Whether nobody is away, and every replica follows."""
-        replicas = [node for node in self.nodes if replicated(node)]
-        states = [cli(node.port, "cluster", "info") for node in self.nodes]
-        return len(replicas) == NODES // 2 and all("cluster_state:ok" in state for state in states)
+        states = [_ask(node, "cluster", "info") for node in self.nodes]
+        return sum(map(replicated, self.nodes)) == NODES // 2 and all("cluster_state:ok" in state for state in states)
+
+
+def _node(folder: Path, place: Place) -> PrivateRedis:
+    options = {
+        **REPLICATING_AT_ONCE,
+        "--cluster-enabled": "yes",
+        "--cluster-port": str(free_ports(1)[0]),
+        "--cluster-announce-ip": place.own,
+        "--protected-mode": "no",  # a place is reached from this machine only
+        "--cluster-node-timeout": str(NODE_TIMEOUT_MS),
+    }
+    return PrivateRedis(folder, place=place, options=options)
+
+
+def _ask(node: PrivateRedis, *words: str) -> str:
+    return cli(node.port, *words, host=node.place.own)
+
+
+def _address(node: PrivateRedis) -> str:
+    return f"{node.place.own}:{node.port}"
 
 
 def _masters(nodes: Sequence[PrivateRedis]) -> list[PrivateRedis]:
-    return [node for node in nodes if "role:master" in cli(node.port, "info", "replication")]
+    return [node for node in nodes if "role:master" in _ask(node, "info", "replication")]
 
 
 KINDS = {"sentinel": SentinelRedis, "cluster": ClusteredRedis}

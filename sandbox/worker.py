@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from sandbox.network import HERE
 from sandbox.processes import environment_without_proxies, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from sandbox.network import Place
 
 ROOT = Path(__file__).parent.parent
 READY_WITHIN_S = 60.0  # a process starts in two seconds; a machine that has no CPU for it is no failure
@@ -34,13 +37,16 @@ class WorkerProcess:
         environment: Its settings, e.g. `RABBITMQ_URL`; without an `HTTP_PORT`, one is chosen here.
         log: Where its output goes.
         root: Where its code is.
+        place: Where it runs.
     """
 
-    def __init__(self, environment: Mapping[str, str], log: Path, root: Path = ROOT) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path, root: Path = ROOT, place: Place = HERE) -> None:
         self.port = int(environment.get("HTTP_PORT") or free_ports(1)[0])
         self.log = log
+        self.host = place.host
         self._root = root
-        here = {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(self.port)}
+        self._before = place.command
+        here = {"HTTP_HOST": self.host, "HTTP_PORT": str(self.port)}
         self._environment = {**environment_without_proxies(), **environment, **here}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,7 +62,7 @@ class WorkerProcess:
         program = Path(sys.executable).parent / "faststream"
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [str(program), "run", "stream.app:app"],
+                [*self._before, str(program), "run", "stream.app:app"],
                 cwd=self._root,
                 env=self._environment,
                 stdout=output,
@@ -76,7 +82,7 @@ class WorkerProcess:
     def ready(self) -> bool:
         """Whether it says that it consumes."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=1) as answer:
+            with urllib.request.urlopen(f"http://{self.host}:{self.port}/health/ready", timeout=1) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's OK
         except urllib.error.HTTPError as error:
             error.close()  # it holds the connection
@@ -87,7 +93,7 @@ class WorkerProcess:
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels, 0 without an answer."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=1) as answer:
+            with urllib.request.urlopen(f"http://{self.host}:{self.port}/metrics", timeout=1) as answer:
                 lines = answer.read().decode().splitlines()
         except OSError:
             return 0.0

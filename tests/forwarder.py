@@ -41,10 +41,12 @@ class Forwarder:
 
     Args:
         target: The port.
+        host: The address of this machine at which it listens.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self.target = target
+        self._host = host
         self.accepted = 0  # connections so far
         self.cuts = 0  # connections that ended at the word
         self._word = b""
@@ -53,7 +55,7 @@ class Forwarder:
         self._server: asyncio.Server
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, self._host, 0)
         return self
 
     async def __aexit__(self, *_: object) -> None:

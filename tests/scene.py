@@ -19,6 +19,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from sandbox.broker import Outside, connect
 from sandbox.graph import GraphSimulator
+from sandbox.network import HERE
 from sandbox.records import Recorded
 from sandbox.tenants import TenantService
 from sandbox.worker import ROOT, WorkerProcess
@@ -93,7 +94,7 @@ class Scene:
         self.tenants = tenants
         self.url = url
         self.settings = {**settings, "RABBITMQ_URL": url}
-        self.code = ROOT  # of the workers that are started next
+        self.code, self.place = ROOT, HERE  # of the workers that are started next
         self.workers: list[WorkerProcess] = []
         self.letters: list[AbstractIncomingMessage] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
@@ -150,7 +151,7 @@ class Scene:
         """Start a replica."""
         log = self.world.base_dir / f"{unique(name)}.log"
         Evidence.logs.append(log)
-        worker = WorkerProcess({**self.settings, **settings}, log, self.code)
+        worker = WorkerProcess({**self.settings, **settings}, log, self.code, self.place)
         self.workers.append(worker)
         await asyncio.to_thread(worker.start, wait=wait)
         return worker
@@ -256,7 +257,7 @@ class Scene:
     async def metrics(self, worker: WorkerProcess) -> dict[str, float]:
         """A worker's metrics by name and labels."""
         async with httpx.AsyncClient() as client:
-            text = (await client.get(f"http://127.0.0.1:{worker.port}/metrics")).text
+            text = (await client.get(f"http://{worker.host}:{worker.port}/metrics")).text
         lines = (line.rsplit(" ", 1) for line in text.rstrip("\n").split("\n") if line[0] != "#")
         Evidence.texts.append(text)
         return {name: float(value) for name, value in lines}

@@ -15,6 +15,7 @@ from stream.redis.cluster import Cluster, cluster_of
 from stream.redis.sentinels import master_of
 
 TIMEOUT_S: Final = 1.0
+MOST_S: Final = 2 * TIMEOUT_S  # of a command to a cluster
 TRIES: Final = 4
 
 Client = Redis | Cluster
@@ -27,7 +28,10 @@ def connect(url: str) -> Client:
     hold a message for up to ten seconds.
     """
     lost = (RedisConnectionError,)
-    return _client(url, Retry(NoBackoff(), 1, supported_errors=lost), lost)
+    client = _client(url, Retry(NoBackoff(), 1, supported_errors=lost), lost)
+    if isinstance(client, Cluster):
+        client.most_s = MOST_S
+    return client
 
 
 def connect_patiently(url: str) -> Client:

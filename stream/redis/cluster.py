@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from stream.redis.address import Address
 
 
 class Cluster(RedisCluster):
-    """redis-py's, of whose errors some are no `RedisError`: here they all are."""
+    """redis-py's, of whose errors some are no `RedisError`: here they all are.
+
+    Attributes:
+        most_s: How long a command may take in seconds, with all that redis-py tries again: it asks nodes that do not
+            answer one after the other. None: as long as that takes.
+    """
+
+    most_s: float | None = None
 
     async def initialize(self, *args: Any, **options: Any) -> RedisCluster:
         """Read which node has which keys, if that is not known.
@@ -33,9 +42,13 @@ class Cluster(RedisCluster):
             RedisError: It cannot be run.
         """
         try:
-            await self.initialize()  # first: redis-py's own wait for it does not wait for all of it
-            return await super().execute_command(*args, **options)
-        except RedisClusterException as error:
+            async with asyncio.timeout(self.most_s):
+                await self.initialize()  # first: redis-py's own wait for it does not wait for all of it
+                return await super().execute_command(*args, **options)
+        except TimeoutError:
+            raise RedisTimeoutError(f"no answer within {self.most_s} s") from None
+        # When the cluster is down, redis-py closes each connection, also one that another command is opening.
+        except (RedisClusterException, AttributeError) as error:
             raise RedisConnectionError(str(error)) from None
 
     async def read_map(self) -> None:

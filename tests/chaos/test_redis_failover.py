@@ -138,7 +138,7 @@ async def test_what_operators_read_and_write_is_on_every_master_of_a_cluster(clu
 def owner_of(cluster: ClusteredRedis, tenant: str) -> PrivateRedis:
     """The master that has a tenant's keys."""
     slot = key_slot(hash_tag(TenantId(tenant)).encode())
-    for line in cli(cluster.nodes[0].port, "cluster", "nodes").splitlines():
+    for line in cli(cluster.nodes[0].port, "cluster", "nodes", host=cluster.nodes[0].place.own).splitlines():
         _, address, flags, *rest = line.split()
         if "master" in flags and any(_has(slots, slot) for slots in rest[5:]):
             port = int(address.split("@")[0].rpartition(":")[2])

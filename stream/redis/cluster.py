@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from redis.asyncio import RedisCluster
@@ -30,10 +32,8 @@ class Cluster(RedisCluster):
         Raises:
             RedisError: No node answers, or some keys have no master.
         """
-        try:
+        with _errors_of_redis():
             return await super().initialize(*args, **options)
-        except RedisClusterException as error:
-            raise RedisConnectionError(str(error)) from None
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run a command where its key is, or where redis-py thinks best.
@@ -41,15 +41,13 @@ class Cluster(RedisCluster):
         Raises:
             RedisError: It cannot be run.
         """
-        try:
-            async with asyncio.timeout(self.most_s):
-                await self.initialize()  # first: redis-py's own wait for it does not wait for all of it
-                return await super().execute_command(*args, **options)
-        except TimeoutError:
-            raise RedisTimeoutError(f"no answer within {self.most_s} s") from None
-        # When the cluster is down, redis-py closes each connection, also one that another command is opening.
-        except (RedisClusterException, AttributeError) as error:
-            raise RedisConnectionError(str(error)) from None
+        with _errors_of_redis():
+            try:
+                async with asyncio.timeout(self.most_s):
+                    await self.initialize()  # first: redis-py's own wait for it does not wait for all of it
+                    return await super().execute_command(*args, **options)
+            except TimeoutError:
+                raise RedisTimeoutError(f"no answer within {self.most_s} s") from None
 
     async def read_map(self) -> None:
         """Read again which node has which keys.
@@ -57,11 +55,9 @@ class Cluster(RedisCluster):
         Raises:
             RedisError: No node answers, or some keys have no master.
         """
-        try:
+        with _errors_of_redis():
             await self.initialize()
             await self.nodes_manager.initialize()
-        except RedisClusterException as error:
-            raise RedisConnectionError(str(error)) from None
 
     def node_of(self, key: str) -> ClusterNode:
         """The master that has a key, as far as is known."""
@@ -71,6 +67,15 @@ class Cluster(RedisCluster):
         """A node, which may be new."""
         options: dict[str, Any] = self.get_connection_kwargs()
         return ClusterNode(host, port, **options)
+
+
+@contextmanager
+def _errors_of_redis() -> Iterator[None]:
+    """When the cluster is down, redis-py closes each connection, also one that another command is just opening."""
+    try:
+        yield
+    except (RedisClusterException, AttributeError, RuntimeError) as error:
+        raise RedisConnectionError(str(error)) from None
 
 
 def cluster_of(address: Address, **terms: Any) -> Cluster:

@@ -23,6 +23,7 @@ from stream.broker.addresses import CONNECT_TIMEOUT_S, Addresses
 from stream.broker.connection import BrokerConnection
 from stream.broker.depths import QueueDepths
 from stream.broker.express import ExpressLane
+from stream.broker.frames import queue_all_frames
 from stream.broker.handover import Handover
 from stream.broker.publishers import declare_publishers
 from stream.broker.sorting import Sorting
@@ -104,6 +105,7 @@ def _contract() -> AsyncAPI:
 def build(settings: Settings) -> Worker:
     """Build the worker's parts, room by room, and join them."""
     guard_deliveries()
+    queue_all_frames()
     instruments = Instruments(tenants=settings.metrics_tenants)
     metrics = DeliveryMetrics(instruments)
     clients = _clients(settings, instruments)

@@ -1,10 +1,10 @@
 """The express lane: publishes events and acknowledges messages; all that are waiting are sent in one write.
 
-Every delivered message has a sent event and an acknowledgement. Alone this saves no CPU that could be measured
-(`bench/README.md`); it bounds confirms without a timer each, and writes nothing on a channel that is closed. Here
-pamqp encodes them and aiormq sends and confirms them, on a channel that nothing else publishes on: its `write_queue`,
-`ChannelFrame`, `delivery_tag` and `confirmations` are what its own `basic_publish` uses. Waits and dead letters, which
-are rare and must reach a queue, go through `handover.py`.
+Every delivered message has a sent event and an acknowledgement. aiormq's own calls for both would take 1.1 to 1.5 times
+the CPU of a message (`bench/README.md`); the lane also bounds confirms without a timer each, and writes nothing on a
+channel that is closed. Here pamqp encodes them and aiormq sends and confirms them, on a channel that nothing else
+publishes on: its `write_queue`, `ChannelFrame`, `delivery_tag` and `confirmations` are what its own `basic_publish`
+uses. Waits and dead letters, which are rare and must reach a queue, go through `handover.py`.
 
 An event is sent on the connection that its message came on, before the message's acknowledgement: a broker that has the
 acknowledgement has the event too. If that connection is lost, the broker delivers the message again, and the event is
@@ -30,7 +30,6 @@ CONFIRM_TIMEOUT_S: Final = 5.0  # a healthy broker confirms in milliseconds, a f
 SWEEP_S: Final = 1.0  # between checks for missing confirmations: cheaper than a timer for each
 OPEN_TIMEOUT_S: Final = 5.0  # between checks whether the connection is still open, while a channel does not open
 FLUSH_S: Final = 2.0  # a broker that reads nothing must not delay a stop
-FULL_QUEUE_S: Final = 0.01  # between checks of a full queue of frames, while the broker reads nothing
 
 Properties = commands.Basic.Properties
 
@@ -215,9 +214,6 @@ class _Writer:
 
     def _write(self) -> None:
         alive = [frames for channel, frames in self._waiting if not is_closed(channel)]
-        if alive and self.connection.write_queue.full():
-            self.connection.loop.call_later(FULL_QUEUE_S, self._write)
-            return
         self._waiting.clear()
         if not alive or self.connection.is_closed:
             self.idle.set()

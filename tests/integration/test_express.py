@@ -12,6 +12,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import ChannelInvalidStateError
 
 from stream.broker.express import ExpressLane
+from stream.broker.frames import queue_all_frames
 from stream.contract.queues import INTAKE_EXCHANGE, INTAKE_QUEUE
 from tests.scene import Scene, management, number
 
@@ -41,6 +42,7 @@ class Consumer:
 
 
 async def test_a_channel_that_the_broker_closes_under_load_does_not_take_the_connection_with_it(stage: Scene) -> None:
+    queue_all_frames()
     await stage.declare()
     lost: list[BaseException | None] = []
     connection = await aio_pika.connect_robust(stage.url, reconnect_interval=0.5)
@@ -55,6 +57,7 @@ async def test_a_channel_that_the_broker_closes_under_load_does_not_take_the_con
                 names = [f"{part}-{each}" for each in range(MESSAGES)]
                 messages = [aio_pika.Message(b"{}", message_id=name) for name in names]
                 await asyncio.gather(*(publisher.default_exchange.publish(each, INTAKE_QUEUE) for each in messages))
+                await channel.ready()  # aio-pika does not reopen one that is closed while it is being reopened
                 underlay = await channel.get_underlay_channel()
                 await underlay.basic_ack(NO_SUCH_TAG, wait=False)  # the broker answers this by closing the channel
                 await stage.until(partial(consumer.acknowledged.issuperset, names), 20, "all acknowledged")

@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue, AbstractRobustC
 from pamqp.common import FieldTable
 from structlog.testing import capture_logs
 
+from stream.broker.frames import queue_all_frames
 from stream.broker.republish import waiting_copy
 from stream.broker.sorting import LARGEST_BYTES, LOOKED_AT, Sorted, Sorting
 from stream.broker.wire import guard_deliveries
@@ -77,6 +78,7 @@ class Backlog:
 @pytest.fixture
 async def backlog(stage: Scene) -> AsyncIterator[Backlog]:
     guard_deliveries()
+    queue_all_frames()
     await stage.declare()
     async with await aio_pika.connect_robust(stage.url) as connection:
         channel = await connection.channel()

@@ -26,9 +26,9 @@ SMALL = 131_064  # bytes of a body's frame, with RabbitMQ's default frame of 128
 class Connection:
     """aiormq's connection: a queue of frames that is written when the test says so."""
 
-    def __init__(self, room: int = 10) -> None:
+    def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.write_queue: asyncio.Queue[ChannelFrame] = asyncio.Queue(room)
+        self.write_queue: asyncio.Queue[ChannelFrame] = asyncio.Queue()
         self.is_closed = False
         self.for_events: list[Channel] = []
 
@@ -328,19 +328,6 @@ async def test_a_confirm_that_does_not_come_fails_its_publish_and_no_other(monke
         await connection.written()
         channel.confirm(tag)
         await asyncio.wait_for(confirmed, 5)
-
-
-async def test_frames_wait_for_room_in_the_queue_and_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(express, "FULL_QUEUE_S", 0)
-    connection = Connection(room=1)
-    intake = Channel(connection, 2)
-    connection.write_queue.put_nowait(ChannelFrame(b"", should_close=False))
-    lane = lane_on(intake)
-    for tag in (1, 2):
-        lane.acknowledge(came_on(intake, tag))
-    await turns(5)
-    assert await connection.written() == []
-    assert [one.delivery_tag for _, one in await connection.written()] == [1, 2]
 
 
 async def test_a_stop_waits_for_what_is_not_written_yet_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,11 +69,10 @@ class Failures:
     def _nodes_back(self) -> None:
         try:
             self._cluster.wait_until_no_node_is_critical()
-        except ServerError:  # RabbitMQ 3.10's node without a majority may stay paused, or fail to go on
+        except ServerError:
             for node in self._cluster.nodes:
                 if not node.serves():
-                    print(f"    {node.name} stayed away and is restarted, as its operator would do")
-                    node.restart()
+                    _restart(node)
             self._cluster.wait_until_no_node_is_critical()
 
     def _away(self) -> None:
@@ -93,12 +92,18 @@ class Failures:
         self._network.plug(number)
 
     def _two_nodes_gone(self) -> None:
-        gone = self._draw.sample(self._cluster.nodes, 2)
+        left, *gone = self._draw.sample(self._cluster.nodes, 3)
         for node in gone:
             node.kill()
         self._away()
-        with ThreadPoolExecutor() as pool:  # each waits for the other
-            list(pool.map(ClusterNode.start, gone))
+        with ThreadPoolExecutor() as pool:  # each waits for the other, and both may wait for the one that is left
+            starts = [pool.submit(node.start) for node in gone]
+            try:
+                wait_until(left.serves, "the node that is left serves")
+            except ServerError:
+                _restart(left)
+            for each in starts:
+                each.result()
 
     def _redis_master_killed(self) -> None:
         old = self._redis.lose_master()
@@ -109,3 +114,9 @@ class Failures:
         worker = self._draw.choice(self._workers[1:])
         end(worker)
         worker.start()
+
+
+def _restart(node: ClusterNode) -> None:
+    """A node of RabbitMQ 3.10 that lost the majority may stay paused, or fail to go on (`BOOT FAILED`)."""
+    print(f"    {node.name} stayed away and is restarted, as its operator would do")
+    node.restart()

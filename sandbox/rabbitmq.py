@@ -105,9 +105,12 @@ class PrivateRabbitMQ(PrivateServer):
         if self.script is None:
             raise ServerError("there is no rabbitmqctl on this machine")
         command = [*self.place.command, str(self.script.with_name("rabbitmqctl")), "--silent", *arguments]
-        done = subprocess.run(
-            command, env=self._environment(), capture_output=True, text=True, timeout=CTL_SECONDS, check=False
-        )
+        try:
+            done = subprocess.run(
+                command, env=self._environment(), capture_output=True, text=True, timeout=CTL_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ServerError(f"rabbitmqctl {arguments[0]} did not end within {CTL_SECONDS} s") from None
         if done.returncode != 0:
             raise ServerError(f"rabbitmqctl {arguments[0]} failed: {done.stderr or done.stdout}")
         return done.stdout

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NODES = 3
 CATCH_UP_S = 30
+LIST_S = 15
 
 
 class ClusterNode(PrivateRabbitMQ):
@@ -139,9 +140,19 @@ class RabbitMQCluster:
 
     def leader(self, queue: str) -> ClusterNode:
         """The node that leads a quorum queue."""
-        rows = self.nodes[0].ctl("list_queues", "--vhost", "/whatsapp", "name", "leader", "--no-table-headers")
-        leaders = dict(row.split("\t") for row in rows.splitlines())
+        leaders = dict(row.split("\t") for row in self._queues("name", "leader").splitlines())
         return next(node for node in self.nodes if node.node == leaders[queue])
+
+    def _queues(self, *columns: str) -> str:
+        """The table of the first node that has it: one that was away may not answer for a minute."""
+        words = ("--vhost", "/whatsapp", "--timeout", f"{LIST_S}", "--no-table-headers")
+        errors = []
+        for node in self.nodes:
+            try:
+                return node.ctl("list_queues", *words, *columns)
+            except ServerError as error:
+                errors.append(str(error))
+        raise ServerError("; ".join(errors))
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -6,7 +6,8 @@ with priorities and without. For a quorum queue two things must be so, or what c
 
 - The look takes the whole queue. RabbitMQ assigns a consumer all of it at once, but no more than 65,535 messages (2,000
   without a prefetch). A longer queue is taken by one consumer after the other: one that is cancelled keeps what it
-  holds. Only there, a look that is killed before its last consumer leaves the first messages behind the others.
+  holds. Only there, and where the first message is looked at alone (see `return_limit`), a look that is killed before
+  its last consumer leaves the first messages behind the others.
   A classic queue puts what comes back into its old place, so a look may take only the first of its messages.
 - Nobody else reads meanwhile. The consumers are exclusive: a second look is told so, instead of seeing a part.
 
@@ -16,9 +17,8 @@ Messages are given back with a `nack`, which RabbitMQ 4.0 to 4.2 counts against 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Final
 
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
@@ -26,6 +26,7 @@ from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelInvalidSta
 from pamqp.commands import Queue
 
 from stream.broker import return_limit
+from stream.broker.return_limit import Limited
 
 CHUNK: Final = 60_000  # messages of one consumer
 ANSWER_S: Final = 30.0  # for each word of RabbitMQ's
@@ -38,7 +39,6 @@ _IN_USE: Final = "in exclusive use"
 _LOST: Final = (AMQPError, ChannelInvalidStateError, OSError)
 
 Visit = Callable[[DeliveredMessage], None]
-Check = Callable[[DeliveredMessage], Awaitable[None]]
 
 
 class QueueInUse(Exception):  # noqa: N818 - a state of the queue
@@ -56,7 +56,7 @@ class Look:
         channel: Holds what is shown, until it is taken off or the look ends.
         queue: The queue's name.
         visit: Called with each message; what it does not keep is not kept.
-        check: Called with the first message before the others are taken; raises where the look must not go on.
+        connection: The channel's, where what is shown comes back: it is asked for a limit of that. `None`: it does not.
         most: Messages that are taken of a classic queue, up to `CHUNK`; `None`: all, of any queue.
     """
 
@@ -65,7 +65,7 @@ class Look:
         channel: AbstractChannel,
         queue: str,
         visit: Visit,
-        check: Check | None = None,
+        connection: AbstractConnection | None,
         *,
         most: int | None = None,
     ) -> None:
@@ -74,7 +74,7 @@ class Look:
         self._channel = channel
         self._queue = queue
         self._visit = visit
-        self._check_first = check
+        self._connection = connection
         self._first: DeliveredMessage | None = None
         self._most = most
         self._consumers = 0
@@ -91,13 +91,16 @@ class Look:
             NearLimit: RabbitMQ would soon drop what is given back.
         """
         lying = await self._when_free()
-        if lying and self._check_first:
+        limited = Limited.NO
+        if lying and self._connection:
+            limited = await return_limit.may_apply(self._connection, self._queue)
+        if limited is Limited.NO:
+            await self._consume()
+        else:
             await self._consume(1)
             if await self._wait_until_shown(1) and self._first:
-                await self._check_first(self._first)
+                return_limit.check(self._first, limited)
             await self._consume_more()
-        else:
-            await self._consume()
         self.goal = lying if self._most is None else min(lying, self._most)
         own = 1 + self._consumers  # a quorum queue counts one that is cancelled as long as it holds something
         if ((await self._state()).consumer_count or 0) > own:  # another one began in the same moment
@@ -246,9 +249,7 @@ async def look_at(
         Exception: What the visitor raised.
     """
     channel = await connection.channel()
-    checked = gives_back and return_limit.has_a_limit(connection)
-    check = partial(return_limit.check, connection, queue) if checked else None
-    look = Look(channel, queue, visit, check, most=most)
+    look = Look(channel, queue, visit, connection if gives_back else None, most=most)
     try:
         await look.begin()
         yield look

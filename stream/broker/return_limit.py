@@ -6,6 +6,7 @@ limit; one that is there from before was not. Seen on 4.0.5: whatever a consumer
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import Final
 
 from aiormq.abc import AbstractConnection, DeliveredMessage
@@ -17,6 +18,14 @@ from stream.broker.topology import Topology
 LIMIT: Final = 20
 MOST_USED: Final = 10  # by looks; the other half is for consumers and connections that die
 _COUNT: Final = "x-delivery-count"
+
+
+class Limited(Enum):
+    """Whether RabbitMQ limits the returns of a queue's messages."""
+
+    NO = auto()
+    YES = auto()  # or it is a classic queue, whose messages have no count
+    UNKNOWN = auto()  # this user may not ask
 
 
 class NearLimit(Exception):  # noqa: N818 - a state of the queue
@@ -33,31 +42,37 @@ class NearLimit(Exception):  # noqa: N818 - a state of the queue
         self.certain = certain
 
 
-def has_a_limit(connection: AbstractConnection) -> bool:
-    """Whether this RabbitMQ limits the returns of a queue that does not say otherwise."""
-    return major_version(connection.server_properties) >= FIRST_MAJOR_WITH_LIMIT
-
-
-async def check(connection: AbstractConnection, queue: str, first: DeliveredMessage) -> None:
-    """Refuse to look once half of the limit is used.
+async def may_apply(connection: AbstractConnection, queue: str) -> Limited:
+    """Whether a queue has the limit: declaring it without one is refused then. It costs a channel.
 
     Args:
-        connection: An open one; the answer costs a channel.
+        connection: An open one.
         queue: The queue, which is there.
-        first: Its first message, which has come back most often. A message above the limit proves that there is none.
-
-    Raises:
-        NearLimit: The queue has the limit, or the user may not know.
     """
-    returns = (first.header.properties.headers or {}).get(_COUNT)
-    if not isinstance(returns, int) or not MOST_USED <= returns <= LIMIT:
-        return
+    if major_version(connection.server_properties) < FIRST_MAJOR_WITH_LIMIT:
+        return Limited.NO
     channel = await connection.channel(publisher_confirms=False)
     unlimited = Topology("quorum").shared_arguments(frozenset({queue}))[queue]
     try:
         await channel.queue_declare(queue, durable=True, arguments=unlimited, timeout=DECLARE_TIMEOUT_S)
     except ChannelPreconditionFailed:
-        raise NearLimit(returns, certain=True) from None
+        return Limited.YES
     except ChannelAccessRefused:
-        raise NearLimit(returns, certain=False) from None
+        return Limited.UNKNOWN
     await channel.close()
+    return Limited.NO
+
+
+def check(first: DeliveredMessage, limited: Limited) -> None:
+    """Refuse to look once half of the limit is used.
+
+    Args:
+        first: The queue's first message, which has come back most often. One above the limit proves that there is none.
+        limited: Whether the queue has the limit, or this user may not ask.
+
+    Raises:
+        NearLimit: RabbitMQ would soon drop messages.
+    """
+    returns = (first.header.properties.headers or {}).get(_COUNT)
+    if isinstance(returns, int) and MOST_USED <= returns <= LIMIT:
+        raise NearLimit(returns, certain=limited is Limited.YES)

@@ -33,6 +33,7 @@ class Broker:
         loses_acks: A take-off does not reach it.
         version: RabbitMQ's.
         refusal: What it answers to a declaration without a delivery limit; `None` if the queue has none.
+        prefetches: Of the consumers, in their order.
     """
 
     def __init__(self, lying: list[DeliveredMessage]) -> None:
@@ -45,7 +46,7 @@ class Broker:
         self.is_closed = False
         self._shown: dict[int, DeliveredMessage] = {}
         self._tag = 0
-        self._prefetch = 0
+        self.prefetches: list[int] = []
         self._take: Callable[[DeliveredMessage], Awaitable[None]]
 
     @property
@@ -68,7 +69,7 @@ class Broker:
         return Queue.DeclareOk("outbound-failed", len(self.lying) - silent, self.consumers)
 
     async def basic_qos(self, *, prefetch_count: int, **_: Any) -> None:
-        self._prefetch = prefetch_count
+        self.prefetches.append(prefetch_count)
 
     async def basic_consume(self, _: str, take: Callable[[DeliveredMessage], Awaitable[None]], **__: Any) -> None:
         self.consumers, self._take = 1, take
@@ -76,7 +77,7 @@ class Broker:
 
     async def deliver(self) -> None:
         """Show what lies there to the consumer."""
-        for _ in range(min(len(self.lying) - self.silent, self._prefetch)):
+        for _ in range(min(len(self.lying) - self.silent, self.prefetches[-1])):
             message, self._tag = self.lying.pop(0), self._tag + 1
             cast("Basic.Deliver", message.delivery).delivery_tag = self._tag
             self._shown[self._tag] = message

@@ -102,6 +102,16 @@ async def test_a_look_stops_at_the_first_letter_where_rabbitmq_would_soon_drop_s
     assert (len(shown), len(broker.lying), broker.consumers) == (1 if near else 5, 5, 0)
 
 
+@pytest.mark.parametrize(("refusal", "prefetches"), [(None, [60_000]), (LIMITED, [1, 60_000]), (NO_RIGHT, [1, 60_000])])
+async def test_the_first_letter_is_taken_alone_only_where_there_may_be_a_limit(
+    refusal: Exception | None, prefetches: list[int]
+) -> None:
+    broker = Broker([delivered(b"", {}) for _ in range(5)])  # RabbitMQ 4.3: dying with it alone would put it last
+    broker.version, broker.refusal = "4.3.6", refusal
+    await look_through(broker, [])
+    assert broker.prefetches == prefetches
+
+
 async def test_a_look_that_gives_nothing_back_heeds_no_limit() -> None:
     broker, shown = Broker([delivered(b"", {"x-delivery-count": 19}) for _ in range(5)]), list[DeliveredMessage]()
     broker.version, broker.refusal = "4.0.5", LIMITED

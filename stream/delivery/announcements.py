@@ -111,7 +111,7 @@ class Announcements:
                 await self._confirmed.publish(incoming, publish)
         except Unanswered as error:
             # The acknowledgement follows it on the same connection: the broker takes both, or neither.
-            log.warning("event_unconfirmed", routingKey=routing_key, reason=str(error), **report.identity(message))
+            log.warning("event_unconfirmed", routingKey=routing_key, reason=str(error), **report.log_fields(message))
         except Unconfirmed as error:
             self._metrics.event_lost()
-            log.warning("event_lost", routingKey=routing_key, reason=str(error), **report.identity(message))
+            log.warning("event_lost", routingKey=routing_key, reason=str(error), **report.log_fields(message))

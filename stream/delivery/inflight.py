@@ -130,7 +130,9 @@ class InFlight:
                 if now - running.started > limit_s and not running.reported:
                     running.reported = True
                     what = "waiting_for_rabbitmq" if running.tried else "stuck"
-                    log.error(what, seconds=round(now - running.started, 1), **report.identity(running.delivery.whose))
+                    log.error(
+                        what, seconds=round(now - running.started, 1), **report.log_fields(running.delivery.whose)
+                    )
 
     async def settle(self, timeout_s: float) -> None:
         """Wait until nothing runs, for at most `timeout_s` seconds. What waits for a slot starts meanwhile."""
@@ -149,7 +151,7 @@ class InFlight:
         unknown = sum(not self._running[task].tried for task in late)
         for task in late:
             cut = self._running[task]
-            log.error("not_settled" if cut.tried else "cut_off", **report.identity(cut.delivery.whose))
+            log.error("not_settled" if cut.tried else "cut_off", **report.log_fields(cut.delivery.whose))
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=1.0)

@@ -94,11 +94,11 @@ class Journey:
         """End a delivery whose decision could not be made or carried out."""
         if isinstance(error, AMQPError | ChannelInvalidStateError | OSError):
             # The channel it came on is closed, so it cannot be settled any more: the broker delivers it again.
-            log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.identity(delivery.whose))
+            log.warning("not_settled", error=f"{type(error).__name__}: {error}", **report.log_fields(delivery.whose))
             self._metrics.not_settled(delivery.whose)
             return
         # Unexpected. Another try would loop for ever, so the broker dead-letters the original.
-        log.error("settlement_failed", exc_info=error, **report.identity(delivery.whose))
+        log.error("settlement_failed", exc_info=error, **report.log_fields(delivery.whose))
         await self._settlement.settle(delivery, LeaveToBroker("the worker has an error", "INTERNAL_ERROR"))
 
     async def _read(self, delivery: Delivery, verdict: Outcome | None) -> None:

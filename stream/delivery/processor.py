@@ -239,7 +239,7 @@ class MessageProcessor:
                 await self._circuits.claimed(current, claim.seen)
         if isinstance(claim, Granted) and claim.after_unknown is not None and not current.after_unknown:
             current.after_unknown = True
-            who = report.identity(current.message)
+            who = report.log_fields(current.message)
             log.warning("sending_again_after_unknown_outcome", firstReplica=claim.after_unknown, **who)
         return claim
 
@@ -249,7 +249,7 @@ class MessageProcessor:
         if isinstance(error, CredentialError):
             self._metrics.no_credentials(failure.rule.name)
         elif not is_foreseen(error):
-            log.error("unexpected_error", exc_info=error, **report.identity(current.message))
+            log.error("unexpected_error", exc_info=error, **report.log_fields(current.message))
         return failure
 
     async def _slow_down(self, current: Try, failure: Failure) -> float | None:

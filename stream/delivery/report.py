@@ -27,7 +27,7 @@ log = structlog.get_logger("stream.delivery")
 
 def settled(message: Message | Whose, history: History, decision: Decision) -> None:
     """Log what became of a message, once it has been settled."""
-    who = identity(message)
+    who = log_fields(message)
     match decision:
         case Acknowledge(Sent() as sent):
             accepted = sent.accepted
@@ -57,7 +57,7 @@ def settled(message: Message | Whose, history: History, decision: Decision) -> N
             log.error("dead_lettered", **who, **why, retriesExhausted=exhausted)
 
 
-def identity(message: Message | Whose | None) -> dict[str, Any]:
+def log_fields(message: Message | Whose | None) -> dict[str, Any]:
     """Whose message it is and what kind, without its content; the recipient's number is masked."""
     if not isinstance(message, Message):
         known = {"tenantId": message.tenant_id, "internalId": message.internal_id} if message else {}

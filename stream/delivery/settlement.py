@@ -1,4 +1,4 @@
-"""Settling: the only place that acknowledges, after it has published what was decided.
+"""Settling: publishing what was decided, then acknowledging. A backlog moved by `broker/sorting.py` does not come here.
 
 Publish first, confirmed and mandatory; acknowledge after. A publish is bounded in time, unless the broker says that it
 is short of memory or disk: then it waits. If the publish fails, the message stays on the broker. Events are confirmed
@@ -106,7 +106,7 @@ class Settlement:
             open_channel_of(delivery.incoming)  # raises if it is closed: nothing can be settled there
             carried_out = await self._carry_out(delivery, decision, transitions)
         except Unconfirmed as error:
-            log.error("left_on_queue", reason=str(error), **report.identity(delivery.whose))
+            log.error("left_on_queue", reason=str(error), **report.log_fields(delivery.whose))
             await self._remember(delivery, decision)
             await self._give_back(delivery.incoming)
             self._metrics.not_settled(delivery.whose)
@@ -168,7 +168,7 @@ class Settlement:
             report.settled(delivery.whose, delivery.history, decision)
             self._metrics.settled(delivery, decision)
         except Exception:
-            log.exception("not_reported", **report.identity(delivery.whose))
+            log.exception("not_reported", **report.log_fields(delivery.whose))
 
     async def _wait(self, delivery: Delivery, delay_s: float, history: History, destination: str) -> None:
         level, routing_key = delays.route(delay_s, destination)

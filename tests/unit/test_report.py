@@ -107,7 +107,7 @@ def test_bytes_that_are_no_message_are_reported_too() -> None:
 
 
 def test_a_type_of_a_publishers_making_is_cut() -> None:
-    assert len(report.identity(message("x" * 10_000, {}))["type"]) == 64
+    assert len(report.log_fields(message("x" * 10_000, {}))["type"]) == 64
 
 
 def test_a_line_is_one_json_object_without_secrets_or_numbers(capsys: pytest.CaptureFixture[str]) -> None:

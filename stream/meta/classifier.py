@@ -29,7 +29,10 @@ NEVER_LEFT: Final = (
 
 
 class MetaErrorClassifier:
-    """Classifies answers and exceptions of a send. Pure: no clock but the one it is given, no I/O."""
+    """Classifies answers and exceptions of a send. Pure: no clock but the one it is given, no I/O.
+
+    The predicates are asked for by name in the contract of this module; the worker itself reads the row.
+    """
 
     def classify(
         self, status: int, body: bytes, headers: Mapping[str, str] | None = None, *, now: datetime | None = None

@@ -131,7 +131,7 @@ class CredentialCache:
             return forgotten
 
     async def has(self, tenant_id: TenantId) -> bool:
-        """Whether usable credentials are cached."""
+        """Whether usable credentials are cached. Asked for by name in the contract of this module."""
         return await self.get(tenant_id) is not None
 
     def is_expired(self, credentials: Credentials) -> bool:

@@ -4,7 +4,8 @@
                                    ▲                            │ one probe at a time
                                    └──failure, for twice as long┘
 
-All times are in milliseconds, on Redis' clock.
+All times are in milliseconds, on Redis' clock. What Redis itself runs (`circuit_script.py`) is tested against these
+functions, transition by transition.
 """
 
 from __future__ import annotations

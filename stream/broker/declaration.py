@@ -15,7 +15,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
-from stream.broker.losses import is_being_cancelled
+from stream.broker.losses import tells_a_loss
 from stream.broker.mismatch import explain_mismatch
 from stream.broker.topology import DELIVERY_LIMIT, NO_DELIVERY_LIMIT, Queue, Topology, exchange_names, levels
 from stream.contract import delays
@@ -74,15 +74,10 @@ async def declare(connection: AbstractConnection, topology: Topology, *, known: 
             return await _declare_all(channels, topology, known)
         except ChannelPreconditionFailed as error:
             raise TopologyMismatch(explain_mismatch(str(error))) from None
-        except asyncio.CancelledError:
-            if is_being_cancelled():
+        except (Exception, asyncio.CancelledError) as error:
+            if not tells_a_loss(error):
                 raise
             raise ConnectionError("the connection to RabbitMQ was lost") from None
-        except Exception as error:
-            # What aiormq raises for a connection that ends between two frames has no class of its own.
-            if type(error) is not Exception:
-                raise
-            raise ConnectionError("the connection to RabbitMQ ended") from None
 
 
 class _Channels:

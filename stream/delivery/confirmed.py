@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, PublishError
 
 from stream.broker.express import open_channel_of
-from stream.broker.losses import is_being_cancelled
+from stream.broker.losses import tells_a_loss
 
 PUBLISH_ATTEMPTS: Final = 5  # a queue that refuses for a moment, or that is just declared again
 PUBLISH_BACKOFF_S: Final = 0.05
@@ -55,13 +55,8 @@ class Confirmed:
                 self._mend_topology()
             except (AMQPError, ChannelInvalidStateError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
-            except asyncio.CancelledError:
-                if is_being_cancelled():
-                    raise
-                reason = "the connection closed before the broker confirmed"
-            except Exception as error:
-                # What aiormq raises for a connection that ends between two frames has no class of its own.
-                if type(error) is not Exception:
+            except (Exception, asyncio.CancelledError) as error:
+                if not tells_a_loss(error):
                     raise
                 reason = "the connection ended before the broker confirmed"
             else:

@@ -25,7 +25,7 @@ from yarl import URL
 
 from stream.broker.addresses import CONNECT_TIMEOUT_S, Addresses
 from stream.broker.look import QueueInUse
-from stream.broker.losses import is_being_cancelled
+from stream.broker.losses import tells_a_loss
 from stream.broker.return_limit import LIMIT, NearLimit
 from stream.broker.wire import guard_deliveries
 from stream.contract.queues import DEAD_LETTER_EXCHANGE, DEAD_LETTER_QUEUE, INTAKE_EXCHANGE
@@ -61,7 +61,8 @@ async def rabbitmq_connection(address: str | None = None) -> AsyncIterator[Abstr
         try:
             yield connection
         except BaseException as error:
-            if _tells_a_loss(error, connection):
+            # The other two are its words for a call on a connection that is closed.
+            if connection.is_closed and (tells_a_loss(error) or type(error) in {RuntimeError, EOFError}):
                 raise ConnectionError("the connection was lost") from None
             raise
         finally:
@@ -89,15 +90,6 @@ async def _connect(addresses: Addresses) -> AbstractConnection:
 async def _connect_once(url: URL, addresses: Addresses) -> AbstractConnection:
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
         return await aiormq.connect(url, transport_factory=addresses)
-
-
-def _tells_a_loss(error: BaseException, connection: AbstractConnection) -> bool:
-    """Whether aiormq raised this over a connection that died: some of what it raises has no class of its own."""
-    if not connection.is_closed:
-        return False
-    if isinstance(error, asyncio.CancelledError):  # it cancels what waits for an answer
-        return not is_being_cancelled()
-    return type(error) in {Exception, RuntimeError, EOFError}
 
 
 def _sentence(error: Exception, user: str | None) -> str:

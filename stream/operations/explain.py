@@ -8,19 +8,15 @@ from typing import Annotated, Any, Final
 import orjson
 import typer
 
+from stream.meta.actions import action_of
 from stream.meta.classifier import MetaErrorClassifier
-from stream.meta.errors import BY_CODE, BY_SUBCODE, ERROR_TABLE, Budget, ErrorRule
+from stream.meta.errors import BY_CODE, BY_SUBCODE, ERROR_TABLE, ErrorRule
 from stream.operations.exits import ExitCode
 from stream.operations.output import Json, say
 
 BAD_REQUEST: Final = 400  # what Meta answers most refusals with
 
 _YES_NO: Final = {True: "yes", False: "no"}
-_LIMITS: Final = {
-    Budget.FAILURE: "at most META_API_MAX_RETRIES times",
-    Budget.THROTTLE: "while the message is valid",
-    Budget.TENANT_SERVICE: "while the message is valid",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +79,6 @@ def of_code(code: int, subcode: int | None, http_status: int) -> Explanation:
     else:
         because = f"the table does not know the code {code}, so the HTTP status {http_status} decides"
     return Explanation(row, because)
-
-
-def action_of(row: ErrorRule) -> str:
-    """What the worker does, in a sentence."""
-    if row.retry is None:
-        return "dead-letters the message at once"
-    if row.invalidate_credentials:
-        return "fetches the credentials again and sends once more, then dead-letters the message"
-    own = {None: _LIMITS[row.retry.budget], 1: "once"}
-    limit = own.get(row.retry.limit, f"at most {row.retry.limit} times")
-    return f"waits and tries again, {limit}, then dead-letters the message"
 
 
 def _of_type(name: str) -> Explanation | None:

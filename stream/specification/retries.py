@@ -1,7 +1,6 @@
 """The retry rules in words and numbers, computed from the error table and the default settings.
 
-`docs/errors.md`, the document and its site all have them from here: the first by the names of the settings that decide,
-the other two by what the settings' defaults make of them.
+The document and its site have them from here; `stream.meta.actions` says the same by the names of the settings.
 """
 
 from __future__ import annotations
@@ -22,22 +21,16 @@ UNTIL_STEADY: Final = 10  # by then every delay has reached its cap
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """What bounds the retries of a budget: its setting, and what a table says of it, alone or in a sentence."""
+    """What bounds the retries of a budget: its setting, and what a table says of it."""
 
     setting: str
     words: str
-    sentence: str
 
 
-_VALIDITY: Final = "retries while the message is valid"
 _LIMITS: Final = {
-    Budget.FAILURE: _Limit(
-        "meta_api_max_retries", "META_API_MAX_RETRIES", "retries up to `META_API_MAX_RETRIES` times"
-    ),
-    Budget.THROTTLE: _Limit(
-        "rate_limit_max_retries", "the message's validity (RATE_LIMIT_MAX_RETRIES if set)", _VALIDITY
-    ),
-    Budget.TENANT_SERVICE: _Limit("rate_limit_max_retries", "the same, counted apart", _VALIDITY),
+    Budget.FAILURE: _Limit("meta_api_max_retries", "META_API_MAX_RETRIES"),
+    Budget.THROTTLE: _Limit("rate_limit_max_retries", "the message's validity (RATE_LIMIT_MAX_RETRIES if set)"),
+    Budget.TENANT_SERVICE: _Limit("rate_limit_max_retries", "the same, counted apart"),
 }
 
 
@@ -46,17 +39,6 @@ def decision_of(row: ErrorRule) -> str:
     if row.retry is None:
         return DEAD_LETTER
     return RETRY_AT_ONCE if row.invalidate_credentials else WAIT_AND_RETRY
-
-
-def action_of(row: ErrorRule) -> str:
-    """What the worker does about an error, in a sentence that names the settings."""
-    if row.retry is None:
-        return "dead-letters at once"
-    if row.invalidate_credentials:
-        return "fetches the credentials again and sends once more, at once"
-    own = {None: _LIMITS[row.retry.budget].sentence, 1: "retries once"}
-    base = "`META_API_RETRY_DELAY_MS`" if row.retry.base_s is None else f"{row.retry.base_s:g} s"
-    return f"{own.get(row.retry.limit, f'retries up to {row.retry.limit} times')}, first after {base}"
 
 
 def notes_of(row: ErrorRule) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Final
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from stream.meta.actions import action_of
 from stream.meta.errors import ROWS, ErrorRule
 from stream.observe.instruments import CATALOG
 from stream.settings import Settings
-from stream.specification.retries import action_of
 
 DOCS: Final = Path("docs")  # of the folder that the command runs in
 NONE: Final = "-"

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from stream.meta.actions import action_of
 from stream.meta.errors import ERROR_TABLE, ROWS, ErrorRule
-from stream.operations.explain import action_of
 from tests.commands import stream
 
 
@@ -20,7 +20,10 @@ def test_a_code_is_explained_from_the_table(capsys: pytest.CaptureFixture[str]) 
     found = explained(capsys, "131056")
     assert (found["errorType"], found["scope"], found["replay"]) == ("PAIR_RATE_LIMIT", "pair", "safe")
     assert found["because"] == "the code 131056 decides"
-    assert found["worker"] == "waits and tries again, while the message is valid, then dead-letters the message"
+    assert found["worker"] == (
+        "retries while the message is valid (at most RATE_LIMIT_MAX_RETRIES times, if set), first after 1 s, "
+        "then dead-letters"
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,11 +51,11 @@ def test_what_is_neither_code_nor_type_is_wrong_use(capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_row_has_words_for_what_the_worker_does(row: ErrorRule) -> None:
-    assert ("tries again" in action_of(row) or "once more" in action_of(row)) is row.retryable
+    assert ("retries" in action_of(row) or "once more" in action_of(row)) is row.retryable
 
 
 def test_one_retry_is_called_once() -> None:
-    assert action_of(ERROR_TABLE["MEDIA_DOWNLOAD_FAILED"]).startswith("waits and tries again, once, then")
+    assert action_of(ERROR_TABLE["MEDIA_DOWNLOAD_FAILED"]).startswith("retries once, ")
 
 
 def test_people_get_text(capsys: pytest.CaptureFixture[str]) -> None:

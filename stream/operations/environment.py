@@ -13,6 +13,7 @@ from stream.contract.queues import INTAKE_QUEUE
 from stream.operations.exits import CommandFailed, ExitCode
 from stream.settings import Settings, checks
 from stream.settings.model import Milliseconds
+from stream.settings.rules import rule_of
 from stream.settings.secret_files import file_variable, from_file
 
 _MILLISECONDS: Final = TypeAdapter[int](Milliseconds)
@@ -47,8 +48,7 @@ def message_max_age() -> timedelta:
         age_ms = _MILLISECONDS.validate_python(text or Settings.model_fields["message_max_age_ms"].default)
     except ValidationError:
         raise CommandFailed(
-            "MESSAGE_MAX_AGE_MS: is no number of milliseconds from 1 to seven days: set it as the worker has it",
-            ExitCode.WRONG_USE,
+            f"MESSAGE_MAX_AGE_MS: {rule_of('message_max_age_ms')}, as the worker has it", ExitCode.WRONG_USE
         ) from None
     return timedelta(milliseconds=age_ms)
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from stream.proxies import wrong_proxies
 from stream.settings.model import SECRETS, Settings
+from stream.settings.rules import rule_of
 from stream.settings.secret_files import file_variable, from_file
 
 
@@ -55,5 +56,6 @@ def _from_files() -> tuple[dict[str, str], dict[str, str]]:
 def _fixes(error: ValidationError) -> Iterator[tuple[str, str]]:
     """Each setting that is wrong, and the fix."""
     for each in error.errors(include_url=False, include_input=False, include_context=False):
-        fix = each["msg"].removeprefix("Value error, ").replace("Input should be", "must be")  # pydantic's own words
-        yield str(each["loc"][0]), fix
+        name = str(each["loc"][0])
+        ours = each["type"] == "value_error"  # of a check; else it is pydantic's own, whose words are not for operators
+        yield name, each["msg"].removeprefix("Value error, ") if ours else rule_of(name)

@@ -112,17 +112,23 @@ def test_a_setting_is_read_from_its_variable(
 
 
 @pytest.mark.parametrize(
-    ("variable", "text", "fix"),
+    ("variable", "text", "rule"),
     [
-        ("LANES", "-1", "must be greater than or equal to 0"),
-        ("RABBITMQ_PREFETCH", "many", "must be a valid integer, unable to parse string as an integer"),
-        ("TENANT_OWNS_NUMBER", "no", "must be 'warn' or 'strict'"),
+        ("LANES", "-1", "a whole number from 0 up to 64"),
+        ("RABBITMQ_PREFETCH", "s3cret", "a whole number from 1 up to 10000"),
+        ("RATE_LIMIT_MAX_RETRIES", "1001", "a whole number from 0 up to 1000"),
+        ("MESSAGE_MAX_BYTES", "1 MiB", "a whole number of bytes from 1024 up to 134217728"),
+        ("CIRCUIT_OPEN_MS", "60s", "a whole number of milliseconds from 1000 up to 600000"),
+        ("SENT_LEDGER_TTL_MS", "2 d", "a whole number of milliseconds"),  # the other settings decide its bounds
+        ("TENANT_SHARE", "0", "a number above 0 up to 1"),
+        ("PHONE_NUMBER_RATE", "nan", "a number from 0 up to 100000"),
+        ("TENANT_OWNS_NUMBER", "s3cret", "one of warn, strict"),
     ],
 )
-def test_a_bound_is_told_as_what_the_variable_must_be(
-    environment: pytest.MonkeyPatch, variable: str, text: str, fix: str
+def test_what_a_setting_must_be_is_told_with_its_unit_and_bounds_and_without_its_value(
+    environment: pytest.MonkeyPatch, variable: str, text: str, rule: str
 ) -> None:
-    assert refused(environment, **{variable: text}) == f"{variable}: {fix}"
+    assert refused(environment, **{variable: text}) == f"{variable}: must be {rule}"
 
 
 def test_keys_are_separated_by_commas_and_the_first_is_first(environment: pytest.MonkeyPatch) -> None:

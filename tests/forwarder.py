@@ -26,14 +26,16 @@ class _Connection:
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         """Carry bytes one way until that way ends, then close the other side."""
-        with suppress(OSError):
-            while content := await reader.read(READ_BYTES):
-                if not answers and self._stops(content):
-                    break
-                if not (answers and self.mute):
-                    writer.write(content)
-                    await writer.drain()
-        writer.close()
+        try:
+            with suppress(OSError):
+                while content := await reader.read(READ_BYTES):
+                    if not answers and self._stops(content):
+                        break
+                    if not (answers and self.mute):
+                        writer.write(content)
+                        await writer.drain()
+        finally:  # also when the loop ends: a network that is taken down tells nobody that its connections have ended
+            writer.close()
 
 
 class Forwarder:

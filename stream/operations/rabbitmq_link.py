@@ -24,6 +24,7 @@ from aiormq.exceptions import (
 from yarl import URL
 
 from stream.broker.addresses import CONNECT_TIMEOUT_S, Addresses
+from stream.broker.frames import queue_all_frames
 from stream.broker.look import QueueInUse
 from stream.broker.losses import tells_a_loss
 from stream.broker.return_limit import LIMIT, NearLimit
@@ -54,6 +55,7 @@ async def rabbitmq_connection(address: str | None = None) -> AsyncIterator[Abstr
         CommandFailed: It cannot be made, is lost, or the user lacks a right: one sentence.
     """
     guard_deliveries()
+    queue_all_frames()
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # our one sentence says it
     addresses = Addresses(address or rabbitmq_address())
     try:

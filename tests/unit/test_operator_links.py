@@ -74,6 +74,15 @@ async def test_a_command_that_is_cancelled_is_cancelled_also_if_its_connection_w
         await task
 
 
+async def test_a_command_queues_all_frames_as_a_worker_does(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aiormq.Connection, "FRAME_BUFFER_SIZE", 10)  # aiormq's own
+    async with rabbitmq_connection():
+        assert not connection.is_closed
+    assert aiormq.Connection.FRAME_BUFFER_SIZE == 0
+
+
 class Silent:
     """A server that answers the first commands with nothing.
 

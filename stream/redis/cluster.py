@@ -74,8 +74,10 @@ def _errors_of_redis() -> Iterator[None]:
     """When the cluster is down, redis-py closes each connection, also one that another command is just opening."""
     try:
         yield
-    except (RedisClusterException, AttributeError, RuntimeError) as error:
+    except RedisClusterException as error:
         raise RedisConnectionError(str(error)) from None
+    except (AttributeError, RuntimeError) as error:
+        raise RedisConnectionError(f"{type(error).__name__}: {error}") from None
 
 
 def cluster_of(address: Address, **terms: Any) -> Cluster:

@@ -65,7 +65,7 @@ def _copy(source: Path, *names: str) -> None:
     for name in sources:
         found, to = ROOT / name, source / target
         if found.is_dir():
-            shutil.copytree(found, to)
+            shutil.copytree(found, to, ignore=shutil.ignore_patterns("__pycache__"))  # as .dockerignore says
         else:
             shutil.copy(found, to)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import re
@@ -35,6 +36,25 @@ def _instruction(name: str, stage: str = DOCKERFILE) -> str:
 
 def _packages(lock: str) -> set[str]:
     return set(re.findall(r"^([a-z0-9.-]+)==", (ROOT / lock).read_text(), re.MULTILINE))
+
+
+def test_the_steps_without_docker_copy_no_bytecode_which_docker_leaves_out_and_other_processes_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("image_steps", ROOT / ".ci" / "image_steps.py")
+    assert spec is not None
+    assert spec.loader is not None
+    image_steps = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(image_steps)
+    tree, source = tmp_path / "tree", tmp_path / "src"
+    (tree / "stream" / "__pycache__").mkdir(parents=True)
+    (tree / "stream" / "app.py").touch()
+    (tree / "stream" / "__pycache__" / "app.cpython-311.pyc.140").symlink_to("renamed-by-now")
+    source.mkdir()
+    monkeypatch.setattr(image_steps, "ROOT", tree)
+    image_steps._copy(source, "stream", "./stream")
+    assert [each.name for each in source.rglob("*")] == ["stream", "app.py"]
+    assert "**/__pycache__" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
 def test_the_base_is_named_once_and_by_its_digest() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 TENANTS = 10
 CONFIRM_S = 5.0
+MOST_NAMED = 10
 SETTLE_WITHIN_S = 300.0  # circuits that opened meanwhile hold messages for one or two minutes
 # Prefixes of sandbox.numbers. No server error lasts: during an outage such messages would be all that is sent, and open
 # circuits.
@@ -40,6 +41,7 @@ FRACTION_OF_ERRORS = 0.06  # one in a hundred of each kind
 class Tally:
     """What happened, counted outside the workers."""
 
+    began: float = 0.0
     published: dict[str, float] = field(default_factory=dict)  # recipient → when
     letters: list[AbstractIncomingMessage] = field(default_factory=list)
     redis_away: tuple[float, float] = (0.0, 0.0)  # from when to when Redis was restarted
@@ -47,12 +49,16 @@ class Tally:
 
 @dataclass(frozen=True)
 class Result:
-    """The table's rows, for a test to check."""
+    """The table's rows, for a test to check.
+
+    Attributes:
+        untold: Internal id of what was sent again without a report → when it was sent, in seconds since the load began.
+    """
 
     published: int
     sent_once: int
     sent_twice_and_told: int
-    untold: frozenset[str]
+    untold: dict[str, list[float]]
     dead: Counter[str]
     lost: frozenset[str]
 
@@ -67,14 +73,15 @@ class Result:
             ("published", self.published),
             ("sent once", self.sent_once),
             ("sent twice (in doubt, sent again, reported)", self.sent_twice_and_told),
-            ("sent twice and not reported", _some(self.untold)),
+            ("sent twice and not reported", len(self.untold)),
+            *((f"  {name}, sent at", f"{at} s") for name, at in sorted(self.untold.items())[:MOST_NAMED]),
             *((f"dead-lettered: {name}", count) for name, count in sorted(self.dead.items())),
             ("lost", _some(self.lost)),
         ]
 
 
 def _some(ids: frozenset[str]) -> str:
-    return f"{len(ids)} {' '.join(sorted(ids)[:10])}".strip()
+    return f"{len(ids)} {' '.join(sorted(ids)[:MOST_NAMED])}".strip()
 
 
 def environment(rabbitmq_url: str, redis_url: str, graph: GraphSimulator, tenants: TenantService) -> dict[str, str]:
@@ -122,8 +129,8 @@ def _internal_id(recipient: str) -> str:
 async def publish_steadily(outside: Outside, tally: Tally, seconds: float, rate: float) -> None:
     """Publish at a steady rate; what a failure held up is made up for."""
     draw = random.Random(7)  # noqa: S311 - the same load each time
-    started, number = time.monotonic(), 0
-    while (now := time.monotonic() - started) < seconds:
+    tally.began, number = time.monotonic(), 0
+    while (now := time.monotonic() - tally.began) < seconds:
         if number > now * rate:
             await asyncio.sleep(0.002)
             continue
@@ -192,12 +199,15 @@ def count(accepted: Sequence[Recorded], tally: Tally, told: set[str]) -> Result:
     first, last = tally.redis_away
     unguarded = {_internal_id(request.recipient) for request in accepted if first <= request.received_at <= last}
     twice = {_internal_id(recipient) for recipient, times in sent.items() if times > 1}
-    untold = twice - unguarded - told
+    untold: dict[str, list[float]] = {name: [] for name in twice - unguarded - told}
+    for request in accepted:
+        if (name := _internal_id(request.recipient)) in untold:
+            untold[name].append(round(request.received_at - tally.began, 1))
     return Result(
         published=len(tally.published),
         sent_once=len(sent) - len(twice),
         sent_twice_and_told=len(twice) - len(untold),
-        untold=frozenset(untold),
+        untold=untold,
         dead=Counter(str(letter.headers.get(ERROR_TYPE, "by the broker")) for letter in tally.letters),
         lost=frozenset(map(_internal_id, _open(accepted, tally))),
     )

@@ -17,8 +17,8 @@ def test_a_message_that_was_neither_sent_nor_dead_lettered_is_lost() -> None:
 
 
 def test_a_message_that_was_sent_twice_needs_a_report() -> None:
-    twice, tally = taken("16500000007", "16500000007"), Tally(published={"16500000007": 0})
-    assert count(twice, tally, {"soak-8"}).untold == {"soak-7"}
+    twice, tally = taken("16500000007", "16500000007"), Tally(began=8.0, published={"16500000007": 0})
+    assert count(twice, tally, {"soak-8"}).untold == {"soak-7": [2.0, 2.0]}
     assert not count(twice, tally, {"soak-8"}).held
     told = count(twice, tally, {"soak-7"})
     assert (told.sent_once, told.sent_twice_and_told, told.held) == (0, 1, True)

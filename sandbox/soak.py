@@ -93,7 +93,7 @@ async def _break_things(
     print("  Redis restarts")
     away = time.monotonic()
     await asyncio.to_thread(redis.restart)
-    tally.redis_away = (away - REDIS_MARGIN_S, time.monotonic() + REDIS_MARGIN_S)
+    tally.redis_away.append((away - REDIS_MARGIN_S, time.monotonic() + REDIS_MARGIN_S))
     await asyncio.sleep(pause / 2)
     print(f"  RabbitMQ dies and comes back, with {await _let_many_wait(outside, tally)} messages waiting")
     await asyncio.to_thread(rabbitmq.kill)

@@ -28,7 +28,7 @@ from sandbox.processes import ServerError
 from sandbox.rabbitmq_cluster import NODES, ClusterNode, RabbitMQCluster
 from sandbox.redis import PrivateRedis
 from sandbox.redis_failover import KINDS
-from sandbox.soak_failures import Failures
+from sandbox.soak_failures import REDIS_KILLED, REDIS_MOVED, Failures
 from sandbox.soak_load import (
     Result,
     Tally,
@@ -142,6 +142,9 @@ async def run_cluster_soak(seconds: float, rate: float, redis_kind: str, seed: i
             await settle(outside, graph, tally)
         await _take_the_rest(outside, seen.told)
         seen.told |= told_in_logs(workers)
+        tally.redis_away = [
+            (each.begun, each.whole) for each in seen.failures if each.name in {REDIS_KILLED, REDIS_MOVED}
+        ]
         times = sorted(request.received_at for request in graph.accepted)
         result = ClusterResult(
             count(graph.accepted, tally, seen.told),

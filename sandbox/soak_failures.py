@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sandbox.rabbitmq_cluster import RabbitMQCluster
     from sandbox.redis_failover import ClusteredRedis, SentinelRedis
 
+REDIS_KILLED = "a Redis master killed"
+REDIS_MOVED = "Redis told to fail over"
 AWAY_S = (2.0, 30.0)  # for how long a server is away, at least and at most
 
 
@@ -53,8 +55,8 @@ class Failures:
             "a node cut off from the others": lambda: self._cut_off("peers"),
             "a node cut off from everybody": lambda: self._cut_off("peers", "clients"),
             "two nodes gone": self._two_nodes_gone,
-            "a Redis master killed": self._redis_master_killed,
-            "Redis told to fail over": redis.fail_over,
+            REDIS_KILLED: self._redis_master_killed,
+            REDIS_MOVED: redis.fail_over,
             "a replica killed": lambda: self._replaced(WorkerProcess.kill),
             "a replica stopped": lambda: self._replaced(WorkerProcess.stop),
         }

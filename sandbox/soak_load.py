@@ -44,7 +44,7 @@ class Tally:
     began: float = 0.0
     published: dict[str, float] = field(default_factory=dict)  # recipient → when
     letters: list[AbstractIncomingMessage] = field(default_factory=list)
-    redis_away: tuple[float, float] = (0.0, 0.0)  # from when to when Redis was restarted
+    redis_away: list[tuple[float, float]] = field(default_factory=list)  # from when to when no ledger was sure
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,14 @@ class Result:
     """The table's rows, for a test to check.
 
     Attributes:
-        untold: Internal id of what was sent again without a report → when it was sent, in seconds since the load began.
+        unguarded: Messages that were sent twice, one time while Redis was away: replicas say that it is, not which.
+        untold: Internal id of what else was sent again without a report → when, in seconds since the load began.
     """
 
     published: int
     sent_once: int
     sent_twice_and_told: int
+    unguarded: int
     untold: dict[str, list[float]]
     dead: Counter[str]
     lost: frozenset[str]
@@ -73,6 +75,7 @@ class Result:
             ("published", self.published),
             ("sent once", self.sent_once),
             ("sent twice (in doubt, sent again, reported)", self.sent_twice_and_told),
+            ("sent twice while Redis was away", self.unguarded),
             ("sent twice and not reported", len(self.untold)),
             *((f"  {name}, sent at", f"{at} s") for name, at in sorted(self.untold.items())[:MOST_NAMED]),
             *((f"dead-lettered: {name}", count) for name, count in sorted(self.dead.items())),
@@ -196,17 +199,21 @@ def count(accepted: Sequence[Recorded], tally: Tally, told: set[str]) -> Result:
         told: Internal ids that the worker reported as perhaps sent twice.
     """
     sent = Counter(request.recipient for request in accepted)
-    first, last = tally.redis_away
-    unguarded = {_internal_id(request.recipient) for request in accepted if first <= request.received_at <= last}
     twice = {_internal_id(recipient) for recipient, times in sent.items() if times > 1}
-    untold: dict[str, list[float]] = {name: [] for name in twice - unguarded - told}
+    not_told: dict[str, list[float]] = {name: [] for name in twice - told}
     for request in accepted:
-        if (name := _internal_id(request.recipient)) in untold:
-            untold[name].append(round(request.received_at - tally.began, 1))
+        if (name := _internal_id(request.recipient)) in not_told:
+            not_told[name].append(request.received_at)
+    untold = {
+        name: [round(at - tally.began, 1) for at in times]
+        for name, times in not_told.items()
+        if not any(first <= at <= last for at in times for first, last in tally.redis_away)
+    }
     return Result(
         published=len(tally.published),
         sent_once=len(sent) - len(twice),
-        sent_twice_and_told=len(twice) - len(untold),
+        sent_twice_and_told=len(twice & told),
+        unguarded=len(not_told) - len(untold),
         untold=untold,
         dead=Counter(str(letter.headers.get(ERROR_TYPE, "by the broker")) for letter in tally.letters),
         lost=frozenset(map(_internal_id, _open(accepted, tally))),

@@ -25,5 +25,6 @@ def test_a_message_that_was_sent_twice_needs_a_report() -> None:
 
 
 def test_what_was_sent_while_redis_was_away_may_be_sent_twice_without_a_report() -> None:
-    tally = Tally(published={"16500000007": 0}, redis_away=(9.0, 11.0))
-    assert count(taken("16500000007", "16500000007"), tally, set()).held
+    tally = Tally(published={"16500000007": 0}, redis_away=[(1.0, 2.0), (9.0, 11.0)])
+    result = count(taken("16500000007", "16500000007"), tally, set())
+    assert (result.unguarded, result.held) == (1, True)

@@ -17,7 +17,7 @@ from stream.redis.client import Client
 from stream.redis.cluster import Cluster
 from stream.redis.connection import BatchConnection
 from stream.redis.masters import Masters
-from stream.redis.sentinels import warn_if_it_writes_alone
+from stream.redis.sentinels import has_moved, warn_if_it_writes_alone
 from stream.redis.server import Server
 
 MOST_AT_ONCE: Final = 50  # single commands; each takes a connection, of which redis-py's pools have 100 since version 8
@@ -82,7 +82,10 @@ class RedisLink:
         return answer
 
     async def watch(self) -> None:
-        """Probe at once, so that the state is known before any message, then each second while away. Never ends."""
+        """Probe at once, so that the state is known before any message, then each second while away. Never ends.
+
+        Each second, too, leave a master that is none any more by what the Sentinels say.
+        """
         if isinstance(self.redis, Redis):
             await warn_if_it_writes_alone(self.redis)
         due = True
@@ -91,6 +94,8 @@ class RedisLink:
                 with suppress(RedisAway):
                     await self._servers.probe()
             await asyncio.sleep(PROBE_EVERY_S)
+            if isinstance(self.redis, Redis) and await has_moved(self.redis):
+                await self._servers.leave()
             due = self.away
 
     async def aclose(self) -> None:

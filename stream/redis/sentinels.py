@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from typing import Any, Final
 
@@ -66,15 +67,47 @@ class Sentinels(Sentinel):
         Raises:
             MasterNotFoundError: No Sentinel that answers knows a master of this name that is up.
         """
-        question = Sentinel([])  # type: ignore[no-untyped-call]
-        question.sentinels = list(self.sentinels)  # redis-py changes their order, and other questions run meanwhile
+        asked = list(self.sentinels)  # redis-py changes their order, and other questions run meanwhile
         self.sentinels.append(self.sentinels.pop(0))
-        try:
-            address: tuple[str, int] = await question.discover_master(service_name)
-        finally:  # the next question may come in hours, or never
-            for sentinel in question.sentinels:
-                await sentinel.connection_pool.disconnect(inuse_connections=False)
-        return address
+        return await _named(service_name, asked)
+
+    async def agreed_master(self, service_name: str) -> tuple[str, int] | None:
+        """The address of the master that more than half of all Sentinels name, if there is one."""
+        named = Counter[tuple[str, int]]()
+        for sentinel in list(self.sentinels):
+            with suppress(RedisError):
+                named[await _named(service_name, [sentinel])] += 1
+        return next((address for address, votes in named.items() if 2 * votes > len(self.sentinels)), None)
+
+
+async def _named(service_name: str, asked: list[Redis]) -> tuple[str, int]:
+    """What the first one that answers names."""
+    question = Sentinel([])  # type: ignore[no-untyped-call]
+    question.sentinels = asked
+    try:
+        address: tuple[str, int] = await question.discover_master(service_name)
+    finally:  # the next question may come in hours, or never
+        for sentinel in asked:
+            await sentinel.connection_pool.disconnect(inuse_connections=False)
+    return address
+
+
+async def has_moved(redis: Redis) -> bool:
+    """Whether most Sentinels name another master than the one that is written to.
+
+    It takes writes until they have told it that it is none, which may be ten seconds later: all of that is forgotten.
+    One of them is asked first, and the others only if it says so: one that is cut off names a former master for long.
+    """
+    pool = redis.connection_pool
+    if not isinstance(pool, SentinelConnectionPool) or (known := pool.master_address) is None:
+        return False
+    sentinels, name = pool.sentinel_manager, pool.service_name
+    with suppress(RedisError):  # no Sentinel answers, or they do not agree: it stays
+        if await sentinels.discover_master(name) == known or await sentinels.agreed_master(name) in {None, known}:
+            return False
+        log.warning("redis_master_moved", consequence="what the former one took last may be forgotten")
+        return True
+    return False
 
 
 async def warn_if_it_writes_alone(redis: Redis) -> None:

@@ -25,10 +25,12 @@ from stream.redis.scripts import Script
 from stream.tenants.cache import CredentialCache, entry_key
 from stream.tenants.codec import CredentialCodec
 from stream.traffic.by_hand import CircuitsByHand, Place
+from tests.chaos.load import RATE
 from tests.chaos.redis_load import BACK_WITHIN_S, REPLICAS, TENANTS, loaded, unrecorded
 from tests.scene import Evidence, Scene, unique
 
 MOVING_S = 0.2
+NOTICED_WITHIN_S = 4  # the Sentinels learn of it from each other within two, and each worker asks once a second
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,13 +88,16 @@ async def test_a_master_that_sentinels_demote_is_left_before_it_refuses_two_writ
         async with asyncio.timeout(BACK_WITHIN_S):
             while (await asyncio.to_thread(lambda: sentinels.master)) is old:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.1)
-        await asyncio.sleep(2)  # longer than a state that ends with the next probe
+        for worker in stage.workers:  # long before the Sentinels have told the old one, which takes writes until then
+            await stage.logged(worker, "redis_master_moved")
+        await asyncio.sleep(6)
     await load.ended_well()
     await load.are_known(set(load.tenants))
     assert len([line for line in away_lines(stage) if "READONLY" in line]) <= len(stage.workers)
     for worker in stage.workers:
         assert "redis_master_writes_alone" in {line["event"] for line in worker.lines()}
         assert (await stage.metrics(worker))["redis_away"] == 0
+    assert await load.copies_sent() <= await unrecorded(stage) + RATE * NOTICED_WITHIN_S
 
 
 @pytest.mark.parametrize("dies", [False, True], ids=["frozen", "killed"])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from stream.redis.address import CLUSTER, SENTINEL, Address
 from stream.redis.client import connect
 from stream.redis.cluster import Cluster
+from stream.redis.sentinels import has_moved
 
 SENTINELS = "redis+sentinel://app:s3cret@one:26380,two,[::1]:26381/mymaster/3?sentinel_password=0ther&client_name=a%20b"
 
@@ -103,6 +106,29 @@ async def test_a_question_during_another_one_does_not_disturb_it() -> None:
     another_has_begun.set()
     answers = await asyncio.gather(first, second, return_exceptions=True)
     assert [type(answer) for answer in answers] == [MasterNotFoundError] * 2
+
+
+@pytest.mark.parametrize(
+    ("named", "moved"), [("aaa", False), ("baa", False), ("bba", True), ("bb-", True), ("b--", False), ("abc", False)]
+)
+async def test_a_master_has_moved_once_most_sentinels_name_another_one(named: str, *, moved: bool) -> None:
+    client = connect("redis+sentinel://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/mymaster")
+    assert isinstance(client, Redis)
+    assert not await has_moved(client)  # it has never been connected
+    for host, sentinel in zip(named, sentinels_of(client).sentinels, strict=True):
+        sentinel.sentinel_masters = answering(host)
+    client.connection_pool.master_address = ("a", 6379)  # type: ignore[attr-defined]
+    assert {await has_moved(client) for _ in named} == ({False, True} if named == "bba" else {moved})
+
+
+def answering(host: str) -> Callable[[], Awaitable[dict[str, dict[str, object]]]]:
+    async def masters() -> dict[str, dict[str, object]]:
+        if host == "-":
+            raise RedisConnectionError("no answer")
+        up = {"is_master": True, "is_sdown": False, "is_odown": False, "num-other-sentinels": 2}
+        return {"mymaster": {"ip": host, "port": 6379, **up}}
+
+    return masters
 
 
 def test_tls_is_to_the_sentinels_too() -> None:

@@ -90,7 +90,7 @@ async def test_a_master_that_sentinels_demote_is_left_before_it_refuses_two_writ
                 await asyncio.sleep(0.1)
         for worker in stage.workers:  # long before the Sentinels have told the old one, which takes writes until then
             await stage.logged(worker, "redis_master_moved")
-        await asyncio.sleep(6)
+        await asyncio.to_thread(wait_until, lambda: replicated(old, sentinels.password), "the old one follows")
     await load.ended_well()
     await load.are_known(set(load.tenants))
     assert len([line for line in away_lines(stage) if "READONLY" in line]) <= len(stage.workers)

@@ -120,9 +120,9 @@ class WorkerProcess:
             self._process.wait()
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Its JSON log lines so far."""
-        for line in self.log.read_bytes().splitlines():
-            if line.startswith(b"{"):
+        """Its JSON log lines so far, without one that is being written."""
+        for line in self.log.read_bytes().splitlines(keepends=True):
+            if line.startswith(b"{") and line.endswith(b"\n"):
                 yield orjson.loads(line)
 
     def tail(self, lines: int = 20) -> str:

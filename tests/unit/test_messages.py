@@ -140,10 +140,7 @@ def test_an_internal_id_is_printable_ascii_without_spaces(value: str) -> None:
         (body(payload={"type": SECRET, "to": SECRET}), "wabaPayload.type: names no object of wabaPayload: add that"),
         (body(payload={"type": "text", "text": SECRET}), "wabaPayload.text: must be an object: the content that"),
         (body(payload={"type": "contacts", "contacts": {SECRET: 1}}), "wabaPayload.contacts: must be an array"),
-        (
-            '{"é": "%s" 1}'.encode() % SECRET.encode(),
-            "body: is not JSON (unexpected character, expected ',' or '}', at character 21)",
-        ),
+        ('{"é": "%s" 1}'.encode() % SECRET.encode(), "body: is not JSON (unexpected character"),
     ],
 )
 def test_each_detail_says_what_is_wrong_in_words_of_our_own_and_repeats_no_value(raw: bytes, detail: str) -> None:
@@ -151,6 +148,10 @@ def test_each_detail_says_what_is_wrong_in_words_of_our_own_and_repeats_no_value
     assert said.startswith(detail)
     assert SECRET not in said
     assert "Input should" not in said
+
+
+def test_a_place_in_a_body_that_is_no_json_is_counted_in_characters() -> None:
+    assert "at character 21)" in str(refused('{"é": "+16505551234" 1}'.encode()))
 
 
 @given(st.sampled_from(["tenantId", "phoneNumberId", "internalId", "validUntil"]), odd, odd)

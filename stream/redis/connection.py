@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, Connection
 from redis.exceptions import RedisError, ResponseError, TryAgainError
 
 NOT_LOCAL: Final = "Script attempted to access a non local key"  # Redis 7 and 8 say so
@@ -37,6 +37,16 @@ class BatchConnection:
         """From the pool and never returned; the pool closes it with the others."""
         taken: AbstractConnection = self._redis.connection_pool.get_available_connection()  # type: ignore[no-untyped-call]
         return taken
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port of the server that it leads to, while it is connected over TCP."""
+        connection = self._connection
+        return (
+            (connection.host, connection.port)
+            if isinstance(connection, Connection) and connection.is_connected
+            else None
+        )
 
     async def open(self) -> None:
         """Connect, if it is not connected.

@@ -94,9 +94,14 @@ class RedisLink:
                 with suppress(RedisAway):
                     await self._servers.probe()
             await asyncio.sleep(PROBE_EVERY_S)
-            if isinstance(self.redis, Redis) and await has_moved(self.redis):
-                await self._servers.leave()
+            await self._leave_a_former_master()
             due = self.away
+
+    async def _leave_a_former_master(self) -> None:
+        if isinstance(self.redis, Redis) and isinstance(self._servers, Server):
+            known = self._servers.address
+            if known is not None and await has_moved(self.redis, known):
+                await self._servers.leave()
 
     async def aclose(self) -> None:
         """Close the client; callers that still wait for an answer get `RedisAway`."""

@@ -92,17 +92,21 @@ async def _named(service_name: str, asked: list[Redis]) -> tuple[str, int]:
     return address
 
 
-async def has_moved(redis: Redis) -> bool:
+async def has_moved(redis: Redis, known: tuple[str, int]) -> bool:
     """Whether most Sentinels name another master than the one that is written to.
 
     It takes writes until they have told it that it is none, which may be ten seconds later: all of that is forgotten.
     One of them is asked first, and the others only if it says so: one that is cut off names a former master for long.
+
+    Args:
+        redis: The client.
+        known: Host and port of what is written to. What the client's pool knows may be newer than its connections.
     """
     pool = redis.connection_pool
-    if not isinstance(pool, SentinelConnectionPool) or (known := pool.master_address) is None:
+    if not isinstance(pool, SentinelConnectionPool):
         return False
     sentinels, name = pool.sentinel_manager, pool.service_name
-    with suppress(RedisError):  # no Sentinel answers, or they do not agree: it stays
+    with suppress(RedisError, OSError):  # no Sentinel answers, or they do not agree: it stays
         if await sentinels.discover_master(name) == known or await sentinels.agreed_master(name) in {None, known}:
             return False
         log.warning("redis_master_moved", consequence="what the former one took last may be forgotten")

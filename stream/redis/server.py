@@ -66,6 +66,11 @@ class Server:
         """
         await self.run(_PROBE, (key,), ())
 
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port of what the scripts are sent to, while that is connected."""
+        return self._connection.address
+
     async def leave(self) -> None:
         """Drop all connections: its name may lead to another one by now."""
         await self._connection.drop_all()

@@ -114,11 +114,10 @@ async def test_a_question_during_another_one_does_not_disturb_it() -> None:
 async def test_a_master_has_moved_once_most_sentinels_name_another_one(named: str, *, moved: bool) -> None:
     client = connect("redis+sentinel://127.0.0.1:1,127.0.0.1:2,127.0.0.1:3/mymaster")
     assert isinstance(client, Redis)
-    assert not await has_moved(client)  # it has never been connected
     for host, sentinel in zip(named, sentinels_of(client).sentinels, strict=True):
         sentinel.sentinel_masters = answering(host)
-    client.connection_pool.master_address = ("a", 6379)  # type: ignore[attr-defined]
-    assert {await has_moved(client) for _ in named} == ({False, True} if named == "bba" else {moved})
+    client.connection_pool.master_address = ("b", 6379)  # type: ignore[attr-defined] # a newer connection has asked
+    assert {await has_moved(client, ("a", 6379)) for _ in named} == ({False, True} if named == "bba" else {moved})
 
 
 def answering(host: str) -> Callable[[], Awaitable[dict[str, dict[str, object]]]]:

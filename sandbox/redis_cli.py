@@ -19,8 +19,11 @@ POLL_SECONDS = 0.1
 
 
 def replicated(server: PrivateRedis, password: str = "") -> bool:
-    """Whether it is a replica that has what its master has."""
-    facts = cli(server.port, "info", "replication", password=password, host=server.place.own)
+    """Whether it is a replica that has what its master has; one that Sentinels are just making one closes connections."""
+    try:
+        facts = cli(server.port, "info", "replication", password=password, host=server.place.own)
+    except ServerError:
+        return False
     return "master_link_status:up" in facts
 
 

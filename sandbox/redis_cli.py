@@ -19,7 +19,7 @@ POLL_SECONDS = 0.1
 
 
 def replicated(server: PrivateRedis, password: str = "") -> bool:
-    """Whether it is a replica that has what its master has; one that Sentinels are just making one closes connections."""
+    """Whether it is a replica that has what its master has. One that Sentinels just make one closes connections."""
     try:
         facts = cli(server.port, "info", "replication", password=password, host=server.place.own)
     except ServerError:
